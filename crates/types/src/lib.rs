@@ -1,0 +1,14 @@
+//! The words of Trilith that every layer shares: identifiers that are never reused, numbers that
+//! have a meaning, and the limits that go with them.
+//!
+//! Every number that crosses a function boundary has a type of its own here, so that an offset
+//! can never be passed where a log index is meant.
+
+mod id;
+pub mod limits;
+mod name;
+mod number;
+
+pub use id::{GroupId, Incarnation, NodeId, PartitionId, TopicId};
+pub use name::{NameError, TopicName};
+pub use number::{LogIndex, Offset, Term, TimestampMs};
