@@ -1,0 +1,215 @@
+//! The disk as the rest of the system sees it.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use bytes::Bytes;
+
+use crate::Completion;
+
+/// A file system: a tree of directories and files under one root that the implementation knows.
+///
+/// Paths are given whole. A change of a directory (a file made, renamed or removed) survives a
+/// power cut only after [`Disk::sync_dir`] on that directory.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound` for [`OpenMode::Existing`], `AlreadyExists` for [`OpenMode::CreateNew`], and
+    /// whatever the file system answers.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// Makes a directory and its parents, and syncs every parent that was made.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The files and directories in `dir`, sorted by name.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system answers.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Renames a file, replacing what stands at `to`.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system answers.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Handles that are open keep reading it.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system answers.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `NotFound`, `DirectoryNotEmpty`, or whatever the file system answers.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes every earlier change of the entries of `dir` durable.
+    ///
+    /// # Errors
+    /// Final: after a failed sync nothing that was not synced before may be relied on.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// How full the file system that holds `path` is.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Takes the advisory lock on the file at `path`, which is made if missing, and writes
+    /// `holder` into it for whoever finds it taken. The lock dies with its holder's process.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] with the holder's text while another holds it.
+    fn lock(&self, path: &Path, holder: &str) -> Result<Box<dyn FileLock>, LockError>;
+}
+
+/// How [`Disk::open`] treats a file that is missing or there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// The file must exist.
+    Existing,
+    /// The file must exist and is only read.
+    ReadOnly,
+    /// The file must not exist.
+    CreateNew,
+    /// The file is made when missing.
+    CreateIfMissing,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The whole path.
+    pub path: PathBuf,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// How full a file system is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What an unprivileged process can still take.
+    pub available: u64,
+    /// The whole size.
+    pub total: u64,
+}
+
+/// An open file. Reads are positional; there is no cursor.
+///
+/// A write that has completed is seen by every later read, and survives the end of the process;
+/// it survives a power cut only after a sync that was submitted after the write had completed.
+pub trait File: fmt::Debug + Send + Sync {
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the length is zero.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file or extends it with a hole of zeros.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Reserves disk space for `pos..pos + len` and extends the file to hold it. New bytes read
+    /// as zeros, old bytes stay. A later write within the range cannot fail for want of space.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room; nothing has changed then.
+    fn allocate(&self, pos: u64, len: u64) -> io::Result<()>;
+
+    /// Reads into `buf` from `pos`; returns how many bytes were read, less than asked for only at
+    /// the end of the file.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn read_at(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Submits a write of `parts`, one after another, from `pos`.
+    fn submit_write(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()>;
+
+    /// Submits a sync of the file's bytes and of the metadata needed to read them (fdatasync).
+    ///
+    /// A failure is final: the kernel may have marked the lost pages clean, so a second sync that
+    /// succeeds proves nothing.
+    fn submit_sync(&self) -> Completion<()>;
+
+    /// Writes `parts` from `pos` and waits.
+    ///
+    /// # Errors
+    /// As [`File::submit_write`] completes.
+    fn write_at(&self, pos: u64, parts: &[io::IoSlice<'_>]) -> io::Result<()> {
+        let owned = parts.iter().map(|p| Bytes::copy_from_slice(p)).collect();
+        self.submit_write(pos, owned).wait()
+    }
+
+    /// Syncs and waits.
+    ///
+    /// # Errors
+    /// As [`File::submit_sync`] completes.
+    fn sync(&self) -> io::Result<()> {
+        self.submit_sync().wait()
+    }
+
+    /// Maps `pos..pos + len` for shared reading and writing. `pos` is a multiple of 4096, `len` of
+    /// 8, and the range is allocated. What is stored in a mapping reaches the disk at any moment
+    /// or never; after [`Mapping::flush`] has returned it is durable.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    fn map(&self, pos: u64, len: usize) -> io::Result<Arc<dyn Mapping>>;
+}
+
+/// A piece of a file as an array of 64-bit words, in the machine's byte order as seen through
+/// [`AtomicU64`]; callers that fix an order on disk convert with `to_le`/`from_le`.
+pub trait Mapping: fmt::Debug + Send + Sync {
+    /// The words.
+    fn words(&self) -> &[AtomicU64];
+
+    /// Makes the words durable and waits.
+    ///
+    /// # Errors
+    /// Final, as a failed sync is.
+    fn flush(&self) -> io::Result<()>;
+}
+
+/// A held lock; dropped, it is free again.
+pub trait FileLock: fmt::Debug + Send + Sync {}
+
+/// Why a lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{path} is locked by {holder}")]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        holder: String,
+    },
+    /// The file system refused.
+    #[error("cannot lock {path}: {source}")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+}
