@@ -50,13 +50,28 @@ impl<T> Completion<T> {
 
     /// An operation that is already over.
     pub fn ready(result: io::Result<T>) -> Self {
-        let slot = Slot { state: Mutex::new(State::Done(result)), changed: Condvar::new(), driver: None };
-        Self { slot: Arc::new(slot) }
+        let slot = Slot {
+            state: Mutex::new(State::Done(result)),
+            changed: Condvar::new(),
+            driver: None,
+        };
+        Self {
+            slot: Arc::new(slot),
+        }
     }
 
     fn new(state: State<T>, driver: Option<Driver>) -> (Completer<T>, Self) {
-        let slot = Arc::new(Slot { state: Mutex::new(state), changed: Condvar::new(), driver });
-        (Completer { slot: Some(Arc::clone(&slot)) }, Self { slot })
+        let slot = Arc::new(Slot {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            driver,
+        });
+        (
+            Completer {
+                slot: Some(Arc::clone(&slot)),
+            },
+            Self { slot },
+        )
     }
 
     /// The answer, if it has come; a second call after it was taken gives `None` for ever.
@@ -133,7 +148,10 @@ impl<T> Slot<T> {
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            let gone = io::Error::new(io::ErrorKind::Interrupted, "the operation was dropped unanswered");
+            let gone = io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the operation was dropped unanswered",
+            );
             slot.answer(Err(gone));
         }
     }

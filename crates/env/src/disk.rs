@@ -10,6 +10,9 @@ use bytes::Bytes;
 
 use crate::Completion;
 
+/// What the position of a mapping is a multiple of, in bytes: the page size of most machines.
+pub const MAP_ALIGN: u64 = 4096;
+
 /// A file system: a tree of directories and files under one root that the implementation knows.
 ///
 /// Paths are given whole. A change of a directory (a file made, renamed or removed) survives a
@@ -169,7 +172,7 @@ pub trait File: fmt::Debug + Send + Sync {
     }
 
     /// Maps `pos..pos + len` for shared reading and writing. `pos` is a multiple of 4096, `len` of
-    /// 8, and the range is allocated. What is stored in a mapping reaches the disk at any moment
+    /// 8 and not 0, and the range is allocated. What is stored in a mapping reaches the disk at any moment
     /// or never; after [`Mapping::flush`] has returned it is durable.
     ///
     /// # Errors
@@ -212,4 +215,22 @@ pub enum LockError {
         /// What it answered.
         source: io::Error,
     },
+}
+
+/// Checks what [`File::map`] asks of a range, for a file of `file_len` bytes.
+pub(crate) fn check_mapping(pos: u64, len: usize, file_len: u64) -> io::Result<()> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if !pos.is_multiple_of(MAP_ALIGN) || !len.is_multiple_of(size_of::<AtomicU64>()) || len == 0 {
+        return refuse(format!(
+            "a mapping starts at a multiple of {MAP_ALIGN} and has a positive multiple of 8 \
+             bytes; asked for {len} bytes at {pos}"
+        ));
+    }
+    match pos.checked_add(len as u64) {
+        Some(end) if end <= file_len => Ok(()),
+        _ => refuse(format!(
+            "the file has {file_len} bytes and cannot be mapped at {pos} for {len} bytes: \
+             allocate the range first"
+        )),
+    }
 }

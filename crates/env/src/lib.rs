@@ -10,15 +10,18 @@
 mod clock;
 mod completion;
 mod disk;
+mod error;
 pub mod os;
 mod rng;
 pub mod sim;
+mod splitmix;
 
 use std::sync::Arc;
 
 pub use clock::Clock;
 pub use completion::{Completer, Completion};
-pub use disk::{Disk, DirEntry, File, FileLock, LockError, Mapping, OpenMode, Space};
+pub use disk::{DirEntry, Disk, File, FileLock, LockError, MAP_ALIGN, Mapping, OpenMode, Space};
+pub use error::{PathError, raw_os_error};
 pub use rng::Rng;
 
 /// The outside world as one value, handed to whatever needs it.

@@ -1,0 +1,133 @@
+//! Directories, names and opening.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    file::OsFile,
+    lock,
+    pool::{IO_QUEUE_MAX, IO_THREADS, Pool},
+};
+use crate::{DirEntry, Disk, File, FileLock, LockError, OpenMode, PathError, Space};
+
+/// The operating system's file systems. Paths are used as they are given.
+///
+/// Every error names its path; see [`PathError`].
+#[derive(Debug)]
+pub struct OsDisk {
+    pool: Arc<Pool>,
+}
+
+impl OsDisk {
+    /// A disk with its own [`IO_THREADS`] threads, which start when they are first needed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            pool: Arc::new(Pool::new(IO_THREADS, IO_QUEUE_MAX)),
+        }
+    }
+}
+
+impl Default for OsDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::ReadOnly);
+        match mode {
+            OpenMode::Existing | OpenMode::ReadOnly => {}
+            OpenMode::CreateNew => {
+                options.create_new(true);
+            }
+            OpenMode::CreateIfMissing => {
+                options.create(true);
+            }
+        }
+        let file = options
+            .open(path)
+            .map_err(|e| PathError::wrap("open", path, e))?;
+        Ok(Arc::new(OsFile::new(path, file, Arc::clone(&self.pool))))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        make_dirs(path).map_err(|e| PathError::wrap("make directory", path, e))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        entries(dir).map_err(|e| PathError::wrap("list", dir, e))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to).map_err(|e| PathError::wrap("rename", from, e))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path).map_err(|e| PathError::wrap("remove", path, e))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path).map_err(|e| PathError::wrap("remove directory", path, e))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_dir(dir).map_err(|e| PathError::wrap("sync directory", dir, e))
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)
+            .map_err(|e| PathError::wrap("measure the file system of", path, e.into()))?;
+        Ok(Space {
+            available: found.f_bavail.saturating_mul(found.f_frsize),
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+        })
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> Result<Box<dyn FileLock>, LockError> {
+        lock::lock(path, holder)
+    }
+}
+
+/// A directory is as durable as its entry in its parent, so each parent is synced before the next
+/// level is made. The standard library's `create_dir_all` cannot say which levels it made.
+fn make_dirs(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    make_dirs(parent)?;
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        // Another process may have been faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(e) => return Err(e),
+    }
+    sync_dir(parent)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    fs::File::open(dir)?.sync_all()
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_dir = path.is_dir();
+        found.push(DirEntry { path, is_dir });
+    }
+    found.sort();
+    Ok(found)
+}

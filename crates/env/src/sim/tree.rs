@@ -1,0 +1,218 @@
+//! Directories: the names that are seen, and those that survive.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    io,
+    path::{Component, Path},
+    sync::Arc,
+};
+
+use super::{content::Ino, survive::Freedom};
+use crate::splitmix::SplitMix;
+
+/// Changes of directories that nobody has synced; at the limit the oldest is made durable, as a
+/// journal's commit does in time.
+const PENDING_MAX: usize = 4096;
+
+/// The root directory.
+const ROOT: Ino = 0;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Child {
+    pub(super) ino: Ino,
+    pub(super) is_dir: bool,
+}
+
+type Names = BTreeMap<OsString, Child>;
+
+#[derive(Clone, Debug, Default)]
+struct Dir {
+    cached: Names,
+    durable: Names,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    dir: Ino,
+    name: OsString,
+}
+
+/// A change of one or two names that was made at once. It survives as a whole, unless only one of
+/// two directories was synced.
+#[derive(Clone, Debug)]
+struct Change {
+    seq: u64,
+    names: Vec<(Place, Option<Child>)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    dirs: BTreeMap<Ino, Arc<Dir>>,
+    pending: Vec<Change>,
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        Self { dirs: BTreeMap::from([(ROOT, Arc::default())]), pending: Vec::new() }
+    }
+
+    /// What `path` stands for; the root is a directory.
+    pub(super) fn find(&self, path: &Path) -> io::Result<Child> {
+        let mut at = Child { ino: ROOT, is_dir: true };
+        for component in path.components() {
+            if let Some(name) = name_of(component)? {
+                let names = self.names(at)?;
+                at = *names.get(name).ok_or(io::ErrorKind::NotFound)?;
+            }
+        }
+        Ok(at)
+    }
+
+    /// The place of `path`, whose directory must exist, and what stands there.
+    pub(super) fn place(&self, path: &Path) -> io::Result<(Place, Option<Child>)> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let dir = self.find(path.parent().unwrap_or(Path::new("")))?;
+        let child = self.names(dir)?.get(&name).copied();
+        Ok((Place { dir: dir.ino, name }, child))
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<(OsString, bool)>> {
+        let names = self.names(self.find(dir)?)?;
+        Ok(names.iter().map(|(name, child)| (name.clone(), child.is_dir)).collect())
+    }
+
+    pub(super) fn is_empty(&self, ino: Ino) -> bool {
+        self.dirs.get(&ino).is_none_or(|dir| dir.cached.is_empty())
+    }
+
+    fn names(&self, child: Child) -> io::Result<&Names> {
+        let dir = self.dirs.get(&child.ino).filter(|_| child.is_dir);
+        dir.map(|dir| &dir.cached).ok_or(io::ErrorKind::NotADirectory.into())
+    }
+
+    /// Changes names in the cache, all at once.
+    pub(super) fn change(&mut self, seq: u64, names: Vec<(Place, Option<Child>)>) {
+        for (place, child) in &names {
+            self.set(place, *child, |dir| &mut dir.cached);
+            if let Some(Child { ino, is_dir: true }) = child {
+                self.dirs.entry(*ino).or_default();
+            }
+        }
+        self.pending.push(Change { seq, names });
+        if self.pending.len() > PENDING_MAX {
+            let oldest = self.pending.remove(0);
+            self.commit(&oldest.names);
+        }
+    }
+
+    fn set(&mut self, place: &Place, child: Option<Child>, side: impl Fn(&mut Dir) -> &mut Names) {
+        let names = side(Arc::make_mut(self.dirs.entry(place.dir).or_default()));
+        match child {
+            Some(child) => names.insert(place.name.clone(), child),
+            None => names.remove(&place.name),
+        };
+    }
+
+    fn commit(&mut self, names: &[(Place, Option<Child>)]) {
+        for (place, child) in names {
+            self.set(place, *child, |dir| &mut dir.durable);
+        }
+    }
+
+    /// Makes the changes of one directory's names durable, in order.
+    pub(super) fn sync(&mut self, dir: Ino) {
+        let durable = self.take_pending(dir);
+        durable.iter().for_each(|change| self.commit(&change.names));
+    }
+
+    /// A failed sync: some changes are durable, and none will be tried again.
+    pub(super) fn fail_sync(&mut self, dir: Ino, rng: &mut SplitMix) {
+        let mut changes = self.take_pending(dir);
+        changes.retain(|_| rng.one_in(2));
+        changes.iter().for_each(|change| self.commit(&change.names));
+    }
+
+    /// Takes the part of each pending change that is about names in `dir`.
+    fn take_pending(&mut self, dir: Ino) -> Vec<Change> {
+        let mut taken = Vec::new();
+        self.pending.retain_mut(|change| {
+            let names: Vec<_> = change.names.extract_if(.., |(p, _)| p.dir == dir).collect();
+            if !names.is_empty() {
+                taken.push(Change { seq: change.seq, names });
+            }
+            !change.names.is_empty()
+        });
+        taken
+    }
+
+    /// After a power cut: some pending changes have survived. Returns how many were lost.
+    pub(super) fn restart(&mut self, freedom: Freedom, rng: &mut SplitMix) -> u64 {
+        let pending = std::mem::take(&mut self.pending);
+        let n = pending.len();
+        let keep = draw(&pending, freedom, rng);
+        let survivors = pending.iter().zip(&keep).filter(|(_, keep)| **keep);
+        let survivors: Vec<_> = survivors.map(|(change, _)| change.names.clone()).collect();
+        survivors.iter().for_each(|names| self.commit(names));
+        for dir in self.dirs.values_mut() {
+            let dir = Arc::make_mut(dir);
+            dir.cached.clone_from(&dir.durable);
+        }
+        let live = self.reachable(|dir| &dir.durable);
+        self.dirs.retain(|ino, _| live.contains(ino));
+        (n - survivors.len()) as u64
+    }
+
+    /// Every file and directory that has a name now.
+    pub(super) fn named(&self) -> BTreeSet<Ino> {
+        self.reachable(|dir| &dir.cached)
+    }
+
+    /// Every file and directory that has a name now or may have one after a power cut.
+    pub(super) fn mentioned(&self) -> BTreeSet<Ino> {
+        let names = self.dirs.values().flat_map(|d| d.cached.values().chain(d.durable.values()));
+        let pending = self.pending.iter().flat_map(|change| &change.names);
+        let pending = pending.filter_map(|(_, child)| child.as_ref());
+        names.chain(pending).map(|child| child.ino).collect()
+    }
+
+    fn reachable(&self, side: impl Fn(&Dir) -> &Names) -> BTreeSet<Ino> {
+        let mut found = BTreeSet::from([ROOT]);
+        let mut todo = vec![ROOT];
+        while let Some(dir) = todo.pop().and_then(|ino| self.dirs.get(&ino)) {
+            for child in side(dir).values() {
+                if found.insert(child.ino) && child.is_dir {
+                    todo.push(child.ino);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Which pending changes survive. Each does or does not: only a directory's sync orders them.
+fn draw(pending: &[Change], freedom: Freedom, rng: &mut SplitMix) -> Vec<bool> {
+    let n = pending.len();
+    if !freedom.lose {
+        return vec![true; n];
+    }
+    if !freedom.reorder {
+        return pending.iter().map(|change| change.seq < freedom.cut_seq).collect();
+    }
+    match rng.below(4) {
+        0 => vec![false; n],
+        1 => vec![true; n],
+        _ => pending.iter().map(|_| rng.one_in(2)).collect(),
+    }
+}
+
+/// The name that a component adds to a path, if any.
+fn name_of(component: Component<'_>) -> io::Result<Option<&std::ffi::OsStr>> {
+    match component {
+        Component::Normal(name) => Ok(Some(name)),
+        Component::RootDir | Component::CurDir => Ok(None),
+        Component::ParentDir | Component::Prefix(_) => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
