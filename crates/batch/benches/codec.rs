@@ -21,8 +21,13 @@ fn fill(builder: &mut BatchBuilder, value: &[u8]) {
 }
 
 fn value(bytes: usize) -> Vec<u8> {
-    (0..bytes)
-        .map(|n| b"{\"station\":\"lintel\",\"reading\":"[n % 30] ^ (n as u8 >> 4))
+    let text = b"{\"station\":\"lintel\",\"reading\":";
+    text.iter()
+        .copied()
+        .cycle()
+        .zip(0_u32..)
+        .map(|(byte, n)| byte ^ (n >> 4) as u8)
+        .take(bytes)
         .collect()
 }
 
