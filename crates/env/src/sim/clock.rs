@@ -34,8 +34,14 @@ impl SimClock {
     #[must_use]
     pub fn new(wall: TimestampMs) -> Self {
         let wall_ns = i128::from(wall.get()) * NS_PER_MS;
-        let now = Now { monotonic: Duration::ZERO, wall_ns, drift_ppm: 0 };
-        Self { now: Arc::new(Mutex::new(now)) }
+        let now = Now {
+            monotonic: Duration::ZERO,
+            wall_ns,
+            drift_ppm: 0,
+        };
+        Self {
+            now: Arc::new(Mutex::new(now)),
+        }
     }
 
     /// Lets `by` pass on the monotonic clock, and on the wall clock as much as it drifts to.
@@ -89,12 +95,21 @@ mod tests {
     fn time_moves_only_when_told() {
         let clock = SimClock::new(TimestampMs(1000));
         let seen = clock.clone();
-        assert_eq!((seen.monotonic(), seen.wall()), (Duration::ZERO, TimestampMs(1000)));
+        assert_eq!(
+            (seen.monotonic(), seen.wall()),
+            (Duration::ZERO, TimestampMs(1000))
+        );
         clock.advance(Duration::from_millis(5));
-        assert_eq!((seen.monotonic(), seen.wall()), (Duration::from_millis(5), TimestampMs(1005)));
+        assert_eq!(
+            (seen.monotonic(), seen.wall()),
+            (Duration::from_millis(5), TimestampMs(1005))
+        );
         clock.advance_to(Duration::from_millis(9));
         clock.advance_to(Duration::from_millis(2));
-        assert_eq!((seen.monotonic(), seen.wall()), (Duration::from_millis(9), TimestampMs(1009)));
+        assert_eq!(
+            (seen.monotonic(), seen.wall()),
+            (Duration::from_millis(9), TimestampMs(1009))
+        );
     }
 
     #[test]
@@ -103,7 +118,10 @@ mod tests {
         clock.jump_wall(-1500);
         assert_eq!(clock.wall(), TimestampMs(-500));
         clock.set_wall(TimestampMs(77));
-        assert_eq!((clock.monotonic(), clock.wall()), (Duration::ZERO, TimestampMs(77)));
+        assert_eq!(
+            (clock.monotonic(), clock.wall()),
+            (Duration::ZERO, TimestampMs(77))
+        );
         clock.set_wall(TimestampMs(i64::MAX));
         clock.jump_wall(5);
         assert_eq!(clock.wall(), TimestampMs(i64::MAX));

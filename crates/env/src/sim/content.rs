@@ -29,7 +29,11 @@ pub(super) struct Pending {
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     /// Bytes, and where they go instead when the device misdirects them.
-    Write { pos: u64, data: Bytes, strays: Option<(Ino, u64)> },
+    Write {
+        pos: u64,
+        data: Bytes,
+        strays: Option<(Ino, u64)>,
+    },
     /// A longer file, or with `cut` a shorter one.
     Len { len: u64, cut: bool },
     /// Space for a range, and a length that covers it.
@@ -115,10 +119,18 @@ impl Content {
         let mut last = None;
         for Pending { change, .. } in self.pending.drain(..) {
             match change {
-                Change::Write { data, strays: Some((ino, pos)), .. } => {
+                Change::Write {
+                    data,
+                    strays: Some((ino, pos)),
+                    ..
+                } => {
                     strays.push(Stray { ino, pos, data });
                 }
-                Change::Write { pos, data, strays: None } => {
+                Change::Write {
+                    pos,
+                    data,
+                    strays: None,
+                } => {
                     for piece in pieces(pos, data.len(), PAGE) {
                         if last != Some(piece.unit) {
                             self.durable.pages.share(piece.unit, &self.cached.pages);
@@ -144,9 +156,17 @@ impl Content {
         self.dirty = 0;
     }
 
-    /// What a start of the machine finds: the cache is gone.
-    pub(super) fn restart_with(&mut self, image: Image) {
-        self.cached = image.clone();
-        self.forget_pending(image);
+    /// Drops the cached pages that have no pending write.
+    pub(super) fn drop_clean(&mut self) {
+        let mut pages = self.durable.pages.clone();
+        for Pending { change, .. } in &self.pending {
+            if let Change::Write { pos, data, .. } = change {
+                for piece in pieces(*pos, data.len(), PAGE) {
+                    pages.share(piece.unit, &self.cached.pages);
+                }
+            }
+        }
+        pages.cut(self.cached.len);
+        self.cached.pages = pages;
     }
 }

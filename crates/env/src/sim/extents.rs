@@ -19,7 +19,10 @@ impl Extents {
     /// How many pages of `wanted` are not in the set.
     pub(super) fn missing(&self, wanted: &Range<u64>) -> u64 {
         let len = wanted.end.saturating_sub(wanted.start);
-        len - self.touching(wanted).map(|r| overlap(&r, wanted)).sum::<u64>()
+        len - self
+            .touching(wanted)
+            .map(|r| overlap(&r, wanted))
+            .sum::<u64>()
     }
 
     /// The first page at or after `wanted.start` that is not in the set, `wanted.end` at most.
@@ -63,7 +66,8 @@ impl Extents {
     fn touching<'a>(&'a self, wanted: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'a> {
         let start = wanted.start;
         let near = self.ranges.range(..=wanted.end).rev();
-        near.map(|(&from, &to)| from..to).take_while(move |range| range.end >= start)
+        near.map(|(&from, &to)| from..to)
+            .take_while(move |range| range.end >= start)
     }
 }
 

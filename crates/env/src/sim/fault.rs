@@ -55,7 +55,10 @@ impl Op {
     /// [`super::SimDisk::power_cut_after`]: cutting power between two reads shows nothing new.
     #[must_use]
     pub const fn mutates(self) -> bool {
-        !matches!(self, Self::Open | Self::List | Self::Space | Self::Len | Self::Read | Self::Map)
+        !matches!(
+            self,
+            Self::Open | Self::List | Self::Space | Self::Len | Self::Read | Self::Map
+        )
     }
 
     /// The verb for messages.
@@ -101,7 +104,13 @@ impl Failure {
     /// The next `op` fails, once, with [`io::ErrorKind::Other`], anywhere.
     #[must_use]
     pub const fn of(op: Op) -> Self {
-        Self { op, under: None, skip: 0, times: 1, kind: io::ErrorKind::Other }
+        Self {
+            op,
+            under: None,
+            skip: 0,
+            times: 1,
+            kind: io::ErrorKind::Other,
+        }
     }
 
     /// It is the `n`-th from now that fails, counted from 1.
@@ -140,7 +149,12 @@ impl Failure {
 
     /// Counts one operation; says whether it fails.
     pub(super) fn strikes(&mut self, op: Op, path: &Path) -> bool {
-        if self.op != op || self.under.as_ref().is_some_and(|under| !path.starts_with(under)) {
+        if self.op != op
+            || self
+                .under
+                .as_ref()
+                .is_some_and(|under| !path.starts_with(under))
+        {
             return false;
         }
         if self.skip > 0 {
@@ -150,7 +164,11 @@ impl Failure {
         if self.times == 0 {
             return false;
         }
-        self.times = if self.times == u64::MAX { u64::MAX } else { self.times - 1 };
+        self.times = if self.times == u64::MAX {
+            u64::MAX
+        } else {
+            self.times - 1
+        };
         true
     }
 }
@@ -206,7 +224,9 @@ impl Gone {
                 return Some(*gone);
             }
             // An `io::Error` shows what its content was caused by, but not its content.
-            let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let content = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
             at = match content {
                 Some(content) => Some(content),
                 None => error.source(),
@@ -254,16 +274,34 @@ mod tests {
         assert_eq!(Gone::caused(&twice), Some(Gone::PowerCut));
         assert_eq!(Gone::caused(&Gone::StaleHandle), Some(Gone::StaleHandle));
         assert_eq!(Gone::caused(&io::Error::other("else")), None);
-        assert_eq!(Gone::caused(&io::Error::from(io::ErrorKind::NotFound)), None);
+        assert_eq!(
+            Gone::caused(&io::Error::from(io::ErrorKind::NotFound)),
+            None
+        );
         assert!(twice.to_string().contains("/a: the simulated power is off"));
     }
 
     #[test]
     fn every_operation_has_a_verb_of_its_own() {
         let all = [
-            Op::Open, Op::Create, Op::CreateDir, Op::List, Op::Rename, Op::RemoveFile,
-            Op::RemoveDir, Op::SyncDir, Op::Space, Op::Lock, Op::Len, Op::SetLen, Op::Allocate,
-            Op::Read, Op::Write, Op::Sync, Op::Map, Op::Flush,
+            Op::Open,
+            Op::Create,
+            Op::CreateDir,
+            Op::List,
+            Op::Rename,
+            Op::RemoveFile,
+            Op::RemoveDir,
+            Op::SyncDir,
+            Op::Space,
+            Op::Lock,
+            Op::Len,
+            Op::SetLen,
+            Op::Allocate,
+            Op::Read,
+            Op::Write,
+            Op::Sync,
+            Op::Map,
+            Op::Flush,
         ];
         assert_eq!(all.len(), Op::COUNT);
         let verbs: std::collections::BTreeSet<_> = all.iter().map(|op| op.verb()).collect();

@@ -35,23 +35,34 @@ pub(super) fn pieces(pos: u64, len: usize, unit: u64) -> impl Iterator<Item = Pi
         let within = (at % unit) as usize;
         let n = (unit as usize - within).min(len - done);
         done += n;
-        Some(Piece { unit: at / unit, within, part: done - n..done })
+        Some(Piece {
+            unit: at / unit,
+            within,
+            part: done - n..done,
+        })
     })
 }
 
 /// The bytes of a piece.
 pub(super) fn part(data: &[u8], range: Range<usize>) -> &[u8] {
-    data.get(range).expect("a piece lies within the range it was cut from")
+    data.get(range)
+        .expect("a piece lies within the range it was cut from")
 }
 
 fn part_mut(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
-    data.get_mut(range).expect("a piece lies within the range it was cut from")
+    data.get_mut(range)
+        .expect("a piece lies within the range it was cut from")
 }
 
 impl Pages {
     /// Fills `buf` with what stands at `pos`.
     pub(super) fn read(&self, pos: u64, buf: &mut [u8]) {
-        for Piece { unit, within, part: range } in pieces(pos, buf.len(), PAGE) {
+        for Piece {
+            unit,
+            within,
+            part: range,
+        } in pieces(pos, buf.len(), PAGE)
+        {
             let n = range.len();
             let target = part_mut(buf, range);
             match self.0.get(&unit) {
@@ -62,7 +73,12 @@ impl Pages {
     }
 
     pub(super) fn write(&mut self, pos: u64, data: &[u8]) {
-        for Piece { unit, within, part: range } in pieces(pos, data.len(), PAGE) {
+        for Piece {
+            unit,
+            within,
+            part: range,
+        } in pieces(pos, data.len(), PAGE)
+        {
             let n = range.len();
             part_mut(self.page_mut(unit), within..within + n).copy_from_slice(part(data, range));
         }
@@ -75,7 +91,8 @@ impl Pages {
         if within > 0
             && let Some(page) = self.0.get_mut(&last)
         {
-            part_mut(Arc::make_mut(page), within..PAGE as usize).fill(0);
+            let page: &mut Page = Arc::make_mut(page);
+            part_mut(page, within..PAGE as usize).fill(0);
         }
     }
 
@@ -94,13 +111,12 @@ impl Pages {
         }
     }
 
-    /// The numbers of the pages that hold something.
-    pub(super) fn units(&self) -> impl Iterator<Item = u64> {
-        self.0.keys().copied()
-    }
-
     fn page_mut(&mut self, unit: u64) -> &mut Page {
-        Arc::make_mut(self.0.entry(unit).or_insert_with(|| Arc::new([0; PAGE as usize])))
+        Arc::make_mut(
+            self.0
+                .entry(unit)
+                .or_insert_with(|| Arc::new([0; PAGE as usize])),
+        )
     }
 }
 
@@ -114,12 +130,16 @@ mod tests {
         buf
     }
 
+    fn units(pages: &Pages) -> Vec<u64> {
+        pages.0.keys().copied().collect()
+    }
+
     #[test]
     fn writes_across_pages_read_back_among_zeros() {
         let mut pages = Pages::default();
         pages.write(PAGE - 2, b"abcd");
         assert_eq!(bytes(&pages, PAGE - 3, 6), b"\0abcd\0");
-        assert_eq!(pages.units().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(units(&pages), [0, 1]);
     }
 
     #[test]
@@ -128,9 +148,9 @@ mod tests {
         pages.write(0, &[7; 3 * PAGE as usize]);
         pages.cut(PAGE + 1);
         assert_eq!(bytes(&pages, PAGE, 3), [7, 0, 0]);
-        assert_eq!(pages.units().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(units(&pages), [0, 1]);
         pages.cut(PAGE);
-        assert_eq!(pages.units().collect::<Vec<_>>(), [0]);
+        assert_eq!(units(&pages), [0]);
     }
 
     #[test]

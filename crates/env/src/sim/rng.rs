@@ -21,7 +21,9 @@ impl SimRng {
     /// The generator of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: Arc::new(AtomicU64::new(seed)) }
+        Self {
+            state: Arc::new(AtomicU64::new(seed)),
+        }
     }
 
     /// A generator of its own, seeded from this one.
@@ -33,7 +35,10 @@ impl SimRng {
 
 impl Rng for SimRng {
     fn next_u64(&self) -> u64 {
-        mix(self.state.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA))
+        mix(self
+            .state
+            .fetch_add(GAMMA, Ordering::Relaxed)
+            .wrapping_add(GAMMA))
     }
 }
 
@@ -55,7 +60,10 @@ mod tests {
     fn clones_share_a_sequence_and_splits_do_not() {
         let (shared, alone) = (SimRng::new(1), SimRng::new(1));
         let clone = shared.clone();
-        assert_eq!([shared.next_u64(), clone.next_u64()], [alone.next_u64(), alone.next_u64()]);
+        assert_eq!(
+            [shared.next_u64(), clone.next_u64()],
+            [alone.next_u64(), alone.next_u64()]
+        );
         let split = shared.split();
         let before = draw(&SimRng::new(2));
         assert_ne!(draw(&split), before);

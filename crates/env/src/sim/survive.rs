@@ -40,7 +40,12 @@ pub(super) struct Outcome {
 /// Draws an outcome.
 pub(super) fn survive(content: &Content, freedom: Freedom, rng: &mut SplitMix) -> Outcome {
     let all = content.pending.len();
-    let mut draw = Draw { content, freedom, rng, outcome: Outcome::of(&content.durable) };
+    let mut draw = Draw {
+        content,
+        freedom,
+        rng,
+        outcome: Outcome::of(&content.durable),
+    };
     if !freedom.lose {
         draw.keep_first(all, false);
     } else if !freedom.reorder {
@@ -70,7 +75,12 @@ struct Draw<'a> {
 
 impl Outcome {
     fn of(durable: &Image) -> Self {
-        Self { image: durable.clone(), strays: Vec::new(), lost: 0, torn: 0 }
+        Self {
+            image: durable.clone(),
+            strays: Vec::new(),
+            lost: 0,
+            torn: 0,
+        }
     }
 
     fn count(&mut self, kept: usize, of: usize) {
@@ -82,8 +92,17 @@ impl Outcome {
     }
 
     fn apply(&mut self, change: &Change) {
-        if let Change::Write { data, strays: Some((ino, pos)), .. } = change {
-            self.strays.push(Stray { ino: *ino, pos: *pos, data: data.clone() });
+        if let Change::Write {
+            data,
+            strays: Some((ino, pos)),
+            ..
+        } = change
+        {
+            self.strays.push(Stray {
+                ino: *ino,
+                pos: *pos,
+                data: data.clone(),
+            });
         } else {
             self.image.apply(change);
         }
@@ -96,9 +115,20 @@ impl Draw<'_> {
         let (kept, lost) = self.content.pending.split_at(n);
         kept.iter().for_each(|p| self.outcome.apply(&p.change));
         for (i, Pending { change, .. }) in lost.iter().enumerate() {
-            let Change::Write { pos, data, strays: None } = change else { continue };
+            let Change::Write {
+                pos,
+                data,
+                strays: None,
+            } = change
+            else {
+                continue;
+            };
             let sectors = pieces(*pos, data.len(), SECTOR).count();
-            let keep = if tear && i == 0 { self.rng.below(sectors as u64) as usize } else { 0 };
+            let keep = if tear && i == 0 {
+                self.rng.below(sectors as u64) as usize
+            } else {
+                0
+            };
             for piece in pieces(*pos, data.len(), SECTOR).take(keep) {
                 let at = pos + piece.part.start as u64;
                 self.outcome.image.write(at, part(data, piece.part));
@@ -147,7 +177,11 @@ impl Draw<'_> {
         let mut writes = BTreeMap::new();
         for Pending { change, .. } in self.content.pending.iter().take(limit) {
             match change {
-                Change::Write { pos, data, strays: None } => {
+                Change::Write {
+                    pos,
+                    data,
+                    strays: None,
+                } => {
                     for piece in pieces(*pos, data.len(), unit) {
                         *writes.entry(piece.unit).or_insert(0) += 1;
                     }
@@ -171,7 +205,9 @@ impl Draw<'_> {
         keep: &BTreeMap<u64, u64>,
         seen: &mut BTreeMap<u64, u64>,
     ) {
-        let Change::Write { pos, data, .. } = change else { return };
+        let Change::Write { pos, data, .. } = change else {
+            return;
+        };
         let (mut kept, mut of) = (0, 0);
         for piece in pieces(*pos, data.len(), self.unit()) {
             of += 1;
@@ -189,13 +225,19 @@ impl Draw<'_> {
     /// The length that a write brought survives when the write came before the moment of the
     /// metadata; the write at that moment may have got half way.
     fn grow(&mut self, change: &Change, when: Ordering) {
-        let Change::Write { pos, data, .. } = change else { return };
+        let Change::Write { pos, data, .. } = change else {
+            return;
+        };
         let reached = match when {
             Ordering::Less => data.len(),
             Ordering::Equal => {
                 let sectors: Vec<_> = pieces(*pos, data.len(), SECTOR).collect();
                 let n = self.rng.below(sectors.len() as u64 + 1) as usize;
-                sectors.into_iter().take(n).last().map_or(0, |piece| piece.part.end)
+                sectors
+                    .into_iter()
+                    .take(n)
+                    .last()
+                    .map_or(0, |piece| piece.part.end)
             }
             Ordering::Greater => 0,
         };

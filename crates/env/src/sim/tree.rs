@@ -56,12 +56,18 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new() -> Self {
-        Self { dirs: BTreeMap::from([(ROOT, Arc::default())]), pending: Vec::new() }
+        Self {
+            dirs: BTreeMap::from([(ROOT, Arc::default())]),
+            pending: Vec::new(),
+        }
     }
 
     /// What `path` stands for; the root is a directory.
     pub(super) fn find(&self, path: &Path) -> io::Result<Child> {
-        let mut at = Child { ino: ROOT, is_dir: true };
+        let mut at = Child {
+            ino: ROOT,
+            is_dir: true,
+        };
         for component in path.components() {
             if let Some(name) = name_of(component)? {
                 let names = self.names(at)?;
@@ -73,7 +79,10 @@ impl Tree {
 
     /// The place of `path`, whose directory must exist, and what stands there.
     pub(super) fn place(&self, path: &Path) -> io::Result<(Place, Option<Child>)> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let name = path
+            .file_name()
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .to_owned();
         let dir = self.find(path.parent().unwrap_or(Path::new("")))?;
         let child = self.names(dir)?.get(&name).copied();
         Ok((Place { dir: dir.ino, name }, child))
@@ -81,7 +90,10 @@ impl Tree {
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<(OsString, bool)>> {
         let names = self.names(self.find(dir)?)?;
-        Ok(names.iter().map(|(name, child)| (name.clone(), child.is_dir)).collect())
+        Ok(names
+            .iter()
+            .map(|(name, child)| (name.clone(), child.is_dir))
+            .collect())
     }
 
     pub(super) fn is_empty(&self, ino: Ino) -> bool {
@@ -90,7 +102,8 @@ impl Tree {
 
     fn names(&self, child: Child) -> io::Result<&Names> {
         let dir = self.dirs.get(&child.ino).filter(|_| child.is_dir);
-        dir.map(|dir| &dir.cached).ok_or(io::ErrorKind::NotADirectory.into())
+        dir.map(|dir| &dir.cached)
+            .ok_or(io::ErrorKind::NotADirectory.into())
     }
 
     /// Changes names in the cache, all at once.
@@ -141,7 +154,10 @@ impl Tree {
         self.pending.retain_mut(|change| {
             let names: Vec<_> = change.names.extract_if(.., |(p, _)| p.dir == dir).collect();
             if !names.is_empty() {
-                taken.push(Change { seq: change.seq, names });
+                taken.push(Change {
+                    seq: change.seq,
+                    names,
+                });
             }
             !change.names.is_empty()
         });
@@ -165,6 +181,11 @@ impl Tree {
         (n - survivors.len()) as u64
     }
 
+    /// When the oldest pending change was made.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.pending.first().map(|change| change.seq)
+    }
+
     /// Every file and directory that has a name now.
     pub(super) fn named(&self) -> BTreeSet<Ino> {
         self.reachable(|dir| &dir.cached)
@@ -172,7 +193,10 @@ impl Tree {
 
     /// Every file and directory that has a name now or may have one after a power cut.
     pub(super) fn mentioned(&self) -> BTreeSet<Ino> {
-        let names = self.dirs.values().flat_map(|d| d.cached.values().chain(d.durable.values()));
+        let names = self
+            .dirs
+            .values()
+            .flat_map(|d| d.cached.values().chain(d.durable.values()));
         let pending = self.pending.iter().flat_map(|change| &change.names);
         let pending = pending.filter_map(|(_, child)| child.as_ref());
         names.chain(pending).map(|child| child.ino).collect()
@@ -199,7 +223,10 @@ fn draw(pending: &[Change], freedom: Freedom, rng: &mut SplitMix) -> Vec<bool> {
         return vec![true; n];
     }
     if !freedom.reorder {
-        return pending.iter().map(|change| change.seq < freedom.cut_seq).collect();
+        return pending
+            .iter()
+            .map(|change| change.seq < freedom.cut_seq)
+            .collect();
     }
     match rng.below(4) {
         0 => vec![false; n],
