@@ -1,0 +1,66 @@
+//! What is to be done comes out here.
+
+use crate::{
+    core::Core,
+    output::{Apply, Output, RoleChange, Write},
+};
+
+impl Core {
+    /// Moves everything that is to be done into `out`, at the ends of its lists. Called after one
+    /// input or after many; the host calls it until nothing more comes, since sends that it has
+    /// completed make room for others.
+    pub fn drain(&mut self, out: &mut Output) {
+        self.drain_reads();
+        self.drain_sends();
+        self.drain_write(out);
+        out.log.append(&mut self.out.log);
+        out.messages.append(&mut self.out.messages);
+        out.sends.append(&mut self.out.sends);
+        out.repairs.append(&mut self.out.repairs);
+        out.snapshots.append(&mut self.out.snapshots);
+        out.reads.append(&mut self.out.reads);
+        out.commit = self.out.commit.take().or(out.commit);
+        out.configuration = self.out.configuration.take().or(out.configuration.take());
+        self.drain_apply(out);
+        self.drain_role(out);
+        self.release_output();
+    }
+
+    fn drain_write(&mut self, out: &mut Output) {
+        if !self.hard_dirty && self.out.log.is_empty() {
+            return;
+        }
+        debug_assert!(
+            out.write.is_none(),
+            "an output is carried out and cleared before the next"
+        );
+        let seq = self.writes.issue(self.log.last_index(), self.ticks);
+        let hard_state = self.hard_dirty.then_some(self.hard);
+        self.hard_dirty = false;
+        out.write = Some(Write { seq, hard_state });
+    }
+
+    fn drain_apply(&mut self, out: &mut Output) {
+        let upto = self.log.appliable();
+        if upto <= self.log.handed || self.needs_snapshot {
+            return;
+        }
+        let first = out
+            .apply
+            .map_or(self.log.handed.next(), |apply| apply.first);
+        self.log.handed = upto;
+        out.apply = Some(Apply { first, last: upto });
+    }
+
+    fn drain_role(&mut self, out: &mut Output) {
+        let now = RoleChange {
+            role: self.role,
+            term: self.hard.term,
+            leader: self.leader,
+        };
+        if now != self.told {
+            self.told = now;
+            out.role = Some(now);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Elections: Raft §5.2 and §5.4.1, with pre-vote and check-quorum (dissertation §9.6, §6.2).
+
+use std::borrow::Cow;
+
+use trilith_types::{NodeId, Term};
+
+use crate::{
+    config::PRIORITY_MAX,
+    core::Core,
+    entry::EntryId,
+    error::Dropped,
+    message::{Body, VoteAnswer, VoteReply, VoteRequest},
+    output::HardState,
+    quorum::Quorum,
+    status::Role,
+    step::Sender,
+    votes::Outcome,
+    writes::Gated,
+};
+
+/// Why a node stands for election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Campaign {
+    /// To find out whether it would win.
+    PreVote,
+    /// To win.
+    Election,
+    /// To win because the leader asked for it.
+    Transfer,
+}
+
+impl Core {
+    /// Stands for election now, without waiting for the timeout; the pre-vote is still asked. For
+    /// the start of a one-node group, and for tests. Says whether it could.
+    pub fn campaign(&mut self) -> bool {
+        self.wake();
+        if self.is_leading() || !self.may_campaign() {
+            return false;
+        }
+        self.start_campaign(Campaign::PreVote);
+        true
+    }
+
+    /// A new random timeout. A node of lower priority, or with a log that needs mending, waits
+    /// longer: a hint that keeps it from being first.
+    pub(crate) fn reset_election_timer(&mut self) {
+        let base = self.config.election_ticks;
+        let spread = self.random.below(u64::from(base)) as u32;
+        let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
+        let mending = !self.log.damage.is_empty() || self.log.unknown.is_some();
+        let penalty = steps * base / 2 + if mending { base } else { 0 };
+        self.election_timeout = base.saturating_add(spread).saturating_add(penalty);
+        self.election_elapsed = 0;
+    }
+
+    /// Whether this node could lead if it were elected.
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.configuration().is_voter(self.id())
+            && !self.vote_lost
+            && !self.needs_snapshot
+            && !self.repairs.is_hopeless()
+            && self.receiving.is_none()
+            // What is known to be committed and lost must come from a leader.
+            && self.log.commit <= self.log.last_index()
+            && !self.disk_is_stalled()
+            && self.hard.term < Term::MAX.prev()
+    }
+
+    pub(crate) fn start_campaign(&mut self, kind: Campaign) {
+        self.leader = None;
+        self.fail_reads(crate::error::ReadError::LeaderChanged);
+        self.votes.clear();
+        self.reset_election_timer();
+        if kind == Campaign::PreVote {
+            self.role = Role::PreCandidate;
+            self.ask_for_votes(kind, self.hard.term.next());
+            self.votes.record(self.id(), self.own_answer());
+            self.tally();
+            return;
+        }
+        self.role = Role::Candidate;
+        let term = self.hard.term.next();
+        self.set_hard_state(HardState {
+            term,
+            vote: Some(self.id()),
+        });
+        self.forget_leaders_log();
+        // Nobody is asked before the own vote is safe: after a crash the same term would be
+        // campaigned in again, perhaps with a shorter log, and old grants would count.
+        self.ask_for_votes(kind, term);
+        let mark = self.write_mark();
+        self.writes.gate(mark, Gated::OwnVote(term));
+        if planted!(self, TransferWithoutElection) && kind == Campaign::Transfer {
+            self.become_leader();
+        }
+    }
+
+    fn ask_for_votes(&mut self, kind: Campaign, campaign: Term) {
+        let transfer = kind == Campaign::Transfer;
+        let request = VoteRequest {
+            campaign,
+            last: self.log.last(),
+            transfer,
+        };
+        for at in 0..self.peers.len() {
+            let Some(to) = self.peers.at(at).map(|peer| peer.id) else {
+                continue;
+            };
+            if !self.configuration().is_voter(to) {
+                continue;
+            }
+            if kind == Campaign::PreVote {
+                self.send(to, Body::PreVote(request));
+            } else {
+                let message = self.message(to, Body::Vote(request));
+                self.send_when_safe(message);
+            }
+        }
+    }
+
+    /// What this node says to its own campaign. Its unknown suffix may have held more than its
+    /// log, like anybody else's.
+    fn own_answer(&self) -> VoteAnswer {
+        if self.log.unknown.is_some() {
+            VoteAnswer::Conditional
+        } else {
+            VoteAnswer::Granted
+        }
+    }
+
+    /// The candidate's vote for itself is on disk and counts now.
+    pub(crate) fn own_vote_is_safe(&mut self, term: Term) {
+        if self.role == Role::Candidate && self.hard.term == term {
+            self.votes.record(self.id(), self.own_answer());
+            self.tally();
+        }
+    }
+
+    fn tally(&mut self) {
+        let outcome = self.votes.outcome(&self.quorum());
+        let outcome = if planted!(self, ElectionOnHalf) && outcome == Outcome::Open {
+            Outcome::Won
+        } else {
+            outcome
+        };
+        match (outcome, self.role) {
+            (Outcome::Open, _) => {}
+            (Outcome::Won, Role::PreCandidate) => self.start_campaign(Campaign::Election),
+            (Outcome::Won, _) => self.become_leader(),
+            (Outcome::Lost, _) => self.become_follower(self.hard.term, None),
+        }
+    }
+
+    /// Those who decide.
+    pub(crate) fn quorum(&self) -> Cow<'_, Quorum> {
+        let quorum = &self.configuration().voters;
+        if planted!(self, JointByOneMajority) {
+            return Cow::Owned(Quorum::simple(quorum.incoming().iter().copied()));
+        }
+        Cow::Borrowed(quorum)
+    }
+
+    /// Whether a leader is known to be alive, so that campaigns are not heeded (dissertation
+    /// §4.2.3). A leader counts itself: it has its quorum, or would have stepped down.
+    fn leader_is_alive(&self) -> bool {
+        if self.is_leading() {
+            return true;
+        }
+        let suspected = |id| self.peers.get(id).is_some_and(|peer| peer.suspected);
+        let recent = self.election_elapsed < self.config.election_ticks;
+        self.leader
+            .is_some_and(|leader| recent && !suspected(leader))
+    }
+
+    pub(crate) fn must_ignore_campaign(&self, transfer: bool) -> bool {
+        if transfer || planted!(self, DisruptiveCampaign) {
+            return false;
+        }
+        self.leader_is_alive() || self.vote_is_promised()
+    }
+
+    /// How this node's log stands to that of a candidate (Raft §5.4.1).
+    fn judge_log(&self, last: EntryId) -> VoteAnswer {
+        if planted!(self, VoteIgnoresLog) {
+            return VoteAnswer::Granted;
+        }
+        if last < self.log.last() || last.index < self.log.commit {
+            return VoteAnswer::Denied;
+        }
+        match self.log.unknown {
+            Some(unknown) if last < unknown.last_possible => VoteAnswer::Conditional,
+            _ => VoteAnswer::Granted,
+        }
+    }
+
+    pub(crate) fn on_pre_vote(
+        &mut self,
+        from: Sender,
+        term: Term,
+        request: VoteRequest,
+    ) -> Result<(), Dropped> {
+        if request.campaign != term.next() || request.last.term > term {
+            return Err(Dropped::ImpossibleTerms);
+        }
+        let denied = request.campaign <= self.hard.term || self.must_ignore_campaign(false);
+        let answer = if denied {
+            VoteAnswer::Denied
+        } else {
+            self.judge_log(request.last)
+        };
+        if planted!(self, PreVoteRaisesTerm) && request.campaign > self.hard.term {
+            self.become_follower(request.campaign, None);
+        }
+        let reply = VoteReply {
+            campaign: request.campaign,
+            answer,
+        };
+        let reply = self.message_to_life(from.id, from.life, Body::PreVoteReply(reply));
+        self.out.messages.push(reply);
+        Ok(())
+    }
+
+    pub(crate) fn on_vote(
+        &mut self,
+        from: Sender,
+        term: Term,
+        request: VoteRequest,
+    ) -> Result<(), Dropped> {
+        if request.campaign != term || request.last.term >= term {
+            return Err(Dropped::ImpossibleTerms);
+        }
+        let free = self.hard.vote.is_none() && self.leader.is_none();
+        let mine = self.hard.vote == Some(from.id) || planted!(self, VoteTwice);
+        let may =
+            (free || mine) && !self.is_leading() && (request.transfer || !self.vote_is_promised());
+        let answer = if may {
+            self.judge_log(request.last)
+        } else {
+            VoteAnswer::Denied
+        };
+        let reply = VoteReply {
+            campaign: term,
+            answer,
+        };
+        let reply = self.message_to_life(from.id, from.life, Body::VoteReply(reply));
+        if answer == VoteAnswer::Denied {
+            self.out.messages.push(reply);
+            return Ok(());
+        }
+        self.set_hard_state(HardState {
+            term,
+            vote: Some(from.id),
+        });
+        self.election_elapsed = 0;
+        if planted!(self, VoteBeforePersist) {
+            self.out.messages.push(reply);
+        } else {
+            self.send_when_safe(reply);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_vote_reply(
+        &mut self,
+        from: Sender,
+        role: Role,
+        reply: VoteReply,
+    ) -> Result<(), Dropped> {
+        let campaign = if role == Role::PreCandidate {
+            self.hard.term.next()
+        } else {
+            self.hard.term
+        };
+        // An answer to a campaign is always addressed to the life that asked.
+        if self.role != role || reply.campaign != campaign || !from.knows_us {
+            return Err(Dropped::Unsolicited);
+        }
+        if !self.configuration().is_voter(from.id) {
+            return Err(Dropped::UnknownPeer { from: from.id });
+        }
+        if !self.votes.record(from.id, reply.answer) {
+            return Err(Dropped::Unsolicited);
+        }
+        self.tally();
+        Ok(())
+    }
+
+    /// Follows, in `term`, which is the present one or a later one.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        if self.is_leading() {
+            self.stop_leading();
+        }
+        if term > self.hard.term {
+            self.set_hard_state(HardState { term, vote: None });
+            self.forget_leaders_log();
+        }
+        let campaigned = matches!(self.role, Role::PreCandidate | Role::Candidate);
+        self.role = Role::Follower;
+        if self.leader != leader {
+            self.leader = leader;
+            self.fail_reads(crate::error::ReadError::LeaderChanged);
+        }
+        self.votes.clear();
+        self.repairs.start_over();
+        // A candidate that lost keeps its timer, so that it is not the first again at once.
+        if leader.is_some() || !campaigned {
+            self.reset_election_timer();
+        }
+    }
+
+    /// What was known of a leader's log says nothing of the next one's, but for what is committed
+    /// (Raft §5.4.3, Leader Completeness).
+    fn forget_leaders_log(&mut self) {
+        self.verified = self.log.commit.min(self.log.last_index());
+        self.ack_due = false;
+        self.acked = crate::message::Ack::default();
+    }
+
+    fn become_leader(&mut self) {
+        // The election has judged the own unknown suffix together with all others.
+        self.log.unknown = None;
+        self.role = Role::Repairing;
+        self.leader = Some(self.id());
+        self.votes.clear();
+        self.heartbeat_elapsed = 0;
+        self.check_elapsed = 0;
+        self.lease.start_term();
+        self.repairs.start_over();
+        self.quiet.touch();
+        let next = self.log.last_index().next();
+        let tick = self.ticks;
+        for peer in self.peers.iter_mut() {
+            peer.reset(next, tick);
+        }
+        self.reads.start_term(planted!(self, ReusedReadRound));
+        self.repair_or_lead();
+        if self.is_leading() {
+            self.broadcast_heartbeat();
+        }
+    }
+
+    /// Gives up what belongs to a leader.
+    fn stop_leading(&mut self) {
+        self.abort_streams();
+        self.uncommitted.clear();
+        self.transfer = None;
+        self.leader = None;
+        self.fail_reads(crate::error::ReadError::LeaderChanged);
+        for peer in self.peers.iter_mut() {
+            peer.ticket = None;
+            peer.inflight.clear();
+        }
+    }
+}

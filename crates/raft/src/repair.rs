@@ -1,0 +1,383 @@
+//! Protocol-aware recovery: damaged entries are fetched, not truncated.
+//!
+//! After Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST'18). An
+//! entry whose bytes are lost and whose identity is known counts as *had*: the node votes by it
+//! and never acknowledges or applies past it. It asks for the bytes by identity: a follower asks
+//! the leader, a leader asks everybody.
+//!
+//! - Somebody has it: it is written again.
+//! - An entry at or below the known commit index is never discarded: asked for until somebody
+//!   has it, or replaced by a snapshot.
+//! - A leader that has just been elected mends its log **before** it appends anything. It
+//!   discards an entry, and all after it, only when a quorum says that it never had it, or when
+//!   every voter has answered and none holds it intact (safe because damage never reaches a
+//!   majority of the copies of one entry). The answers are given in the leader's term, so that no
+//!   older leader can still spread the entry afterwards.
+//! - A follower's damaged entry that is not committed may be overwritten by the leader's log like
+//!   any other (Raft §5.3).
+
+use trilith_types::{LogIndex, NodeId};
+
+use crate::{
+    core::Core,
+    entry::EntryId,
+    error::{Dropped, HostError},
+    message::{Body, Holding, Message, Repair, RepairReply, RepairRequest},
+    output::{LogOp, SendOutcome, SendRepair},
+    status::Role,
+    step::Sender,
+};
+
+/// The search for lost bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Repairs {
+    /// The entry that was asked for last.
+    asked: Option<EntryId>,
+    /// Ticks since then.
+    elapsed: u32,
+    /// Leader: who has said what about it; the first answer stands.
+    answers: Vec<(NodeId, Holding)>,
+    /// As leader it learned that only a snapshot helps: it does not stand until one has.
+    hopeless: bool,
+}
+
+impl Repairs {
+    /// The role or the term has changed: asks afresh.
+    pub(crate) fn start_over(&mut self) {
+        self.asked = None;
+        self.elapsed = 0;
+        self.answers.clear();
+    }
+
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.hopeless
+    }
+
+    fn holding(&self, voter: NodeId) -> Option<Holding> {
+        self.answers
+            .iter()
+            .find(|(id, _)| *id == voter)
+            .map(|&(_, holding)| holding)
+    }
+}
+
+impl Core {
+    /// The host has found entries damaged: `first..=last` have their identity and not their
+    /// bytes. They are fetched from peers. A leader whose uncommitted entries are hit steps down,
+    /// since only a new term may decide about them.
+    ///
+    /// # Errors
+    /// When they do not lie in the log.
+    pub fn damaged(&mut self, first: LogIndex, last: LogIndex) -> Result<(), HostError> {
+        let (low, high) = (self.log.runs.first_index(), self.log.last_index());
+        if first > last || first < low || last > high {
+            let index = if first < low { first } else { last };
+            return Err(HostError::NotInLog {
+                index,
+                first: low,
+                last: high,
+            });
+        }
+        self.wake();
+        self.log.damage.insert(first, last);
+        self.repairs.start_over();
+        if self.is_leading() && last > self.log.commit {
+            self.become_follower(self.hard.term, None);
+        }
+        self.ask_for_repair();
+        Ok(())
+    }
+
+    /// An operator's last resort, when a voter is gone for good and the group cannot decide:
+    /// doubtful entries past the commit index, and the doubt about an unknown suffix, are
+    /// dropped. Gives what goes, first and last. What was acknowledged may be lost by it.
+    pub fn discard_doubtful(&mut self) -> Option<(LogIndex, LogIndex)> {
+        self.wake();
+        self.log.unknown = None;
+        let (first, _) = self.log.damage.range_from(self.log.commit.next())?;
+        let last = self.log.last_index();
+        self.truncate_log(first);
+        if self.role == Role::Repairing {
+            self.repair_or_lead();
+        }
+        Some((first, last))
+    }
+
+    /// A leader that was just elected: mends its log, or leads when there is nothing to mend that
+    /// its state machine needs.
+    pub(crate) fn repair_or_lead(&mut self) {
+        if self.log.first_needed().is_some() {
+            self.ask_for_repair();
+        } else {
+            self.begin_leading();
+        }
+    }
+
+    /// Asks for the first damaged entry that is not being rewritten already.
+    pub(crate) fn ask_for_repair(&mut self) {
+        let Some((id, through)) = self.next_damage() else {
+            return;
+        };
+        if self.repairs.asked == Some(id) {
+            return;
+        }
+        self.repairs.start_over();
+        self.repairs.asked = Some(id);
+        self.send_repair_request(id, through);
+    }
+
+    fn next_damage(&self) -> Option<(EntryId, EntryId)> {
+        let start = if self.role == Role::Repairing {
+            self.log.applied.next()
+        } else {
+            LogIndex(0)
+        };
+        let mut from = start;
+        loop {
+            let (first, last) = self.log.damage.range_from(from)?;
+            if !self.writes.is_rewriting(first) {
+                return Some((self.log.runs.id_at(first)?, self.log.runs.id_at(last)?));
+            }
+            from = first.next();
+        }
+    }
+
+    fn send_repair_request(&mut self, id: EntryId, through: EntryId) {
+        let body = || Body::RepairRequest(RepairRequest { id, through });
+        if !self.is_leading() {
+            if let Some(leader) = self.leader {
+                self.send(leader, body());
+            }
+            return;
+        }
+        for at in 0..self.peers.len() {
+            let Some(peer) = self.peers.at(at) else {
+                continue;
+            };
+            let to = peer.id;
+            if self.repairs.holding(to).is_none() {
+                self.send(to, body());
+            }
+        }
+    }
+
+    /// Asks again now and then, since questions and answers may be lost.
+    pub(crate) fn repair_tick(&mut self) {
+        if self.needs_snapshot && self.receiving.is_none() {
+            self.ask_for_snapshot();
+        }
+        if self.log.damage.is_empty() {
+            return;
+        }
+        self.repairs.elapsed = self.repairs.elapsed.saturating_add(1);
+        if self.repairs.elapsed < (self.config.election_ticks / 2).max(1) {
+            return;
+        }
+        self.repairs.elapsed = 0;
+        match self.next_damage() {
+            Some((id, through)) if self.repairs.asked == Some(id) => {
+                self.send_repair_request(id, through);
+            }
+            _ => self.ask_for_repair(),
+        }
+    }
+
+    fn ask_for_snapshot(&mut self) {
+        let due = self
+            .ticks
+            .is_multiple_of(u64::from(self.config.heartbeat_ticks.max(2)));
+        if let Some(leader) = self.leader.filter(|_| due && self.role == Role::Follower) {
+            self.send(leader, Body::SnapshotRequest);
+        }
+    }
+
+    /// Answers by what the log holds. "Never" is a promise that stands in the asker's term, so it
+    /// waits until that term is on disk.
+    pub(crate) fn on_repair_request(
+        &mut self,
+        from: Sender,
+        request: RepairRequest,
+    ) -> Result<(), Dropped> {
+        let RepairRequest { id, through } = request;
+        if id > through || id.index > through.index {
+            return Err(Dropped::ImpossibleIndex { index: id.index });
+        }
+        self.hear(from.id);
+        let log = &self.log;
+        let holding = if id.index <= log.runs.base().index {
+            Holding::Compacted
+        } else if log.runs.holds(id) {
+            if !log.damage.contains(id.index) {
+                self.hand_out(from.id, id, through.index);
+                return Ok(());
+            }
+            Holding::Damaged
+        } else if self.vote_lost || id.index > log.last_index() && log.unknown.is_some() {
+            Holding::Unknown
+        } else {
+            Holding::Never
+        };
+        if holding == Holding::Compacted && self.role == Role::Leader {
+            self.begin_snapshot(from.id, true);
+            return Ok(());
+        }
+        let reply = Body::RepairReply(RepairReply { id, holding });
+        let message = self.message_to_life(from.id, from.life, reply);
+        self.send_when_safe(message);
+        Ok(())
+    }
+
+    fn hand_out(&mut self, to: NodeId, first: EntryId, through: LogIndex) {
+        let last = through.min(self.log.last_index());
+        let last_max = self.log.damage.intact_to(first.index, last);
+        let (term, bytes_max) = (self.hard.term, self.config.send_bytes_max);
+        self.out.repairs.push(SendRepair {
+            to,
+            term,
+            first,
+            last_max,
+            bytes_max,
+        });
+    }
+
+    /// The message that goes with the payloads of a [`SendRepair`]; `None` when there is nothing
+    /// to send, or the term has passed.
+    pub fn complete_repair(&mut self, send: &SendRepair, outcome: SendOutcome) -> Option<Message> {
+        let SendOutcome::Ready { last, .. } = outcome else {
+            return None;
+        };
+        let first = send.first.index;
+        let fits = last >= first && last <= send.last_max;
+        debug_assert!(
+            fits,
+            "a repair goes from its first entry to its last one at most"
+        );
+        if !fits || send.term != self.hard.term || !self.log.runs.holds(send.first) {
+            return None;
+        }
+        let runs = self.log.runs.slice(first, last);
+        let configurations = self.log.history.among(first, last);
+        Some(self.message(
+            send.to,
+            Body::Repair(Repair {
+                first,
+                runs,
+                configurations,
+            }),
+        ))
+    }
+
+    /// Entries have come that replace damaged ones. Only those of the same identity are taken.
+    pub(crate) fn on_repair(&mut self, repair: Repair) -> Result<(), Dropped> {
+        let count = repair.runs.count();
+        if repair.first == LogIndex::ZERO || repair.first.plus(count) == LogIndex::MAX {
+            return Err(Dropped::ImpossibleIndex {
+                index: repair.first,
+            });
+        }
+        let end = self
+            .log
+            .runs
+            .first_difference(repair.first, &repair.runs)
+            .unwrap_or(repair.first.plus(count));
+        let taken = self.rewrite_damaged(repair.first, end.prev());
+        if !taken {
+            return Err(Dropped::NotDamaged);
+        }
+        for (index, configuration) in repair.configurations {
+            if index < end && index >= repair.first && configuration.is_well_formed() {
+                self.log.history.insert(index, configuration);
+                self.refresh_members();
+            }
+        }
+        self.ask_for_repair();
+        Ok(())
+    }
+
+    /// Has the damaged ones among `first..=last` written again; says whether there were any. They
+    /// stay damaged until that is on disk.
+    pub(crate) fn rewrite_damaged(&mut self, first: LogIndex, last: LogIndex) -> bool {
+        let mut from = first;
+        let mut any = false;
+        while let Some((start, end)) = self.log.damage.range_from(from) {
+            if start > last {
+                break;
+            }
+            let end = end.min(last);
+            from = end.next();
+            let Some(id) = self.log.runs.id_at(start) else {
+                break;
+            };
+            if self.writes.is_rewriting(start) && self.writes.is_rewriting(end) {
+                continue;
+            }
+            self.writes.rewrites(start, end);
+            self.out.log.push(LogOp::Rewrite {
+                first: id,
+                last: end,
+            });
+            any = true;
+        }
+        any
+    }
+
+    pub(crate) fn on_repair_reply(
+        &mut self,
+        from: NodeId,
+        reply: RepairReply,
+    ) -> Result<(), Dropped> {
+        self.hear(from);
+        if self.repairs.asked != Some(reply.id) || self.repairs.holding(from).is_some() {
+            return Err(Dropped::Unsolicited);
+        }
+        if !self.is_leading() {
+            // The leader is the one to ask; what it lacks, its log will overwrite.
+            return Ok(());
+        }
+        self.repairs.answers.push((from, reply.holding));
+        if self.role != Role::Repairing {
+            return Ok(());
+        }
+        if reply.holding == Holding::Compacted {
+            self.repairs.hopeless = true;
+            self.become_follower(self.hard.term, None);
+        } else if reply.id.index > self.log.commit && self.may_discard() {
+            self.truncate_log(reply.id.index);
+            self.repairs.start_over();
+            self.repair_or_lead();
+        }
+        Ok(())
+    }
+
+    /// Whether the entry that was asked for cannot have been committed.
+    fn may_discard(&self) -> bool {
+        let me = self.id();
+        let never = |id| self.repairs.holding(id) == Some(Holding::Never);
+        let answered = |id| id == me || self.repairs.holding(id).is_some();
+        let first = planted!(self, DiscardOnFirstNever)
+            && self
+                .repairs
+                .answers
+                .iter()
+                .any(|&(_, holding)| holding == Holding::Never);
+        let quorum = self.quorum();
+        first || quorum.is_reached(never) || quorum.is_unanimous(answered)
+    }
+
+    /// A leader that could not mend its log in two election timeouts lets another one try.
+    pub(crate) fn repairing_tick(&mut self) {
+        if self.role == Role::Repairing {
+            self.election_elapsed = self.election_elapsed.saturating_add(1);
+            if self.election_elapsed >= self.config.election_ticks.saturating_mul(2) {
+                self.become_follower(self.hard.term, None);
+            }
+        }
+    }
+
+    /// A snapshot or a repair has changed what is known of the log.
+    pub(crate) fn repairs_may_hope(&mut self) {
+        if self.log.first_needed().is_none() {
+            self.repairs.hopeless = false;
+        }
+    }
+}
