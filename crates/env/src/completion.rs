@@ -36,14 +36,12 @@ enum State<T> {
 
 impl<T> Completion<T> {
     /// A pending operation and the end that answers it.
-    #[must_use]
     pub fn pending() -> (Completer<T>, Self) {
         Self::new(State::Pending(None), None)
     }
 
     /// A pending operation on a world with one thread: [`Completion::wait`] calls `driver` until
     /// the operation has been answered.
-    #[must_use]
     pub fn driven(driver: Arc<dyn Fn() + Send + Sync>) -> (Completer<T>, Self) {
         Self::new(State::Pending(None), Some(driver))
     }
@@ -166,5 +164,85 @@ impl<T> fmt::Debug for Completion<T> {
 impl<T> fmt::Debug for Completer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Completer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_ready_operation_is_taken_once() {
+        let done = Completion::ready(Ok(7));
+        assert_eq!(done.try_take().unwrap().unwrap(), 7);
+        assert!(done.try_take().is_none());
+    }
+
+    #[test]
+    fn waiting_ends_with_the_answer_of_another_thread() {
+        let (completer, completion) = Completion::pending();
+        assert!(completion.try_take().is_none());
+        let answering = thread::spawn(move || completer.complete(Ok(3)));
+        assert_eq!(completion.wait().unwrap(), 3);
+        answering.join().unwrap();
+    }
+
+    #[test]
+    fn waiting_on_one_thread_drives_the_world() {
+        let waiting = Arc::new(Mutex::new(None::<Completer<usize>>));
+        let steps = Arc::new(AtomicUsize::new(0));
+        let (world, count) = (Arc::clone(&waiting), Arc::clone(&steps));
+        let (completer, completion) = Completion::driven(Arc::new(move || {
+            let step = count.fetch_add(1, Ordering::SeqCst);
+            if step == 2 {
+                world.lock().take().unwrap().complete(Ok(step));
+            }
+        }));
+        *waiting.lock() = Some(completer);
+        assert_eq!(completion.wait().unwrap(), 2);
+        assert_eq!(steps.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn a_function_is_called_before_or_after_the_answer() {
+        let (tell, told) = mpsc::channel();
+        let later = tell.clone();
+        let (completer, completion) = Completion::pending();
+        completion.then(move |r| later.send(r.unwrap()).unwrap());
+        assert!(told.try_recv().is_err());
+        completer.complete(Ok(1));
+        assert_eq!(told.try_recv(), Ok(1));
+        Completion::ready(Ok(2)).then(move |r| tell.send(r.unwrap()).unwrap());
+        assert_eq!(told.try_recv(), Ok(2));
+    }
+
+    #[test]
+    fn a_taken_answer_is_given_to_nobody_else() {
+        let (completer, completion) = Completion::pending();
+        completer.complete(Ok(1));
+        assert!(completion.try_take().is_some());
+        completion.then(|_| unreachable!("the answer was taken"));
+    }
+
+    #[test]
+    fn a_dropped_completer_is_an_error() {
+        let (completer, completion) = Completion::<()>::pending();
+        assert_eq!(
+            format!("{completer:?} {completion:?}"),
+            "Completer Completion"
+        );
+        drop(completer);
+        assert_eq!(
+            completion.wait().unwrap_err().kind(),
+            io::ErrorKind::Interrupted
+        );
     }
 }

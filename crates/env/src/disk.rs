@@ -234,3 +234,11 @@ pub(crate) fn check_mapping(pos: u64, len: usize, file_len: u64) -> io::Result<(
         )),
     }
 }
+
+/// The name of a lock's holder from the text in the lock's file.
+pub(crate) fn holder_name(text: &[u8]) -> String {
+    match String::from_utf8_lossy(text).trim() {
+        "" => "a process that has not given its name".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{FileLock, LockError};
+use crate::{FileLock, LockError, disk::holder_name};
 
 /// The longest holder's text that is read back, in bytes.
 const HOLDER_BYTES_MAX: usize = 4096;
@@ -72,8 +72,5 @@ fn holder_of(file: &File) -> String {
     let mut text = vec![0; HOLDER_BYTES_MAX];
     let n = file.read_at(&mut text, 0).unwrap_or(0);
     text.truncate(n);
-    match String::from_utf8_lossy(&text).trim() {
-        "" => "a process that has not given its name".to_owned(),
-        name => name.to_owned(),
-    }
+    holder_name(&text)
 }

@@ -10,7 +10,7 @@ use super::{
     state::{Inode, State},
     tree::{Child, Place},
 };
-use crate::{DirEntry, OpenMode};
+use crate::{DirEntry, OpenMode, disk::holder_name};
 
 impl State {
     /// Opens a file and counts the handle.
@@ -201,7 +201,7 @@ impl State {
                 let cached = &state.content(ino).cached;
                 let mut text = vec![0; cached.len as usize];
                 cached.pages.read(0, &mut text);
-                return Ok(Err(String::from_utf8_lossy(&text).into_owned()));
+                return Ok(Err(holder_name(&text)));
             }
             state.locks.insert(ino);
             state.hold(ino);

@@ -231,13 +231,10 @@ impl Draw<'_> {
         let reached = match when {
             Ordering::Less => data.len(),
             Ordering::Equal => {
-                let sectors: Vec<_> = pieces(*pos, data.len(), SECTOR).collect();
-                let n = self.rng.below(sectors.len() as u64 + 1) as usize;
-                sectors
-                    .into_iter()
-                    .take(n)
-                    .last()
-                    .map_or(0, |piece| piece.part.end)
+                let sectors = (pos % SECTOR + data.len() as u64).div_ceil(SECTOR);
+                let n = self.rng.below(sectors + 1) as usize;
+                let reached = pieces(*pos, data.len(), SECTOR).take(n);
+                reached.map(|piece| piece.part.end).max().unwrap_or(0)
             }
             Ordering::Greater => 0,
         };
