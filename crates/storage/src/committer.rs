@@ -1,0 +1,325 @@
+//! Group commit for a log on its own: many writers, one thread that appends, and one sync for
+//! all that wait.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use trilith_env::{Completer, Completion, Env};
+use trilith_types::{Offset, TimestampMs};
+
+use crate::{
+    entry::{Entry, EntryKind},
+    error::SyncError,
+    log::Log,
+    sync_policy::{Durability, SyncPolicy},
+};
+
+/// Most bytes of payload that wait to be appended; writers wait when there are more.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// Most entries that go into one round.
+const ROUND_ENTRIES_MAX: usize = 4096;
+
+/// A new entry, as a writer gives it; index, term, offset and time are the log's to give.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// How many offsets it takes.
+    pub records: u32,
+    /// The largest timestamp of its records.
+    pub max_timestamp: TimestampMs,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// An entry that was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The first offset it got.
+    pub first_offset: Offset,
+    /// What was reached.
+    pub durability: Durability,
+}
+
+/// Why an entry was not acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It is not in the log.
+    #[error("not appended: {reason}")]
+    Append {
+        /// Why.
+        reason: String,
+    },
+    /// Whether it is in the log is not known; the log takes no more writes.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// The committer was closed before.
+    #[error("the log was closed")]
+    Closed,
+}
+
+/// A log with a thread that appends and syncs for many writers. Clones of the handle are not
+/// needed: share it by reference or `Arc`.
+#[derive(Debug)]
+pub struct Committer {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<Log>>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    /// There is something to do.
+    filled: Condvar,
+    /// There is room again.
+    drained: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    closed: bool,
+}
+
+type Answer = Result<Committed, CommitError>;
+
+#[derive(Debug)]
+struct Waiting {
+    entry: NewEntry,
+    done: Completer<Answer>,
+}
+
+impl Committer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn start(log: Log, policy: SyncPolicy) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+        });
+        let mut worker = Worker {
+            env: log.env.clone(),
+            log,
+            policy,
+            queue: Arc::clone(&queue),
+            unsynced_bytes: 0,
+            synced_at: Duration::ZERO,
+        };
+        let thread = thread::Builder::new()
+            .name("trilith-commit".to_owned())
+            .spawn(move || {
+                worker.run();
+                worker.log
+            })?;
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Hands an entry over; the answer comes when it is as durable as the policy promises. Waits
+    /// while too much is queued.
+    pub fn submit(&self, entry: NewEntry) -> Completion<Answer> {
+        let (done, completion) = Completion::pending();
+        let mut state = self.queue.state.lock();
+        while state.bytes >= QUEUED_BYTES_MAX && !state.closed {
+            self.queue.drained.wait(&mut state);
+        }
+        if state.closed {
+            drop(state);
+            done.complete(Ok(Err(CommitError::Closed)));
+            return completion;
+        }
+        state.bytes += entry.payload.len();
+        let was_empty = state.waiting.is_empty();
+        state.waiting.push_back(Waiting { entry, done });
+        drop(state);
+        if was_empty {
+            self.queue.filled.notify_one();
+        }
+        completion
+    }
+
+    /// Appends an entry and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// Why it was not acknowledged.
+    pub fn append(&self, entry: NewEntry) -> Answer {
+        self.submit(entry)
+            .wait()
+            .unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Finishes what is queued and gives the log back.
+    ///
+    /// # Errors
+    /// It was closed before.
+    pub fn stop(&self) -> Result<Log, CommitError> {
+        self.queue.close();
+        let thread = self.thread.lock().take();
+        thread
+            .and_then(|thread| thread.join().ok())
+            .ok_or(CommitError::Closed)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+impl Queue {
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.filled.notify_all();
+        self.drained.notify_all();
+    }
+
+    /// The next round; `None` when it is closed and empty. Without `patience` waits for ever.
+    fn take(&self, patience: Option<Duration>) -> Option<Vec<Waiting>> {
+        let mut state = self.state.lock();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return None;
+            }
+            match patience {
+                None => self.filled.wait(&mut state),
+                Some(patience) => {
+                    if self.filled.wait_for(&mut state, patience).timed_out() {
+                        return Some(Vec::new());
+                    }
+                }
+            }
+        }
+        let count = state.waiting.len().min(ROUND_ENTRIES_MAX);
+        let round: Vec<_> = state.waiting.drain(..count).collect();
+        state.bytes -= round
+            .iter()
+            .map(|waiting| waiting.entry.payload.len())
+            .sum::<usize>();
+        drop(state);
+        self.drained.notify_all();
+        Some(round)
+    }
+}
+
+struct Worker {
+    env: Env,
+    log: Log,
+    policy: SyncPolicy,
+    queue: Arc<Queue>,
+    unsynced_bytes: u64,
+    synced_at: Duration,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        while let Some(round) = self.queue.take(self.patience()) {
+            let answers = self.commit(&round);
+            for (waiting, answer) in round.into_iter().zip(answers) {
+                waiting.done.complete(Ok(answer));
+            }
+        }
+        // A failure here was already told to whoever had to know, or is met at the next opening.
+        let _ = self.log.sync();
+    }
+
+    /// How long the thread may sleep before it must sync.
+    fn patience(&self) -> Option<Duration> {
+        match self.policy {
+            SyncPolicy::Every(every) if self.unsynced_bytes > 0 => {
+                Some((self.synced_at + every).saturating_sub(self.env.clock.monotonic()))
+            }
+            _ => None,
+        }
+    }
+
+    fn commit(&mut self, round: &[Waiting]) -> Vec<Answer> {
+        let first = self.log.end_offset();
+        let appended = self.append(round);
+        let synced = self.sync_if_due();
+        let mut offset = first;
+        let mut answers = Vec::with_capacity(round.len());
+        for (i, waiting) in round.iter().enumerate() {
+            answers.push(match (&appended, &synced) {
+                (Err((count, reason)), _) if i >= *count => Err(CommitError::Append {
+                    reason: reason.clone(),
+                }),
+                (_, Err(e)) => Err(e.clone().into()),
+                (_, Ok(durability)) => Ok(Committed {
+                    first_offset: offset,
+                    durability: *durability,
+                }),
+            });
+            offset = offset.plus(waiting.entry.records.into());
+        }
+        answers
+    }
+
+    /// Appends a round; after a failure, says how many entries are in and why the rest is not.
+    fn append(&mut self, round: &[Waiting]) -> Result<(), (usize, String)> {
+        let (term, append_time) = (self.log.last_term(), self.env.clock.wall());
+        let (mut index, mut offset) = (self.log.last_index(), self.log.end_offset());
+        let payloads: Vec<[&[u8]; 1]> = round.iter().map(|w| [&w.entry.payload[..]]).collect();
+        let entries: Vec<Entry<'_>> = round
+            .iter()
+            .zip(&payloads)
+            .map(|(waiting, payload)| {
+                let new = &waiting.entry;
+                index = index.next();
+                let first_offset = offset;
+                offset = offset.plus(new.records.into());
+                Entry {
+                    index,
+                    term,
+                    kind: new.kind,
+                    first_offset,
+                    records: new.records,
+                    append_time,
+                    max_timestamp: new.max_timestamp,
+                    payload,
+                }
+            })
+            .collect();
+        self.unsynced_bytes += round
+            .iter()
+            .map(|w| w.entry.payload.len() as u64)
+            .sum::<u64>();
+        self.log
+            .append_all(&entries)
+            .map_err(|e| (e.appended, e.source.to_string()))
+    }
+
+    /// Syncs when the policy asks for it, and publishes what may be seen.
+    fn sync_if_due(&mut self) -> Result<Durability, SyncError> {
+        let now = self.env.clock.monotonic();
+        let due = match self.policy {
+            SyncPolicy::Always => true,
+            SyncPolicy::EveryBytes(n) => self.unsynced_bytes >= n,
+            SyncPolicy::Every(every) => now.saturating_sub(self.synced_at) >= every,
+            SyncPolicy::Os => false,
+        };
+        if due {
+            self.log.sync()?;
+            (self.unsynced_bytes, self.synced_at) = (0, now);
+        }
+        self.log.publish(self.log.end_offset());
+        Ok(if due {
+            Durability::Synced
+        } else {
+            Durability::Written
+        })
+    }
+}

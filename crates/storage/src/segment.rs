@@ -1,0 +1,219 @@
+//! A segment: a store with its indexes.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use trilith_env::{Disk, OpenMode};
+use trilith_types::{GroupId, LogIndex, Offset};
+
+use crate::{
+    error::ReadError,
+    file_header::{
+        EXPECTED_FORMAT, FILE_HEADER_BYTES, FileHeader, FileKind, FormatError, HeaderState,
+    },
+    index::{Index, IndexError},
+    layout,
+    meta::{Damage, SegmentEnd, SegmentId, SegmentMeta},
+    recovery::rebuild,
+    store::Store,
+};
+
+/// Where a log lives and whose it is: what all its segments share.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// Whose log.
+    pub group: GroupId,
+}
+
+/// One segment of a log, open or not.
+#[derive(Debug)]
+pub struct Segment {
+    pub(crate) place: Place,
+    pub(crate) id: SegmentId,
+    pub(crate) base: Offset,
+    pub(crate) first_index: LogIndex,
+    pub(crate) salt: u64,
+    /// Set once, when the last entry is in.
+    end: OnceLock<SegmentEnd>,
+    pub(crate) damage: Vec<Damage>,
+    open: ArcSwapOption<OpenSegment>,
+    opening: Mutex<()>,
+    /// Looked at since the cache last passed by.
+    used: AtomicBool,
+    /// A lookup found the index wrong; it is built again at the next opening.
+    suspect: AtomicBool,
+}
+
+/// The open files of a segment.
+#[derive(Debug)]
+pub struct OpenSegment {
+    /// The frames.
+    pub store: Store,
+    /// The indexes; `None` when there was no room to build them, and lookups walk the store.
+    pub index: Option<Index>,
+}
+
+impl Segment {
+    pub(crate) fn new(place: &Place, meta: &SegmentMeta, damage: &[Damage]) -> Self {
+        let end = OnceLock::new();
+        if let Some(known) = meta.state.end() {
+            let _ = end.set(known);
+        }
+        Self {
+            place: place.clone(),
+            id: meta.id,
+            base: meta.base,
+            first_index: meta.first_index,
+            salt: meta.salt,
+            end,
+            damage: damage
+                .iter()
+                .filter(|d| d.segment == meta.id)
+                .copied()
+                .collect(),
+            open: ArcSwapOption::empty(),
+            opening: Mutex::new(()),
+            used: AtomicBool::new(true),
+            suspect: AtomicBool::new(false),
+        }
+    }
+
+    /// The header that its file of this kind has.
+    pub(crate) const fn header(&self, kind: FileKind) -> FileHeader {
+        FileHeader {
+            kind,
+            group: self.place.group,
+            segment: self.id,
+            base: self.base,
+            first_index: self.first_index,
+            salt: self.salt,
+        }
+    }
+
+    /// The path of its file of this kind.
+    pub(crate) fn path(&self, kind: FileKind) -> PathBuf {
+        layout::segment_path(&self.place.dir, self.base, self.id, kind)
+    }
+
+    /// Where it ends, once it has ended.
+    pub(crate) fn end(&self) -> Option<&SegmentEnd> {
+        self.end.get()
+    }
+
+    pub(crate) fn set_end(&self, end: SegmentEnd) {
+        let _ = self.end.set(end);
+    }
+
+    /// The open files, if they are; marks them as used.
+    pub(crate) fn opened(&self) -> Option<Arc<OpenSegment>> {
+        self.used.store(true, Ordering::Relaxed);
+        self.open.load_full()
+    }
+
+    /// Whether it was looked at since this was last asked.
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_open(&self, open: Arc<OpenSegment>) {
+        self.open.store(Some(open));
+    }
+
+    /// Closes the files; whoever still reads keeps them until done.
+    pub(crate) fn close_files(&self) {
+        self.open.store(None);
+    }
+
+    /// Notes that its index led astray.
+    pub(crate) fn suspect_index(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Opens the files of a segment that has ended. Only one thread does it, the others wait for
+    /// that one; nobody who finds the files open ever waits.
+    pub(crate) fn open_files(&self) -> Result<Arc<OpenSegment>, ReadError> {
+        let _one = self.opening.lock();
+        if let Some(open) = self.open.load_full() {
+            return Ok(open);
+        }
+        let store = self.open_store(OpenMode::Existing)?;
+        let index = self.open_index(&store)?;
+        let open = Arc::new(OpenSegment { store, index });
+        self.set_open(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Opens the store. A damaged header loses nothing, for the manifest knows what it said.
+    pub(crate) fn open_store(&self, mode: OpenMode) -> Result<Store, ReadError> {
+        let path = self.path(FileKind::Store);
+        let io = |source| ReadError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = match self.place.disk.open(&path, mode) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(self.all_damaged()),
+            other => other.map_err(io)?,
+        };
+        let mut found = [0; FILE_HEADER_BYTES];
+        let n = file.read_at(0, &mut found).map_err(io)?;
+        if n == FILE_HEADER_BYTES
+            && let HeaderState::Foreign { found } = self.header(FileKind::Store).judge(&found)
+        {
+            return Err(FormatError {
+                path,
+                found,
+                expected: EXPECTED_FORMAT,
+            }
+            .into());
+        }
+        Ok(Store {
+            file,
+            path,
+            salt: self.salt,
+        })
+    }
+
+    fn open_index(&self, store: &Store) -> Result<Option<Index>, ReadError> {
+        let header = self.header(FileKind::Store);
+        let slots = self.end().map_or(0, |end| end.time_slots);
+        if !self.suspect.swap(false, Ordering::Relaxed) {
+            match Index::open(&*self.place.disk, &self.place.dir, &header, slots) {
+                Ok(index) => return Ok(Some(index)),
+                Err(IndexError::Format(e)) => return Err(e.into()),
+                Err(IndexError::Unusable { .. } | IndexError::Io { .. }) => {}
+            }
+        }
+        // Without room for an index, reading still works; it is slower.
+        Ok(rebuild::index_of(self, store).ok())
+    }
+
+    /// The whole segment is missing.
+    fn all_damaged(&self) -> ReadError {
+        let (position_end, next) = self
+            .end()
+            .map_or((0, self.base), |end| (end.position, end.next_offset));
+        ReadError::Damaged {
+            path: self.path(FileKind::Store),
+            position: 0,
+            position_end,
+            first: self.base,
+            next,
+        }
+    }
+}
