@@ -1,0 +1,52 @@
+//! A node's settings.
+
+use std::{path::PathBuf, time::Duration};
+
+use trilith_storage::{LogConfig, SyncPolicy};
+
+/// Most shards by default, however many cores there are: shards wait for the disk more than they
+/// compute.
+const SHARDS_DEFAULT_MAX: usize = 4;
+
+/// A node's settings.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The data directory; made if missing.
+    pub data: PathBuf,
+    /// When appends are synced, and what an acknowledgement stands for.
+    pub sync: SyncPolicy,
+    /// Threads that own partitions.
+    pub shards: usize,
+    /// Most bytes of batches between their arrival and their answer.
+    pub inflight_bytes_max: usize,
+    /// Most ended segments that are kept open, over all partitions.
+    pub open_segments_max: usize,
+    /// What topics do not set about the logs of their partitions: reserves and index settings.
+    pub log: LogConfig,
+    /// How often a partition with a retention setting looks for segments to remove.
+    pub retention_interval: Duration,
+    /// A log that had no append for this long writes down how far it is synced.
+    pub mark_after: Duration,
+    /// A log that had no append for this long is settled: synced, its files closed, so that it
+    /// costs next to nothing until the next append.
+    pub settle_after: Duration,
+}
+
+impl NodeConfig {
+    /// The defaults, with this data directory.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            data: data.into(),
+            sync: SyncPolicy::Always,
+            shards: cores.min(SHARDS_DEFAULT_MAX),
+            inflight_bytes_max: 64 << 20,
+            open_segments_max: 256,
+            log: LogConfig::default(),
+            retention_interval: Duration::from_secs(10),
+            mark_after: Duration::from_millis(50),
+            settle_after: Duration::from_secs(60),
+        }
+    }
+}

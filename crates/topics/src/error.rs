@@ -1,0 +1,85 @@
+//! What can go wrong with topics.
+
+use trilith_types::NameError;
+
+use crate::{
+    catalog::CatalogError,
+    state::{PARTITIONS_MAX, TOPICS_MAX},
+};
+
+/// A setting that is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// Too low or too high.
+    #[error("{setting} is {value}, but must lie between {min} and {max}")]
+    OutOfBounds {
+        /// The setting's name.
+        setting: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// The lowest value allowed.
+        min: u64,
+        /// The highest value allowed.
+        max: u64,
+    },
+    /// Partitions cannot be taken away: their records would be.
+    #[error("the topic has {has} partitions; partitions can only be added, not reduced to {asked}")]
+    FewerPartitions {
+        /// How many there are.
+        has: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
+}
+
+/// Why a topic was not created, altered, deleted or found.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The name breaks a rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is one of that name.
+    #[error("topic {name:?} exists already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// There is none of that name.
+    #[error("there is no topic {name:?}")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// A setting is not allowed.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Too many topics.
+    #[error("a node holds at most {TOPICS_MAX} topics; delete one first")]
+    TooManyTopics,
+    /// Too many partitions in all topics together.
+    #[error(
+        "a node holds at most {PARTITIONS_MAX} partitions; it has {has}, and {asked} more were asked for"
+    )]
+    TooManyPartitions {
+        /// How many there are.
+        has: u32,
+        /// How many more were asked for.
+        asked: u32,
+    },
+    /// The catalog could not be written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A partition's log could not be made or opened.
+    #[error("cannot open partition {partition} of topic {topic:?}: {reason}")]
+    Partition {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What is in the way.
+        reason: String,
+    },
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}

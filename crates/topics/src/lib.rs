@@ -1,0 +1,21 @@
+//! Topics: their settings, the durable catalog of them, and what a partition decides about the
+//! batches that come in.
+//!
+//! Nothing here has a thread. [`Partition`] and [`CatalogState`] decide from their inputs alone;
+//! [`Catalog`] keeps the latter on disk.
+
+mod catalog;
+mod catalog_codec;
+mod error;
+mod layout;
+mod partition;
+mod settings;
+mod state;
+
+pub use catalog::{CATALOG, Catalog, CatalogError};
+pub use catalog_codec::fuzz_catalog;
+pub use error::{SettingError, TopicError};
+pub use layout::{group_id, partition_dir, topic_dir, topics_dir};
+pub use partition::{Assigned, Partition};
+pub use settings::{TopicSettings, TopicSettingsPatch, bounds};
+pub use state::{CatalogState, PARTITIONS_MAX, TOPICS_MAX, Topic};
