@@ -1,0 +1,171 @@
+//! `trilith consume`.
+
+use std::{
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    pin::Pin,
+};
+
+use clap::Args;
+use futures::{Stream, StreamExt, stream};
+use trilith_client::{
+    Client, ConsumeOptions, Error, Offset, PartitionId, PartitionOffsets, Position, StoredRecord,
+    TimestampMs,
+};
+
+use crate::{
+    connection::{Connection, block_on},
+    failure::Failure,
+    output::{Format, Progress},
+    values::From,
+};
+
+/// Records that are handled together when they are there together; what is printed is flushed
+/// after each such block.
+const BLOCK_RECORDS: usize = 4096;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Print the records of a topic
+///
+/// Stops at the end of the log as of its start, or goes on with --follow. Records of one partition
+/// come in their order; those of several partitions are mixed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trilith consume orders                           every record there is
+  trilith consume orders --follow --from end       new records as they come
+  trilith consume orders --from -10                the last 10 of each partition
+  trilith consume orders --from -1h --count 100    100 records, from an hour ago on
+  trilith consume orders --from 2026-01-31T12:00:00Z --output json
+  trilith consume orders --output '%p:%o %T %k=%s\\n'
+  trilith consume images --partition 0 --output %s > disk.img
+
+A FORMAT is text with
+  %s value   %S its length   %R its length as 4 bytes, big-endian
+  %k key     %K its length   %h headers, as name=value,name=value
+  %o offset  %p partition    %T timestamp in ms   %t topic   %%  a percent sign
+  \\n \\t \\r \\0 \\\\ \\xHH       special characters
+Nothing is added at its end. A null key or value prints nothing and has length -1.")]
+pub(crate) struct Consume {
+    /// The topic
+    topic: String,
+    /// Read this partition only; else all of them
+    #[arg(long, short, value_name = "NUMBER")]
+    partition: Option<u32>,
+    /// Where to start: start, end, an offset (42), the last N (-10), a time
+    /// (2026-01-31T12:00:00Z, -1h, @MILLISECONDS)
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "start",
+        allow_hyphen_values = true
+    )]
+    from: From,
+    /// Stop after this many records
+    #[arg(long, short, value_name = "N")]
+    count: Option<u64>,
+    /// Wait for new records at the end
+    #[arg(long, short)]
+    follow: bool,
+    /// How records are printed: value, json or a FORMAT as below
+    #[arg(long, short, value_name = "value|json|FORMAT", default_value = "value")]
+    output: Format,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+type Block = (PartitionId, Vec<Result<StoredRecord, Error>>);
+type Blocks = Pin<Box<dyn Stream<Item = Block> + Send>>;
+
+impl Consume {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        block_on(async {
+            let client = self.connection.open().await?;
+            self.consume(&client).await
+        })
+    }
+
+    async fn consume(&self, client: &Client) -> Result<(), Failure> {
+        let mut blocks = self.open(client).await?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+        let progress = Progress::counting("reading", io::stdout().is_terminal());
+        let mut left = self.count.unwrap_or(u64::MAX);
+        while left > 0
+            && let Some((partition, block)) = blocks.next().await
+        {
+            let written = self.write(&mut out, block, &mut left, partition)?;
+            out.flush()?;
+            progress.add(written);
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        out: &mut BufWriter<StdoutLock<'_>>,
+        block: Vec<Result<StoredRecord, Error>>,
+        left: &mut u64,
+        partition: PartitionId,
+    ) -> Result<u64, Failure> {
+        let before = *left;
+        for record in block {
+            if *left == 0 {
+                break;
+            }
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    // What was read before it is good.
+                    out.flush()?;
+                    let what = format!("reading partition {partition} stopped");
+                    return Err(Failure::because(what, error));
+                }
+            };
+            self.output.write(out, &self.topic, &record)?;
+            *left -= 1;
+        }
+        Ok(before - *left)
+    }
+
+    /// All partitions that are asked for, side by side.
+    async fn open(&self, client: &Client) -> Result<stream::SelectAll<Blocks>, Failure> {
+        let mut offsets = client.list_offsets(&self.topic, None).await?;
+        if let Some(wanted) = self.partition {
+            let partitions = offsets.len();
+            offsets.retain(|offsets| offsets.partition.get() == wanted);
+            if offsets.is_empty() {
+                return Err(Failure::Failed(format!(
+                    "there is no partition {wanted}; the topic has {partitions}, numbered from 0"
+                )));
+            }
+        }
+        let mut blocks = stream::SelectAll::new();
+        for offsets in offsets {
+            let partition = offsets.partition;
+            let records = client
+                .consume(&self.topic, partition, self.options(&offsets))
+                .await?;
+            let read = records.ready_chunks(BLOCK_RECORDS);
+            blocks.push(Box::pin(read.map(move |block| (partition, block))) as Blocks);
+        }
+        Ok(blocks)
+    }
+
+    fn options(&self, offsets: &PartitionOffsets) -> ConsumeOptions {
+        let from = match self.from {
+            From::Start => Position::Start,
+            From::End => Position::End,
+            From::Offset(offset) => Position::Offset(Offset(offset)),
+            From::Last(records) => {
+                let from = Offset(offsets.end.get().saturating_sub(records));
+                Position::Offset(from.max(offsets.start))
+            }
+            From::Time(millis) => Position::Time(TimestampMs(millis)),
+        };
+        ConsumeOptions {
+            from,
+            follow: self.follow,
+            limit: self.count,
+        }
+    }
+}

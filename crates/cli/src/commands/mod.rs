@@ -1,0 +1,9 @@
+//! The commands, one a file.
+
+pub(crate) mod completions;
+pub(crate) mod consume;
+pub(crate) mod inspect;
+mod offline;
+pub(crate) mod produce;
+pub(crate) mod topic;
+pub(crate) mod verify;

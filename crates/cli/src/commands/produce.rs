@@ -1,0 +1,217 @@
+//! `trilith produce`.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use trilith_client::{Client, Fate, PartitionId, Producer, ProducerConfig, Report, SendError};
+
+use crate::{
+    connection::{Connection, block_on},
+    failure::Failure,
+    input,
+    output::Progress,
+};
+
+/// Write records to a topic: lines, JSON lines or whole files
+///
+/// Ends when the input ends, with how many records were acknowledged and their offsets on standard
+/// error. An acknowledged record is as durable as the server's --sync says. When a record is not
+/// acknowledged nothing more is sent and the exit code is 1.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  echo hello | trilith produce greetings
+  trilith produce logs /var/log/dpkg.log           one record for each line
+  trilith produce users --key-delimiter ':' /etc/passwd
+  trilith produce events --input json events.jsonl
+  split -b 1M disk.img piece. && trilith produce images --input files --partition 0 piece.*
+  trilith consume a --output json | trilith produce b --input json
+
+JSON lines have any of: key, value (text), key_base64, value_base64 (bytes), timestamp_ms,
+headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone.")]
+pub(crate) struct Produce {
+    /// The topic
+    topic: String,
+    /// Read these files, one after the other; '-' is standard input, as is none at all
+    files: Vec<PathBuf>,
+    /// What a record is made of
+    #[arg(long, value_enum, default_value_t = input::Kind::Lines)]
+    input: input::Kind,
+    /// The text between key and value of a line; a line without it is a value
+    #[arg(long, value_name = "TEXT")]
+    key_delimiter: Option<String>,
+    /// Write to this partition, whatever the key
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<u32>,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t = Compression::None)]
+    compression: Compression,
+    /// How the summary at the end is printed
+    #[arg(long, value_enum, default_value_t = Summary::Text)]
+    summary: Summary,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// Not.
+    None,
+    /// Fast, and small for text.
+    Lz4,
+}
+
+impl From<Compression> for trilith_client::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Lz4 => Self::Lz4,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Summary {
+    /// A few lines on standard error.
+    Text,
+    /// One JSON object on standard output.
+    Json,
+    /// Nothing but errors.
+    None,
+}
+
+impl Produce {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        self.check()?;
+        block_on(async {
+            let client = self.connection.open().await?;
+            self.produce(&client).await
+        })
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let delimiter = self.key_delimiter.as_deref();
+        if delimiter == Some("") {
+            return Err(Failure::Usage("--key-delimiter must not be empty".into()));
+        }
+        if delimiter.is_some() && self.input != input::Kind::Lines {
+            return Err(Failure::Usage(
+                "--key-delimiter goes with --input lines only".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn produce(&self, client: &Client) -> Result<(), Failure> {
+        let config = ProducerConfig {
+            compression: self.compression.into(),
+            // The acknowledged records are then the first ones of the input.
+            halt_on_failure: true,
+            ..ProducerConfig::default()
+        };
+        let producer = client.producer(&self.topic, config).await?;
+        let typed = self.files.is_empty() && io::stdin().is_terminal();
+        let progress = Progress::counting("sending", typed);
+        let sent = self.send_all(&producer, &progress).await;
+        let closed = producer.close().await;
+        progress.finish();
+        let report = match &closed {
+            Ok(report) => report,
+            Err(failed) => &failed.report,
+        };
+        self.print(report)?;
+        if let Some(failure) = &report.first_failure {
+            let again = match failure.fate {
+                Fate::NotStored => "",
+                Fate::Unknown => "; sent again it may be there twice",
+            };
+            let why = format!(
+                "{} records were not acknowledged: {failure}{again}",
+                report.not_acknowledged
+            );
+            return Err(Failure::Failed(why));
+        }
+        sent
+    }
+
+    async fn send_all(&self, producer: &Producer, progress: &Progress) -> Result<(), Failure> {
+        let mut blocks = input::read(self.input, self.key_delimiter.clone(), self.files.clone());
+        while let Some(block) = blocks.recv().await {
+            let records = block?;
+            let read = records.len() as u64;
+            for record in records {
+                let sent = match self.partition {
+                    Some(partition) => producer.send_to(PartitionId(partition), record).await,
+                    None => producer.send(record).await,
+                };
+                match sent {
+                    Ok(_) => {}
+                    // The report says why.
+                    Err(SendError::Halted(_)) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            progress.add(read);
+        }
+        Ok(())
+    }
+
+    fn print(&self, report: &Report) -> io::Result<()> {
+        match self.summary {
+            Summary::None => Ok(()),
+            Summary::Json => crate::output::print_json(&SummaryLine::new(&self.topic, report)),
+            Summary::Text => {
+                let mut err = io::stderr().lock();
+                writeln!(err, "{} records acknowledged", report.acknowledged)?;
+                for (partition, part) in &report.partitions {
+                    let (records, first, last) = (part.records, part.first, part.last);
+                    writeln!(
+                        err,
+                        "  partition {partition}: {records} records, offsets {first} to {last}"
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine<'a> {
+    topic: &'a str,
+    acknowledged: u64,
+    not_acknowledged: u64,
+    partitions: Vec<SummaryPartition>,
+}
+
+#[derive(Serialize)]
+struct SummaryPartition {
+    partition: u32,
+    records: u64,
+    first_offset: u64,
+    last_offset: u64,
+}
+
+impl<'a> SummaryLine<'a> {
+    fn new(topic: &'a str, report: &Report) -> Self {
+        let part = |(partition, part): (&PartitionId, &trilith_client::PartitionReport)| {
+            SummaryPartition {
+                partition: partition.get(),
+                records: part.records,
+                first_offset: part.first.get(),
+                last_offset: part.last.get(),
+            }
+        };
+        Self {
+            topic,
+            acknowledged: report.acknowledged,
+            not_acknowledged: report.not_acknowledged,
+            partitions: report.partitions.iter().map(part).collect(),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `trilith topic`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use trilith_client::{Client, PartitionDescription, TopicDescription, TopicSettings};
+
+use crate::{
+    connection::{Connection, block_on},
+    failure::Failure,
+    output::{Align, Listing, Table, print_json, print_line},
+    values::{ByteSize, Span},
+};
+
+/// Create, list, describe, change and delete topics
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trilith topic create orders --partitions 4 --retention-age 7d
+  trilith topic list
+  trilith topic describe orders --output json")]
+pub(crate) struct Topic {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a topic
+    #[command(after_help = "\
+Examples:
+  trilith topic create orders
+  trilith topic create orders --partitions 4 --retention-bytes 10GiB --retention-age 7d
+  trilith topic create images --record-bytes-max 16MiB
+
+Names are made of a-z, A-Z, 0-9, '.', '_' and '-'.")]
+    Create(Change),
+    /// Show all topics
+    #[command(after_help = "Example:\n  trilith topic list --output json")]
+    List {
+        /// How to print
+        #[arg(long, short, value_enum, default_value_t = Listing::Table)]
+        output: Listing,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show a topic's settings and the state of its partitions
+    #[command(after_help = "Example:\n  trilith topic describe orders")]
+    Describe {
+        /// The topic
+        name: String,
+        /// How to print
+        #[arg(long, short, value_enum, default_value_t = Listing::Table)]
+        output: Listing,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Change some of a topic's settings
+    #[command(after_help = "\
+Examples:
+  trilith topic alter orders --retention-age 30d
+  trilith topic alter orders --partitions 8        partitions can only be added
+  trilith topic alter orders --retention-bytes 0   keep everything
+
+With more partitions a key may belong to another one than before.")]
+    Alter(Change),
+    /// Delete a topic and every record in it
+    #[command(after_help = "Example:\n  trilith topic delete orders")]
+    Delete {
+        /// The topic
+        name: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+/// A topic and the settings to give it.
+#[derive(Debug, Args)]
+struct Change {
+    /// The topic
+    name: String,
+    /// How many partitions [default: 1]
+    #[arg(long, value_name = "N")]
+    partitions: Option<u32>,
+    /// Remove the oldest segments while a partition is larger; 0 keeps all [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    retention_bytes: Option<ByteSize>,
+    /// Remove segments when their newest record is older; 0 keeps all [default: 0]
+    #[arg(long, value_name = "TIME")]
+    retention_age: Option<Span>,
+    /// Begin a new segment when one has this size [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    segment_bytes: Option<ByteSize>,
+    /// Begin a new segment when the first record of one is older [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    segment_age: Option<Span>,
+    /// Largest record, key and headers included; at most 16MiB [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    record_bytes_max: Option<ByteSize>,
+    /// How to print the result
+    #[arg(long, short, value_enum, default_value_t = Listing::Table)]
+    output: Listing,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Topic {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        block_on(self.action.run())
+    }
+}
+
+impl Action {
+    async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Create(change) => {
+                let client = change.connection.open().await?;
+                let topic = client
+                    .create_topic(&change.name, change.settings()?)
+                    .await?;
+                change.print(&topic)
+            }
+            Self::Alter(change) => {
+                let settings = change.settings()?;
+                if settings == TopicSettings::default() {
+                    return Err(Failure::Usage(
+                        "nothing to change: give at least one setting, such as --retention-age 7d"
+                            .into(),
+                    ));
+                }
+                let client = change.connection.open().await?;
+                let topic = client.alter_topic(&change.name, settings).await?;
+                change.print(&topic)
+            }
+            Self::List { output, connection } => list(&connection.open().await?, output).await,
+            Self::Describe {
+                name,
+                output,
+                connection,
+            } => {
+                let description = connection.open().await?.describe_topic(&name).await?;
+                describe(&description, output)
+            }
+            Self::Delete { name, connection } => {
+                connection.open().await?.delete_topic(&name).await?;
+                Ok(print_line(&format!("topic {name} is deleted"))?)
+            }
+        }
+    }
+}
+
+impl Change {
+    fn settings(&self) -> Result<TopicSettings, Failure> {
+        let record_bytes_max = self
+            .record_bytes_max
+            .map(|size| u32::try_from(size.0))
+            .transpose();
+        let record_bytes_max = record_bytes_max.map_err(|_| {
+            Failure::Usage("--record-bytes-max is too large; the most is 16MiB".into())
+        })?;
+        Ok(TopicSettings {
+            partitions: self.partitions,
+            retention_bytes: self.retention_bytes.map(|size| size.0),
+            retention_age: self.retention_age.map(|span| span.0),
+            segment_bytes: self.segment_bytes.map(|size| size.0),
+            segment_age: self.segment_age.map(|span| span.0),
+            record_bytes_max,
+        })
+    }
+
+    fn print(&self, topic: &trilith_client::Topic) -> Result<(), Failure> {
+        match self.output {
+            Listing::Json => print_json(&topic_json(topic))?,
+            Listing::Table => {
+                let settings = sentence(&topic.settings);
+                print_line(&format!("topic {}: {settings}", topic.name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn list(client: &Client, output: Listing) -> Result<(), Failure> {
+    let topics = client.list_topics().await?;
+    if output == Listing::Json {
+        return Ok(print_json(
+            &topics.iter().map(topic_json).collect::<Vec<_>>(),
+        )?);
+    }
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("PARTITIONS", Align::Right),
+        ("KEEP BYTES", Align::Right),
+        ("KEEP AGE", Align::Right),
+        ("SEGMENT", Align::Right),
+        ("LARGEST RECORD", Align::Right),
+    ]);
+    for topic in &topics {
+        let settings = &topic.settings;
+        table.row(vec![
+            topic.name.clone(),
+            settings.partitions.unwrap_or_default().to_string(),
+            kept_bytes(settings.retention_bytes),
+            kept_age(settings.retention_age),
+            ByteSize(settings.segment_bytes.unwrap_or_default()).to_string(),
+            ByteSize(settings.record_bytes_max.unwrap_or_default().into()).to_string(),
+        ]);
+    }
+    Ok(print_line(&table.to_string())?)
+}
+
+fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failure> {
+    let TopicDescription { topic, partitions } = description;
+    if output == Listing::Json {
+        let mut json = topic_json(topic);
+        if let Value::Object(fields) = &mut json {
+            let partitions = partitions.iter().map(partition_json).collect();
+            fields.insert("partitions".into(), Value::Array(partitions));
+        }
+        return Ok(print_json(&json)?);
+    }
+    let mut table = Table::new(&[
+        ("PARTITION", Align::Right),
+        ("START", Align::Right),
+        ("END", Align::Right),
+        ("BYTES", Align::Right),
+        ("SEGMENTS", Align::Right),
+        ("DAMAGED RANGES", Align::Right),
+    ]);
+    for part in partitions {
+        table.row(vec![
+            part.partition.to_string(),
+            part.start.to_string(),
+            part.end.to_string(),
+            ByteSize(part.bytes).to_string(),
+            part.segments.to_string(),
+            part.damaged_ranges.to_string(),
+        ]);
+    }
+    let head = format!(
+        "topic {} (id {}): {}",
+        topic.name,
+        topic.id,
+        sentence(&topic.settings)
+    );
+    Ok(print_line(&format!("{head}\n\n{table}"))?)
+}
+
+/// The settings in words.
+fn sentence(settings: &TopicSettings) -> String {
+    let partitions = match settings.partitions.unwrap_or_default() {
+        1 => "1 partition".to_owned(),
+        n => format!("{n} partitions"),
+    };
+    let keeps = match (
+        kept_bytes(settings.retention_bytes),
+        kept_age(settings.retention_age),
+    ) {
+        (bytes, age) if bytes == "all" && age == "all" => "keeps everything".to_owned(),
+        (bytes, age) if age == "all" => format!("keeps {bytes} a partition"),
+        (bytes, age) if bytes == "all" => format!("keeps {age}"),
+        (bytes, age) => format!("keeps {bytes} a partition and {age}"),
+    };
+    format!(
+        "{partitions}, {keeps}, segments of {} or {}, records of up to {}",
+        ByteSize(settings.segment_bytes.unwrap_or_default()),
+        Span(settings.segment_age.unwrap_or_default()),
+        ByteSize(settings.record_bytes_max.unwrap_or_default().into()),
+    )
+}
+
+fn kept_bytes(bytes: Option<u64>) -> String {
+    match bytes.unwrap_or_default() {
+        0 => "all".into(),
+        bytes => ByteSize(bytes).to_string(),
+    }
+}
+
+fn kept_age(age: Option<Duration>) -> String {
+    match age.unwrap_or_default() {
+        Duration::ZERO => "all".into(),
+        age => Span(age).to_string(),
+    }
+}
+
+fn topic_json(topic: &trilith_client::Topic) -> Value {
+    let settings = &topic.settings;
+    let millis = |age: Option<Duration>| age.map(|age| Span(age).millis());
+    json!({
+        "name": topic.name,
+        "id": topic.id.get(),
+        "settings": {
+            "partitions": settings.partitions,
+            "retention_bytes": settings.retention_bytes,
+            "retention_ms": millis(settings.retention_age),
+            "segment_bytes": settings.segment_bytes,
+            "segment_ms": millis(settings.segment_age),
+            "record_bytes_max": settings.record_bytes_max,
+        },
+    })
+}
+
+fn partition_json(part: &PartitionDescription) -> Value {
+    json!({
+        "partition": part.partition.get(),
+        "start_offset": part.start.get(),
+        "end_offset": part.end.get(),
+        "bytes": part.bytes,
+        "segments": part.segments,
+        "damaged_ranges": part.damaged_ranges,
+    })
+}

@@ -1,0 +1,47 @@
+//! Progress on standard error, only when a person looks at it.
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A progress line; draws nothing unless standard error is a terminal.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// A line that counts records and bytes up, of an unknown total. It stays hidden while the
+    /// terminal is used for the data itself.
+    pub(crate) fn counting(what: &'static str, terminal_in_use: bool) -> Self {
+        let bar = Self::bar(terminal_in_use);
+        bar.set_style(style("{spinner} {msg}  {human_pos}  {per_sec}"));
+        bar.set_message(what);
+        Self(bar)
+    }
+
+    fn bar(terminal_in_use: bool) -> ProgressBar {
+        let target = if io::stderr().is_terminal() && !terminal_in_use {
+            ProgressDrawTarget::stderr_with_hz(8)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+
+    /// Moves on by `n`.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.inc(n);
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
