@@ -1,0 +1,340 @@
+//! The loop that runs a world: one thread, virtual time, one seed.
+//!
+//! A run has three parts. First everything that the plan switched on goes wrong, and the checkers
+//! watch for broken safety. Then the world heals, and the group must settle within
+//! [`SETTLE_TIMEOUTS_MAX`] election timeouts. Then it must stay settled for a while.
+
+use std::fmt;
+
+use trilith_types::NodeId;
+
+use crate::{
+    checkers::{PROGRESS, unsettled},
+    event::{EntryId, Event},
+    faults::{FaultKind, FaultPlan},
+    history::{OpId, Outcome},
+    network::{Cut, Fate, LinkFaults, Network},
+    recorder::{Finished, Recorder},
+    rng::Rng,
+    scheduler::Scheduler,
+    time::{SimTime, Span},
+    workload::Clients,
+    world::World,
+};
+
+/// Election timeouts within which a healed group must have settled.
+pub const SETTLE_TIMEOUTS_MAX: u64 = 80;
+
+/// Election timeouts for which a settled group is watched.
+const STABLE_TIMEOUTS: u64 = 12;
+
+/// Most events of one run; a world that never rests is stopped there and fails.
+const HAPPENINGS_MAX: u64 = 20_000_000;
+
+/// What is scheduled.
+enum Happening<W: World> {
+    Message { id: u64, from: NodeId, to: NodeId, message: W::Message },
+    Timer(W::Timer),
+    Fault(FaultKind),
+    Reconnect,
+    ClientTurn(usize),
+    Deadline(OpId),
+}
+
+/// What a world sees of the engine.
+pub struct Context<W: World> {
+    scheduler: Scheduler<Happening<W>>,
+    network: Network,
+    recorder: Recorder,
+    clients: Clients,
+    rng: Rng,
+    messages: u64,
+}
+
+impl<W: World> Context<W> {
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> SimTime {
+        self.scheduler.now()
+    }
+
+    /// The world's own stream of random numbers.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// What is known of the run so far: for worlds that bound their faults by it.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Takes an event in.
+    pub fn record(&mut self, event: &Event<'_>) {
+        self.recorder.record(event);
+    }
+
+    /// Reports that a node did what no node may do: stopped with an error of its own, say.
+    pub fn fail(&mut self, checker: &'static str, what: String) {
+        self.recorder.fail(checker, what);
+    }
+
+    /// Wakes the world in `span`.
+    pub fn after(&mut self, span: Span, timer: W::Timer) {
+        self.scheduler.after(span, Happening::Timer(timer));
+    }
+
+    /// Sends a message; what becomes of it the network decides.
+    pub fn send(&mut self, from: NodeId, to: NodeId, message: W::Message) {
+        let id = self.messages;
+        self.messages += 1;
+        self.record(&Event::Sent { id, from, to, what: &message });
+        match self.network.route(self.scheduler.now(), from, to) {
+            Fate::Lost => self.record(&Event::Dropped { id, why: "lost" }),
+            Fate::Cut => self.record(&Event::Dropped { id, why: "cut off" }),
+            Fate::Arrives(first, second) => {
+                if let Some(second) = second {
+                    let message = message.clone();
+                    self.scheduler.at(second, Happening::Message { id, from, to, message });
+                }
+                self.scheduler.at(first, Happening::Message { id, from, to, message });
+            }
+        }
+    }
+
+    /// Whether messages from one node can reach the other at all now.
+    pub fn is_cut(&mut self, from: NodeId, to: NodeId) -> bool {
+        self.network.is_cut(from, to)
+    }
+
+    /// Tells a client how its operation ended, unless it has given up on it before.
+    pub fn answer(&mut self, op: OpId, outcome: &Outcome, entry: Option<EntryId>) {
+        if self.recorder.ret(op, outcome, entry)
+            && let Some((client, pause)) = self.clients.next_turn(op)
+        {
+            self.scheduler.after(pause, Happening::ClientTurn(client));
+        }
+    }
+}
+
+/// How a run is to go, beside its seed.
+#[derive(Clone, Debug)]
+pub struct Run<O> {
+    /// The seed.
+    pub seed: u64,
+    /// How long faults strike.
+    pub faults_for: Span,
+    /// What the world is told.
+    pub options: O,
+}
+
+/// Runs a world from its seed to its end.
+pub fn run<W: World>(run: &Run<W::Options>, recorder: impl FnOnce(u64) -> Recorder) -> Finished {
+    let mut engine = Engine::<W>::new(run, recorder);
+    engine.fault_phase(SimTime::ZERO.plus(run.faults_for));
+    engine.heal_phase();
+    engine.cx.recorder.finish()
+}
+
+struct Engine<W: World> {
+    cx: Context<W>,
+    world: W,
+    plan: FaultPlan,
+    plan_rng: Rng,
+    healed: bool,
+    happenings: u64,
+    election_timeout: Span,
+}
+
+/// The streams of a seed's random numbers.
+#[derive(Clone, Copy)]
+enum Stream {
+    Plan,
+    Network,
+    Clients,
+    World,
+}
+
+impl<W: World> Engine<W> {
+    fn new(run: &Run<W::Options>, recorder: impl FnOnce(u64) -> Recorder) -> Self {
+        let stream = |stream: Stream| Rng::new(run.seed, stream as u64);
+        let shape = W::shape(&run.options);
+        let mut plan_rng = stream(Stream::Plan);
+        let plan = FaultPlan::draw(&shape, &mut plan_rng);
+        let nodes_max = W::nodes_max(plan.nodes);
+        let mut cx = Context {
+            scheduler: Scheduler::default(),
+            network: Network::new(nodes_max, plan.links, stream(Stream::Network)),
+            recorder: recorder(nodes_max),
+            clients: Clients::new(stream(Stream::Clients), shape.election_timeout),
+            rng: stream(Stream::World),
+            messages: 0,
+        };
+        let world = W::new(&plan, &run.options, &mut cx.rng);
+        let election_timeout = shape.election_timeout;
+        let mut engine =
+            Self { cx, world, plan, plan_rng, healed: false, happenings: 0, election_timeout };
+        engine.start();
+        engine
+    }
+
+    fn start(&mut self) {
+        self.announce();
+        self.world.boot(&mut self.cx);
+        for client in 0..self.cx.clients.count() {
+            let pause = self.cx.clients.pause();
+            self.cx.scheduler.after(pause, Happening::ClientTurn(client));
+        }
+        for (kind, every) in self.plan.timed.clone() {
+            self.schedule_fault(kind, every);
+        }
+    }
+
+    /// Faults that do not strike at moments are in force from the start.
+    fn announce(&mut self) {
+        let LinkFaults { loss, duplicate, reorder, straggle, .. } = self.plan.links;
+        let rates = [
+            (FaultKind::Loss, loss),
+            (FaultKind::Duplicate, duplicate),
+            (FaultKind::Reorder, reorder),
+            (FaultKind::Straggle, straggle),
+            (FaultKind::ClockDrift, self.plan.drift),
+        ];
+        for (kind, rate) in rates.into_iter().filter(|(_, rate)| *rate > 0) {
+            let detail = PerMillion(rate);
+            self.cx.fault(kind, None, &detail);
+        }
+    }
+
+    fn schedule_fault(&mut self, kind: FaultKind, every: Span) {
+        let wait = Span(self.plan_rng.waiting(every.0));
+        self.cx.scheduler.after(wait, Happening::Fault(kind));
+    }
+
+    fn is_over(&self) -> bool {
+        self.cx.recorder.checkers().violation().is_some() || self.happenings >= HAPPENINGS_MAX
+    }
+
+    fn fault_phase(&mut self, until: SimTime) {
+        self.run_until(until);
+        self.healed = true;
+        if self.is_over() {
+            return;
+        }
+        self.cx.network.heal(LinkFaults::CALM);
+        self.cx.record(&Event::Healed);
+        self.world.heal(&mut self.cx);
+    }
+
+    fn heal_phase(&mut self) {
+        let healed = self.cx.now();
+        let mut missing = None;
+        for _ in 0..SETTLE_TIMEOUTS_MAX {
+            self.run_until(self.cx.now().plus(self.election_timeout));
+            if self.is_over() {
+                return;
+            }
+            let recorder = &self.cx.recorder;
+            missing = unsettled(recorder.checkers().view(), recorder.history(), healed);
+            if missing.is_none() {
+                break;
+            }
+        }
+        if let Some(what) = missing {
+            let what = format!("{what}, {SETTLE_TIMEOUTS_MAX} election timeouts after healing");
+            self.cx.fail(PROGRESS, what);
+            return;
+        }
+        self.cx.record(&Event::Settled);
+        self.run_until(self.cx.now().plus(self.election_timeout.times(STABLE_TIMEOUTS)));
+    }
+
+    fn run_until(&mut self, until: SimTime) {
+        while !self.is_over() {
+            let Some(happening) = self.cx.scheduler.next_until(until) else { break };
+            self.happenings += 1;
+            let now = self.cx.scheduler.now();
+            self.cx.recorder.set_now(now);
+            self.happen(happening);
+        }
+        let now = self.cx.scheduler.now();
+        self.cx.recorder.set_now(now);
+        if self.happenings >= HAPPENINGS_MAX {
+            self.cx.fail(PROGRESS, format!("{HAPPENINGS_MAX} events and no end"));
+        }
+    }
+
+    fn happen(&mut self, happening: Happening<W>) {
+        match happening {
+            Happening::Message { id, from, to, message } => {
+                self.world.receive(&mut self.cx, id, to, from, message);
+            }
+            Happening::Timer(timer) => self.world.timer(&mut self.cx, timer),
+            Happening::Fault(kind) => self.strike(kind),
+            Happening::Reconnect => self.cx.network.reconnect(),
+            Happening::ClientTurn(client) => self.client_turn(client),
+            Happening::Deadline(op) => self.cx.answer(op, &Outcome::Unknown, None),
+        }
+    }
+
+    fn strike(&mut self, kind: FaultKind) {
+        if self.healed {
+            return;
+        }
+        match kind {
+            FaultKind::Partition => self.partition(),
+            FaultKind::SlowLink => self.slow_link(),
+            _ => self.world.inject(&mut self.cx, kind),
+        }
+        if let Some((_, every)) = self.plan.timed.iter().copied().find(|(k, _)| *k == kind) {
+            self.schedule_fault(kind, every);
+        }
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        let view = self.cx.recorder.checkers().view();
+        view.nodes().filter(|(_, n)| n.incarnation.get() > 0).map(|(id, _)| id).collect()
+    }
+
+    fn partition(&mut self) {
+        let cut = Cut::random(&self.nodes(), &mut self.plan_rng);
+        self.cx.network.cut(&cut);
+        self.cx.fault(FaultKind::Partition, None, &cut);
+        let lasts = self.plan_rng.waiting(self.election_timeout.times(6).0);
+        self.cx.scheduler.after(Span(lasts), Happening::Reconnect);
+    }
+
+    fn slow_link(&mut self) {
+        let nodes = self.nodes();
+        let (Some(from), Some(to)) =
+            (self.plan_rng.pick(&nodes).copied(), self.plan_rng.pick(&nodes).copied())
+        else {
+            return;
+        };
+        let extra = Span(self.plan_rng.below(self.election_timeout.times(2).0));
+        self.cx.network.slow(from, to, extra);
+        self.cx.fault(FaultKind::SlowLink, Some(from), &format_args!("to {to} by {extra}"));
+    }
+
+    fn client_turn(&mut self, client: usize) {
+        let view = self.cx.recorder.checkers().view();
+        let Some((node, object, action)) = self.cx.clients.choose(client, view) else {
+            let pause = self.cx.clients.pause();
+            self.cx.scheduler.after(pause, Happening::ClientTurn(client));
+            return;
+        };
+        let op = self.cx.recorder.invoke(node, object, action);
+        self.cx.clients.began(op, client);
+        let patience = self.cx.clients.patience();
+        self.cx.scheduler.after(patience, Happening::Deadline(op));
+        self.world.invoke(&mut self.cx, op, node, object, action);
+    }
+}
+
+struct PerMillion(u32);
+
+impl fmt::Display for PerMillion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in a million", self.0)
+    }
+}

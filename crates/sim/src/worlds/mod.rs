@@ -1,0 +1,3 @@
+//! The worlds that there are.
+
+pub mod raft;

@@ -1,0 +1,113 @@
+//! The bounds on faults: how much may go wrong so that the group can still be asked to recover.
+//!
+//! - **Damage** (of known identity, of a log's end, or of a whole node that is gone for good)
+//!   never hits a majority of the copies of an entry that may be committed: of the voters on
+//!   which the entry was ever durable, fewer than half have lost it at any moment. Whatever can
+//!   be committed then has an intact copy on a voter. Entries that are durable on no majority are
+//!   free prey.
+//! - **A node is gone for good** (lost vote, emptied or old directory) only while every
+//!   configuration that any node goes by keeps a quorum without it; an operator replaces it.
+//! - **An old directory** comes back only when every other voter has heard of a later start: a
+//!   copy of the latest incarnation cannot be told from the original, and a peer that never heard
+//!   of the later one cannot know.
+//! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log
+//!   ends in the unknown: with one voter gone, what is in doubt on another waits for an operator.
+//! - What was never synced is not bounded at all.
+
+use trilith_types::{Incarnation, LogIndex, NodeId};
+
+use super::{Cx, RaftWorld};
+use crate::{
+    event::Configuration,
+    view::{NodeView, View},
+};
+
+impl RaftWorld {
+    /// Every configuration that some node goes by.
+    fn configurations<'a>(&self, view: &'a View) -> Vec<&'a Configuration> {
+        let mut all: Vec<&Configuration> = Vec::new();
+        for (_, node) in view.nodes().filter(|(_, n)| n.incarnation.get() > 0) {
+            let configuration = &node.configuration.1;
+            if !configuration.voters.is_empty() && !all.contains(&configuration) {
+                all.push(configuration);
+            }
+        }
+        all
+    }
+
+    /// Whether the group can do without this node for ever.
+    pub(super) fn can_lose(&self, cx: &Cx, node: NodeId) -> bool {
+        let view = cx.recorder().checkers().view();
+        let stays = |id: NodeId| id != node && self.replica(id).is_some_and(|r| r.is_good());
+        if !self.configurations(view).iter().all(|c| c.has_quorum(stays)) {
+            return false;
+        }
+        let Some(n) = view.node(node) else { return false };
+        self.can_damage(cx, node, LogIndex(1), n.last().max(n.base.0))
+    }
+
+    /// Whether the entries from `first` to `last` may be damaged on this node.
+    pub(super) fn can_damage(&self, cx: &Cx, node: NodeId, first: LogIndex, last: LogIndex) -> bool {
+        let view = cx.recorder().checkers().view();
+        let configurations = self.configurations(view);
+        let mut index = first;
+        while index <= last {
+            let safe = |c: &&Configuration| {
+                let halves = [&c.voters, &c.outgoing];
+                halves.into_iter().all(|half| self.spares(view, half, node, index))
+            };
+            if !configurations.iter().all(safe) {
+                return false;
+            }
+            index = index.next();
+        }
+        true
+    }
+
+    /// Whether these voters keep enough copies of the node's entry at `index` when it loses its.
+    fn spares(&self, view: &View, voters: &[NodeId], node: NodeId, index: LogIndex) -> bool {
+        let term = match (view.committed(index), view.node(node)) {
+            (Some(committed), _) => committed.entry.term,
+            (None, Some(n)) => match n.term_at(index) {
+                Some(term) => term,
+                None => return true,
+            },
+            (None, None) => return true,
+        };
+        let had = |n: &NodeView| n.once_had_durable(index, term);
+        let copies: Vec<NodeId> =
+            voters.iter().copied().filter(|id| view.node(*id).is_some_and(had)).collect();
+        let may_be_committed = view.committed(index).is_some() || copies.len() > voters.len() / 2;
+        if !may_be_committed {
+            return true;
+        }
+        let lost = copies
+            .iter()
+            .filter(|id| **id == node || !self.holds_intact(**id, index, term))
+            .count();
+        2 * lost < copies.len() || (lost == 0 && copies.is_empty())
+    }
+
+    /// Whether the node's disk has the entry in good order, by itself or in its snapshot.
+    fn holds_intact(&self, node: NodeId, index: LogIndex, term: trilith_types::Term) -> bool {
+        let Some(replica) = self.replica(node).filter(|r| r.is_good()) else { return false };
+        let log = &replica.disk.log;
+        let covered = index <= log.base().index;
+        covered || log.get(index).is_some_and(|e| e.id.term == term && !e.damaged)
+    }
+
+    /// Whether every other voter has heard of a start of this node after `incarnation`.
+    pub(super) fn is_passed(&self, cx: &Cx, node: NodeId, incarnation: Incarnation) -> bool {
+        let view = cx.recorder().checkers().view();
+        let knows = |id: NodeId| {
+            id == node
+                || self
+                    .replica(id)
+                    .and_then(|r| r.disk.peers.get(&node))
+                    .is_some_and(|known| *known > incarnation)
+        };
+        self.configurations(view)
+            .iter()
+            .all(|c| c.voters.iter().chain(&c.outgoing).all(|id| knows(*id)))
+    }
+}

@@ -1,0 +1,256 @@
+//! The world `raft`: the consensus core with a minimal replica around it.
+//!
+//! Each replica has a core, a log, term and vote, a small state machine and snapshots. Its disk
+//! is a model of persisted state (see `disk.rs` for why), with every fault that the core's
+//! [`Restored`](trilith_raft::Restored) can speak of: a crash at any step, also between a write
+//! and the messages that wait for it; unsynced writes that are kept, lost, torn or reordered;
+//! damaged entries of known identity; an unknown suffix; a lost vote; an emptied directory and
+//! one of an earlier incarnation. The bounds under which recovery is demanded stand in
+//! `bounds.rs`.
+
+mod bounds;
+mod carry;
+mod disk;
+mod entry;
+mod handle;
+#[cfg(feature = "planted-bugs")]
+mod host_bugs;
+mod inject;
+mod machine;
+mod operator;
+mod packet;
+mod plant;
+mod replica;
+mod settings;
+mod transfer;
+
+use std::rc::Rc;
+
+use trilith_raft::{Configuration, SendEntries, WriteSeq};
+use trilith_types::{Incarnation, NodeId};
+
+#[cfg(feature = "planted-bugs")]
+pub use host_bugs::HostBug;
+pub use packet::Packet;
+pub use settings::{LeaseMode, Options};
+
+use self::{
+    machine::Snapshot,
+    replica::{Input, Replica},
+    settings::{DRIFT_BEYOND, DRIFT_SAFE, ELECTION_TIMEOUT, Settings},
+};
+use crate::{
+    engine::Context,
+    faults::{FaultKind, FaultPlan, Shape},
+    history::{Action, Object, OpId},
+    rng::Rng,
+    time::Span,
+    world::World,
+};
+
+/// Ids beyond those of the first members, for nodes that join later.
+const SPARES: u64 = 4;
+
+type Cx = Context<RaftWorld>;
+
+/// The replicas of a run.
+pub struct RaftWorld {
+    settings: Settings,
+    replicas: Vec<Replica>,
+    members: u64,
+    healed: bool,
+}
+
+/// What a replica or the world waits for. A timer of an earlier life is void.
+#[derive(Debug)]
+pub enum Timer {
+    /// The host's timer ticks.
+    Tick {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: Incarnation,
+    },
+    /// The device is done with a write.
+    Synced {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: Incarnation,
+        /// Which write.
+        seq: WriteSeq,
+    },
+    /// Entries have been read for a send.
+    Send {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: Incarnation,
+        /// The send.
+        send: SendEntries,
+    },
+    /// A received snapshot is synced.
+    Staged {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: Incarnation,
+        /// The snapshot.
+        snapshot: StagedSnapshot,
+    },
+    /// A pause is over.
+    Resume {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: Incarnation,
+    },
+    /// A process is started again.
+    Restart {
+        /// Whose.
+        node: NodeId,
+        /// Which restart; only the last one that was asked for counts.
+        number: u64,
+    },
+    /// Hosts look at their connections.
+    Detector,
+    /// Somebody looks after the healed group.
+    Operator,
+}
+
+/// A snapshot that has arrived whole.
+#[derive(Debug)]
+pub struct StagedSnapshot(Rc<Snapshot>);
+
+impl RaftWorld {
+    fn replica(&self, node: NodeId) -> Option<&Replica> {
+        self.replicas.get(node.get().checked_sub(1)? as usize)
+    }
+
+    fn replica_mut(&mut self, node: NodeId) -> Option<&mut Replica> {
+        self.replicas.get_mut(node.get().checked_sub(1)? as usize)
+    }
+
+    /// The settings and one replica, to be used together.
+    fn parts(&mut self, node: NodeId) -> (&Settings, Option<&mut Replica>) {
+        let place = node.get().checked_sub(1).map(|n| n as usize);
+        (&self.settings, place.and_then(|p| self.replicas.get_mut(p)))
+    }
+
+    fn start(&mut self, cx: &mut Cx, node: NodeId) {
+        let (settings, replica) = self.parts(node);
+        if let Some(replica) = replica {
+            replica.start(cx, settings);
+        }
+    }
+
+    fn own_timer(&mut self, cx: &mut Cx, node: NodeId, life: Incarnation, timer: Timer) {
+        let (settings, replica) = self.parts(node);
+        let Some(replica) = replica else { return };
+        if replica.life.as_ref().is_some_and(|l| l.incarnation == life) {
+            replica.own_timer(cx, settings, timer);
+        }
+    }
+
+    fn restart(&mut self, cx: &mut Cx, node: NodeId, number: u64) {
+        if self.replica(node).is_some_and(|r| r.restarts == number) {
+            self.start(cx, node);
+        }
+    }
+}
+
+impl World for RaftWorld {
+    type Message = Packet;
+    type Timer = Timer;
+    type Options = Options;
+
+    fn shape(options: &Options) -> Shape {
+        let drift_max =
+            if options.leases == LeaseMode::DriftBeyond { DRIFT_BEYOND } else { DRIFT_SAFE };
+        Shape { supported: &FaultKind::ALL, election_timeout: ELECTION_TIMEOUT, drift_max }
+    }
+
+    fn nodes_max(nodes: u64) -> u64 {
+        nodes + SPARES
+    }
+
+    fn new(plan: &FaultPlan, options: &Options, rng: &mut Rng) -> Self {
+        let members = Configuration::of_voters((1..=plan.nodes).map(NodeId));
+        let replica = |id| {
+            let member = id <= plan.nodes;
+            let configuration = if member { members.clone() } else { Configuration::default() };
+            Replica::new(NodeId(id), configuration)
+        };
+        let mut replicas: Vec<Replica> = (1..=Self::nodes_max(plan.nodes)).map(replica).collect();
+        for replica in &mut replicas {
+            let drift = i64::from(plan.drift);
+            replica.clock.drift = rng.between(0, 2 * plan.drift as u64) as i64 - drift;
+        }
+        let settings = Settings::draw(plan, options, rng);
+        Self { settings, replicas, members: plan.nodes, healed: false }
+    }
+
+    fn boot(&mut self, cx: &mut Cx) {
+        for node in (1..=self.members).map(NodeId) {
+            self.start(cx, node);
+        }
+        cx.after(ELECTION_TIMEOUT, Timer::Detector);
+    }
+
+    fn receive(&mut self, cx: &mut Cx, id: u64, to: NodeId, from: NodeId, packet: Packet) {
+        let (settings, replica) = self.parts(to);
+        if let Some(replica) = replica {
+            replica.input(cx, settings, Input::Packet { id, from, packet });
+        }
+    }
+
+    fn timer(&mut self, cx: &mut Cx, timer: Timer) {
+        match timer {
+            Timer::Detector => self.watch_connections(cx),
+            Timer::Operator => self.operate(cx),
+            Timer::Restart { node, number } => self.restart(cx, node, number),
+            Timer::Tick { node, life }
+            | Timer::Synced { node, life, .. }
+            | Timer::Send { node, life, .. }
+            | Timer::Staged { node, life, .. }
+            | Timer::Resume { node, life } => self.own_timer(cx, node, life, timer),
+        }
+    }
+
+    fn inject(&mut self, cx: &mut Cx, kind: FaultKind) {
+        if !self.healed {
+            self.strike(cx, kind);
+        }
+    }
+
+    fn heal(&mut self, cx: &mut Cx) {
+        self.healed = true;
+        for replica in &mut self.replicas {
+            replica.clock.drift = 0;
+            replica.slow_until = cx.now();
+            replica.sync_fails = false;
+            if let Some(life) = &mut replica.life {
+                life.doom = None;
+            }
+            if replica.life.as_ref().is_some_and(|l| l.paused) {
+                replica.resume(cx, &self.settings);
+            }
+            if replica.life.is_none() && replica.disk.incarnation.get() > 0 {
+                let wait = Span(cx.rng().waiting(ELECTION_TIMEOUT.0));
+                replica.restart_after(cx, wait);
+            }
+        }
+        cx.after(ELECTION_TIMEOUT, Timer::Operator);
+    }
+
+    fn invoke(&mut self, cx: &mut Cx, op: OpId, node: NodeId, object: Object, action: Action) {
+        let (settings, replica) = self.parts(node);
+        if let Some(replica) = replica {
+            replica.input(cx, settings, Input::Client { op, object, action });
+            // The read that was asked for just now is the only one that a lease can answer.
+            if let Some(life) = &mut replica.life {
+                life.asking = None;
+            }
+        }
+    }
+}
