@@ -48,6 +48,7 @@ impl SimConfig {
             tear: self.tear,
             reorder: self.reorder,
             cut_seq: u64::MAX,
+            keep_cuts: false,
         }
     }
 }

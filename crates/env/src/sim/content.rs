@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     extents::Extents,
-    page::{PAGE, Pages, pieces},
+    page::{PAGE, Pages, SECTOR, pieces},
 };
 
 /// A file's number; never reused on one disk.
@@ -57,6 +57,8 @@ pub(super) struct Content {
     pub(super) pending: Vec<Pending>,
     /// Bytes in pending writes.
     pub(super) dirty: u64,
+    /// The device may differ from the cache where nothing is pending.
+    pub(super) diverged: bool,
 }
 
 /// The pages that `len` bytes at `pos` touch.
@@ -105,11 +107,38 @@ impl Image {
 impl Content {
     /// Makes a change in the page cache.
     pub(super) fn change(&mut self, seq: u64, change: Change) {
+        self.cached.apply(&change);
+        let change = match change {
+            Change::Write {
+                pos,
+                data,
+                strays: None,
+            } if self.diverged => self.whole_sectors(pos, data.len() as u64),
+            Change::Len { len, cut: true } if self.diverged && len % SECTOR > 0 => {
+                let change = self.whole_sectors(len - 1, 1);
+                self.pending.push(Pending { seq, change });
+                Change::Len { len, cut: true }
+            }
+            other => other,
+        };
         if let Change::Write { data, .. } = &change {
             self.dirty += data.len() as u64;
         }
-        self.cached.apply(&change);
         self.pending.push(Pending { seq, change });
+    }
+
+    /// A write of the sectors that a range touches as the cache has them. A device writes whole
+    /// sectors; that matters where its own copy is not what the cache had before.
+    fn whole_sectors(&self, pos: u64, len: u64) -> Change {
+        let start = pos / SECTOR * SECTOR;
+        let end = (pos + len).next_multiple_of(SECTOR).min(self.cached.len);
+        let mut data = vec![0; (end - start) as usize];
+        self.cached.pages.read(start, &mut data);
+        Change::Write {
+            pos: start,
+            data: data.into(),
+            strays: None,
+        }
     }
 
     /// Makes every pending change durable, as a sync that succeeds does: whole pages are written
@@ -138,7 +167,10 @@ impl Content {
                         }
                     }
                 }
-                Change::Len { len, cut: true } => self.durable.set_len(len),
+                Change::Len { len, cut: true } => {
+                    self.durable.set_len(len);
+                    last = None;
+                }
                 Change::Len { .. } | Change::Space { .. } => {}
             }
         }
@@ -154,6 +186,7 @@ impl Content {
         self.durable = image;
         self.pending.clear();
         self.dirty = 0;
+        self.diverged = true;
     }
 
     /// Drops the cached pages that have no pending write.
@@ -168,5 +201,14 @@ impl Content {
         }
         pages.cut(self.cached.len);
         self.cached.pages = pages;
+    }
+
+    /// The cache is gone: everything is read from the device again.
+    pub(super) fn drop_cache(&mut self) {
+        let len = self.durable.len;
+        self.durable.pages.cut(len);
+        self.durable.space.cut(len.div_ceil(PAGE));
+        self.cached = self.durable.clone();
+        self.diverged = false;
     }
 }

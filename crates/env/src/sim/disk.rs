@@ -175,6 +175,7 @@ impl SimDisk {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         state.edit(ino, |content, _| {
+            content.diverged |= copy != FlipIn::Both;
             if copy != FlipIn::Device {
                 content.cached.pages.flip(pos, bit);
             }

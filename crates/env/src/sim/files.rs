@@ -121,6 +121,7 @@ impl State {
         let freedom = Freedom {
             lose: true,
             reorder: true,
+            keep_cuts: true,
             ..self.config.freedom()
         };
         let mut rng = self.rng.clone();

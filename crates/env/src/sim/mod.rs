@@ -28,8 +28,8 @@
 //! - the length and the reserved space are as they were at one moment; the write at that moment
 //!   may have got half way. A file may be long enough and hold zeros.
 //! - a file that was cut and written again shows its old bytes or its new ones, never both.
-//! - each pending change of a name is there or is not. A rename is there as a whole, unless its
-//!   two directories differ and only one was synced.
+//! - each pending change of a name is there or is not, but a file's later moves are there only
+//!   with its earlier ones. A rename is there as a whole, and syncing either directory suffices.
 //!
 //! One outcome in four is a plain one (nothing arrived, everything did), and one in four a
 //! beginning of the list; pure chance would hardly ever give these. [`SimConfig`] takes each

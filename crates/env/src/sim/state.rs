@@ -202,8 +202,7 @@ impl State {
         self.files.retain(|ino, _| named.contains(ino));
         for inode in self.files.values_mut() {
             inode.named = true;
-            let content = Arc::make_mut(&mut inode.content);
-            content.cached = content.durable.clone();
+            Arc::make_mut(&mut inode.content).drop_cache();
         }
         (self.orphans, self.orphans_max) = (0, ORPHANS_MIN);
         self.count_space();
@@ -225,7 +224,9 @@ impl State {
     pub(super) fn land(&mut self, strays: Vec<Stray>) {
         for Stray { ino, pos, data } in strays {
             if let Some(inode) = self.files.get_mut(&ino) {
-                let durable = &mut Arc::make_mut(&mut inode.content).durable;
+                let content = Arc::make_mut(&mut inode.content);
+                content.diverged = true;
+                let durable = &mut content.durable;
                 let room = durable.len.saturating_sub(pos).min(data.len() as u64);
                 durable.put(pos, data.slice(..room as usize).as_ref());
             }

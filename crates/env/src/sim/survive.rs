@@ -25,6 +25,9 @@ pub(super) struct Freedom {
     pub(super) reorder: bool,
     /// Without `reorder`: changes from this moment on are lost, over the whole disk.
     pub(super) cut_seq: u64,
+    /// Shorter lengths survive: a failed sync is about data, and a file system that cannot write
+    /// its journal stops altogether.
+    pub(super) keep_cuts: bool,
 }
 
 /// The outcome for one file.
@@ -54,16 +57,20 @@ pub(super) fn survive(content: &Content, freedom: Freedom, rng: &mut SplitMix) -
     } else {
         // Pure chance for every sector would hardly ever give the plain cases on a long list.
         match draw.rng.below(8) {
-            0 => draw.keep_first(0, false),
+            0 => draw.keep_first(draw.certain(), false),
             1 => draw.keep_first(all, false),
             2 | 3 => {
-                let n = draw.rng.below(all as u64 + 1) as usize;
+                let n = draw.moment();
                 draw.keep_first(n, freedom.tear);
             }
             _ => draw.scatter(),
         }
     }
     draw.outcome
+}
+
+const fn is_cut(pending: &Pending) -> bool {
+    matches!(pending.change, Change::Len { cut: true, .. })
 }
 
 struct Draw<'a> {
@@ -137,11 +144,22 @@ impl Draw<'_> {
         }
     }
 
+    /// How many changes survive for certain.
+    fn certain(&self) -> usize {
+        let last = self.content.pending.iter().rposition(is_cut);
+        last.filter(|_| self.freedom.keep_cuts).map_or(0, |n| n + 1)
+    }
+
+    /// A number of changes that survive.
+    fn moment(&mut self) -> usize {
+        let n = self.rng.below(self.content.pending.len() as u64 + 1) as usize;
+        n.max(self.certain())
+    }
+
     /// Each unit survives up to a moment of its own, lengths and space up to one for the file.
     fn scatter(&mut self) {
         let pending = &self.content.pending;
-        let metadata = self.rng.below(pending.len() as u64 + 1) as usize;
-        let is_cut = |p: &Pending| matches!(p.change, Change::Len { cut: true, .. });
+        let metadata = self.moment();
         let lost_cut = pending.iter().skip(metadata).position(is_cut);
         let limit = lost_cut.map_or(pending.len(), |n| metadata + n);
 
@@ -162,9 +180,6 @@ impl Draw<'_> {
                 _ => self.outcome.apply(change),
             }
         }
-        let len = self.outcome.image.len;
-        self.outcome.image.pages.cut(len);
-        self.outcome.image.space.cut(len.div_ceil(PAGE));
     }
 
     const fn unit(&self) -> u64 {
@@ -174,7 +189,8 @@ impl Draw<'_> {
     /// For each unit, how many of the first `limit` changes' writes to it survive.
     fn draw_units(&mut self, limit: usize) -> BTreeMap<u64, u64> {
         let unit = self.unit();
-        let mut writes = BTreeMap::new();
+        // How many writes there are, and how many of them survive for certain.
+        let mut writes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         for Pending { change, .. } in self.content.pending.iter().take(limit) {
             match change {
                 Change::Write {
@@ -183,20 +199,25 @@ impl Draw<'_> {
                     strays: None,
                 } => {
                     for piece in pieces(*pos, data.len(), unit) {
-                        *writes.entry(piece.unit).or_insert(0) += 1;
+                        writes.entry(piece.unit).or_default().0 += 1;
                     }
                 }
-                // What was there before the cut is gone, whatever became of it.
+                // What was behind the cut is gone, whatever became of it, and the block that was
+                // cut in two is written before the new length is.
                 Change::Len { len, cut: true } => {
                     writes.split_off(&len.div_ceil(unit));
+                    if let Some((all, certain)) = writes.get_mut(&(len / unit)) {
+                        *certain = *all;
+                    }
                 }
                 _ => {}
             }
         }
-        for n in writes.values_mut() {
-            *n = self.rng.below(*n + 1);
-        }
+        let mut draw = |(all, certain)| certain + self.rng.below(all - certain + 1);
         writes
+            .into_iter()
+            .map(|(unit, n)| (unit, draw(n)))
+            .collect()
     }
 
     fn write_units(

@@ -40,18 +40,30 @@ pub(super) struct Place {
     name: OsString,
 }
 
-/// A change of one or two names that was made at once. It survives as a whole, unless only one of
-/// two directories was synced.
+/// A change of one or two names that was made at once. It is journaled as one, so it becomes
+/// durable as a whole when either of its directories is synced.
 #[derive(Clone, Debug)]
 struct Change {
     seq: u64,
     names: Vec<(Place, Option<Child>)>,
 }
 
+impl Change {
+    /// The file or directory that is made or moved.
+    fn child(&self) -> Option<Ino> {
+        self.names
+            .iter()
+            .find_map(|(_, child)| child.map(|c| c.ino))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     dirs: BTreeMap<Ino, Arc<Dir>>,
     pending: Vec<Change>,
+    /// A failed sync has left durable names that differ from the cached ones without a pending
+    /// change.
+    diverged: bool,
 }
 
 impl Tree {
@@ -59,6 +71,7 @@ impl Tree {
         Self {
             dirs: BTreeMap::from([(ROOT, Arc::default())]),
             pending: Vec::new(),
+            diverged: false,
         }
     }
 
@@ -131,7 +144,20 @@ impl Tree {
 
     fn commit(&mut self, names: &[(Place, Option<Child>)]) {
         for (place, child) in names {
+            if let Some(child) = child.filter(|_| self.diverged) {
+                self.forget_durable(child.ino);
+            }
             self.set(place, *child, |dir| &mut dir.durable);
+        }
+    }
+
+    /// Nothing has two names: where the device missed that a file was moved, its move onwards
+    /// leaves the place that the device knows.
+    fn forget_durable(&mut self, ino: Ino) {
+        for dir in self.dirs.values_mut() {
+            Arc::make_mut(dir)
+                .durable
+                .retain(|_, child| child.ino != ino);
         }
     }
 
@@ -143,24 +169,32 @@ impl Tree {
 
     /// A failed sync: some changes are durable, and none will be tried again.
     pub(super) fn fail_sync(&mut self, dir: Ino, rng: &mut SplitMix) {
-        let mut changes = self.take_pending(dir);
-        changes.retain(|_| rng.one_in(2));
-        changes.iter().for_each(|change| self.commit(&change.names));
+        let changes = self.take_pending(dir);
+        self.diverged = true;
+        for change in survivors(changes, |_| rng.one_in(2)) {
+            self.commit(&change.names);
+        }
     }
 
-    /// Takes the part of each pending change that is about names in `dir`.
+    /// Takes the pending changes of names in `dir`, and the earlier ones of the files that they
+    /// moved.
     fn take_pending(&mut self, dir: Ino) -> Vec<Change> {
-        let mut taken = Vec::new();
-        self.pending.retain_mut(|change| {
-            let names: Vec<_> = change.names.extract_if(.., |(p, _)| p.dir == dir).collect();
-            if !names.is_empty() {
-                taken.push(Change {
-                    seq: change.seq,
-                    names,
-                });
+        let mut moved = BTreeSet::new();
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
+        for change in std::mem::take(&mut self.pending).into_iter().rev() {
+            let child = change.child();
+            let wanted = change.names.iter().any(|(place, _)| place.dir == dir)
+                || child.is_some_and(|ino| moved.contains(&ino));
+            if wanted {
+                moved.extend(child);
+                taken.push(change);
+            } else {
+                left.push(change);
             }
-            !change.names.is_empty()
-        });
+        }
+        left.reverse();
+        taken.reverse();
+        self.pending = left;
         taken
     }
 
@@ -168,10 +202,11 @@ impl Tree {
     pub(super) fn restart(&mut self, freedom: Freedom, rng: &mut SplitMix) -> u64 {
         let pending = std::mem::take(&mut self.pending);
         let n = pending.len();
-        let keep = draw(&pending, freedom, rng);
-        let survivors = pending.iter().zip(&keep).filter(|(_, keep)| **keep);
-        let survivors: Vec<_> = survivors.map(|(change, _)| change.names.clone()).collect();
-        survivors.iter().for_each(|names| self.commit(names));
+        let survivors = draw(pending, freedom, rng);
+        survivors
+            .iter()
+            .for_each(|change| self.commit(&change.names));
+        self.diverged = false;
         for dir in self.dirs.values_mut() {
             let dir = Arc::make_mut(dir);
             dir.cached.clone_from(&dir.durable);
@@ -217,22 +252,32 @@ impl Tree {
 }
 
 /// Which pending changes survive. Each does or does not: only a directory's sync orders them.
-fn draw(pending: &[Change], freedom: Freedom, rng: &mut SplitMix) -> Vec<bool> {
-    let n = pending.len();
+fn draw(pending: Vec<Change>, freedom: Freedom, rng: &mut SplitMix) -> Vec<Change> {
     if !freedom.lose {
-        return vec![true; n];
+        return pending;
     }
     if !freedom.reorder {
-        return pending
-            .iter()
-            .map(|change| change.seq < freedom.cut_seq)
-            .collect();
+        return survivors(pending, |change| change.seq < freedom.cut_seq);
     }
     match rng.below(4) {
-        0 => vec![false; n],
-        1 => vec![true; n],
-        _ => pending.iter().map(|_| rng.one_in(2)).collect(),
+        0 => Vec::new(),
+        1 => pending,
+        _ => survivors(pending, |_| rng.one_in(2)),
     }
+}
+
+/// The changes that are kept, but for those of a file of which an earlier change is lost: a file
+/// is never found in two places.
+fn survivors(changes: Vec<Change>, mut keep: impl FnMut(&Change) -> bool) -> Vec<Change> {
+    let mut lost = BTreeSet::new();
+    let survives = |change: &Change| {
+        let kept = keep(change) && change.child().is_none_or(|ino| !lost.contains(&ino));
+        if !kept {
+            lost.extend(change.child());
+        }
+        kept
+    };
+    changes.into_iter().filter(survives).collect()
 }
 
 /// The name that a component adds to a path, if any.

@@ -300,7 +300,7 @@ fn run(config: SimConfig, steps: &[Step]) -> Vec<Option<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_disk_does_what_the_model_allows(
