@@ -18,6 +18,7 @@ pub struct Admission {
 struct Queue {
     taken: usize,
     waiting: VecDeque<Waiting>,
+    is_handing_out: bool,
 }
 
 struct Waiting {
@@ -144,23 +145,25 @@ impl Admission {
         Ok(())
     }
 
+    /// Gives room back and hands it to those who wait. Only one thread hands out at a time, in a
+    /// loop: a callback that gives its room back at once, as one that is no longer wanted does,
+    /// leaves it to that loop instead of calling the next one from within.
     fn give_back(self: &Arc<Self>, bytes: usize) {
         let mut queue = self.queue.lock();
         queue.taken -= bytes;
-        let mut ready = Vec::new();
-        while let Some(next) = queue.waiting.front()
-            && queue.has_room(next.bytes, self.bytes_max)
-        {
-            queue.taken += next.bytes;
-            ready.extend(queue.waiting.pop_front());
+        if queue.is_handing_out {
+            return;
         }
-        drop(queue);
-        for waiting in ready {
-            (waiting.ready)(Permit {
+        queue.is_handing_out = true;
+        while let Some(next) = queue.take_next(self.bytes_max) {
+            drop(queue);
+            (next.ready)(Permit {
                 admission: Arc::clone(self),
-                bytes: waiting.bytes,
+                bytes: next.bytes,
             });
+            queue = self.queue.lock();
         }
+        queue.is_handing_out = false;
     }
 }
 
@@ -168,6 +171,16 @@ impl Queue {
     /// A batch larger than all the room there is goes alone.
     const fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.taken == 0 || self.taken + bytes <= bytes_max
+    }
+
+    /// The next one that waits, if there is room for it; the room is taken then.
+    fn take_next(&mut self, bytes_max: usize) -> Option<Waiting> {
+        let bytes = self.waiting.front()?.bytes;
+        if !self.has_room(bytes, bytes_max) {
+            return None;
+        }
+        self.taken += bytes;
+        self.waiting.pop_front()
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
     #[test]
     fn the_line_is_bounded() {
         let admission = Admission::new(1);
-        let _all = admission.try_reserve(1).unwrap();
+        let all = admission.try_reserve(1).unwrap();
         for _ in 0..ADMISSION_WAITERS_MAX {
             admission.reserve(1, drop).unwrap();
         }
@@ -235,6 +248,12 @@ mod tests {
                 in_flight: 1,
                 max: 1
             })
+        );
+        drop(all);
+        assert_eq!(
+            (admission.waiting(), admission.in_flight()),
+            (0, 0),
+            "all gave it back at once"
         );
     }
 }

@@ -104,6 +104,9 @@ impl Hosted {
 
     /// Appends everything that waits, with as few writes as possible.
     pub(crate) fn append_arrived(&mut self, now: Now) {
+        if self.arrived.is_empty() {
+            return;
+        }
         let mut waiting = std::mem::take(&mut self.arrived);
         self.metrics.queued_batches.sub(waiting.len() as u64);
         let is_late = |append: &mut Append| {

@@ -51,6 +51,8 @@ mod shell;
 mod sweeper;
 mod topics;
 mod waiters;
+#[cfg(test)]
+mod world;
 
 pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit};
 pub use config::NodeConfig;

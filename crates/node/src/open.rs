@@ -168,13 +168,14 @@ fn open_topics(
 ) -> Result<Directory, OpenError> {
     let topics: Vec<Topic> = catalog.state().topics().cloned().collect();
     let mut directory = Directory::default();
-    for topic in topics {
+    for mut topic in topics {
         let partitions: Vec<Slot> = (0..topic.settings.partitions)
             .map(|partition| open_partition(host, &topic, PartitionId(partition), report))
             .collect();
         let is_whole = partitions.iter().all(|slot| matches!(slot, Slot::Open(_)));
         if topic.ready < topic.settings.partitions && is_whole {
             catalog.mark_ready(topic.id)?;
+            topic.ready = topic.settings.partitions;
         }
         report.topics += 1;
         directory.insert(ServedTopic { topic, partitions });

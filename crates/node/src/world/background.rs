@@ -1,0 +1,186 @@
+//! Marking, settling, retention: what goes on when nobody asks.
+
+use std::time::Duration;
+
+use trilith_env::sim::{Failure, Op, SimDisk};
+use trilith_types::{Offset, PartitionId};
+
+use super::{World, config};
+use crate::{NodeConfig, ReadError, TopicSettingsPatch};
+
+fn with_retention(patch: TopicSettingsPatch) -> World {
+    let world = World::new(config());
+    let patch = TopicSettingsPatch {
+        segment_bytes: Some(16 << 10),
+        ..patch
+    };
+    world.node.create_topic("t", &patch).unwrap();
+    world
+}
+
+fn fill(world: &mut World, records: usize) {
+    let value = "v".repeat(1000);
+    for _ in 0..records {
+        let answer = world.produce("t", 0, &[&value]);
+        world.finish();
+        answer.get().unwrap();
+    }
+}
+
+#[test]
+fn retention_by_bytes_removes_the_oldest_segments() {
+    let mut world = with_retention(TopicSettingsPatch {
+        retention_bytes: Some(40_000),
+        ..Default::default()
+    });
+    fill(&mut world, 200);
+    let reader = world.node.reader("t", PartitionId(0)).unwrap();
+    assert_eq!(reader.earliest(), Offset(0));
+    world.pass(Duration::from_secs(11));
+    let earliest = reader.earliest();
+    assert!((120..170).contains(&earliest.0), "{earliest}");
+    assert_eq!(world.values("t", 0).len() as u64, 200 - earliest.0);
+    let gone = reader.read(Offset(3), 1).unwrap_err();
+    assert!(
+        matches!(gone, ReadError::OutOfRange { offset: Offset(3), earliest: e, .. } if e == earliest)
+    );
+    let stats = world.describe("t").partitions[0].stats;
+    assert!(
+        stats.bytes < 60_000 && stats.start_offset == earliest,
+        "{stats:?}"
+    );
+    assert!(world.node.metrics().retired_segments.get() > 5);
+    assert!(world.node.metrics().retired_bytes.get() > 100_000);
+}
+
+#[test]
+fn retention_by_age_empties_a_log_that_has_gone_quiet() {
+    let patch = TopicSettingsPatch {
+        retention_ms: Some(100_000),
+        segment_ms: Some(50_000),
+        ..Default::default()
+    };
+    let mut world = with_retention(patch);
+    fill(&mut world, 40);
+    world.pass(Duration::from_secs(90));
+    assert_eq!(world.values("t", 0).len(), 40);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.values("t", 0).len(), 0);
+    let reader = world.node.reader("t", PartitionId(0)).unwrap();
+    assert_eq!((reader.earliest(), reader.end()), (Offset(40), Offset(40)));
+    fill(&mut world, 1);
+    assert_eq!(
+        world.values("t", 0)[0].0,
+        Offset(40),
+        "offsets are never given twice"
+    );
+}
+
+#[test]
+fn retention_begins_and_ends_with_its_setting() {
+    let mut world = with_retention(TopicSettingsPatch::default());
+    fill(&mut world, 100);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.values("t", 0).len(), 100);
+    let keep = |bytes| TopicSettingsPatch {
+        retention_bytes: Some(bytes),
+        ..Default::default()
+    };
+    world.node.alter_topic("t", &keep(20_000)).unwrap();
+    world.pass(Duration::from_secs(30));
+    let kept = world.values("t", 0).len();
+    assert!(kept < 50, "{kept}");
+    world.node.alter_topic("t", &keep(0)).unwrap();
+    fill(&mut world, 100);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.values("t", 0).len(), kept + 100);
+}
+
+#[test]
+fn an_idle_log_is_settled_so_that_a_crash_finds_nothing_to_scan() {
+    let mut world = World::new(config());
+    world
+        .node
+        .create_topic("t", &TopicSettingsPatch::default())
+        .unwrap();
+    fill(&mut world, 3);
+    world.pass(Duration::from_secs(70));
+    let settled = world.disk.mutations();
+    world.pass(Duration::from_secs(700));
+    assert_eq!(world.disk.mutations(), settled, "and then it costs nothing");
+    let mut world = World::start(&world.crash(), config()).unwrap();
+    assert!(world.report.recovered.is_empty());
+    fill(&mut world, 1);
+    assert_eq!(world.values("t", 0).len(), 4);
+}
+
+#[test]
+fn an_idle_log_says_soon_how_far_it_is_synced() {
+    let mut world = World::new(config());
+    world
+        .node
+        .create_topic("t", &TopicSettingsPatch::default())
+        .unwrap();
+    fill(&mut world, 3);
+    let syncs = world.node.metrics().syncs.get();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(
+        world.node.metrics().syncs.get(),
+        syncs + 1,
+        "the mark is synced"
+    );
+    let world = World::start(&world.crash(), config()).unwrap();
+    assert_eq!(world.report.recovered.len(), 1);
+    assert_eq!(world.values("t", 0).len(), 3);
+}
+
+#[test]
+fn a_chore_that_fails_for_good_poisons_the_partition() {
+    let mut world = World::new(config());
+    world
+        .node
+        .create_topic("t", &TopicSettingsPatch::default())
+        .unwrap();
+    fill(&mut world, 3);
+    world
+        .disk
+        .fail(Failure::of(Op::Sync).under("/data/topics/1/0").forever());
+    world.pass(Duration::from_secs(70));
+    assert_eq!(world.node.metrics().poisoned_partitions.get(), 1);
+    assert_eq!(world.values("t", 0).len(), 3);
+}
+
+#[test]
+fn files_that_cannot_be_removed_are_removed_at_the_next_start() {
+    let mut world = with_retention(TopicSettingsPatch {
+        retention_bytes: Some(20_000),
+        ..Default::default()
+    });
+    fill(&mut world, 60);
+    world.disk.fail(Failure::of(Op::RemoveFile).forever());
+    world.pass(Duration::from_secs(11));
+    let earliest = world.node.reader("t", PartitionId(0)).unwrap().earliest();
+    assert!(earliest > Offset(0));
+    let disk: SimDisk = world.crash();
+    disk.clear_failures();
+    let files = |disk: &SimDisk| {
+        use trilith_env::Disk;
+        disk.list(std::path::Path::new("/data/topics/1/0"))
+            .unwrap()
+            .len()
+    };
+    let before = files(&disk);
+    let world = World::start(
+        &disk,
+        NodeConfig {
+            shards: 1,
+            ..config()
+        },
+    )
+    .unwrap();
+    assert!(files(&disk) < before);
+    assert_eq!(
+        world.node.reader("t", PartitionId(0)).unwrap().earliest(),
+        earliest
+    );
+}

@@ -1,0 +1,149 @@
+//! The promise: what was acknowledged as synced is there after a crash at any point, once and in
+//! its place.
+
+use std::collections::BTreeMap;
+
+use trilith_env::{
+    Rng,
+    sim::{SimConfig, SimDisk, SimRng},
+};
+use trilith_types::Offset;
+
+use super::{Answer, World, config};
+use crate::{NodeConfig, TopicSettingsPatch};
+
+const PARTITIONS: u32 = 3;
+
+/// What was acknowledged, by partition and offset.
+type Promised = BTreeMap<(u32, Offset), String>;
+
+/// Sends batches while the disk answers in an order of its own, until the power goes.
+fn work(world: &mut World, rng: &SimRng, life: u64, promised: &mut Promised) {
+    let mut sent: Vec<(u32, Vec<String>, Answer)> = Vec::new();
+    for n in 0..60 {
+        let partition = rng.below(PARTITIONS.into()) as u32;
+        let padding = "p".repeat(rng.below(900) as usize);
+        let values: Vec<_> = (0..=rng.below(3))
+            .map(|k| format!("{life}-{n}-{k}-{padding}"))
+            .collect();
+        let answer = world.produce(
+            "t",
+            partition,
+            &values.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        sent.push((partition, values, answer));
+        if rng.below(3) == 0 {
+            world.run();
+        }
+        if rng.below(2) == 0 {
+            world.disk.complete_next();
+        }
+        if rng.below(15) == 0 {
+            world.finish();
+        }
+    }
+    for (partition, values, answer) in sent {
+        if let Some(Ok(appended)) = answer.poll() {
+            let offsets = (appended.first_offset.0..).map(Offset);
+            promised.extend(
+                offsets
+                    .zip(values)
+                    .map(|(offset, value)| ((partition, offset), value)),
+            );
+        }
+    }
+}
+
+fn check(world: &World, promised: &Promised, seed: u64) {
+    let found: Vec<_> = (0..PARTITIONS)
+        .map(|partition| world.values("t", partition))
+        .collect();
+    for ((partition, offset), value) in promised {
+        let values = &found[*partition as usize];
+        assert_eq!(
+            values.get(offset.0 as usize),
+            Some(&(*offset, value.clone())),
+            "seed {seed}"
+        );
+    }
+    for values in &found {
+        assert!(
+            values
+                .iter()
+                .map(|(offset, _)| offset.0)
+                .eq(0..values.len() as u64),
+            "seed {seed}: dense"
+        );
+        let mut seen: Vec<_> = values.iter().map(|(_, value)| value).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(
+            seen.len(),
+            values.len(),
+            "seed {seed}: nothing is there twice"
+        );
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_power_cuts() {
+    let mut cuts_in_the_middle = 0;
+    for seed in 0..60 {
+        let rng = SimRng::new(seed);
+        let disk = SimDisk::with(SimConfig {
+            slow: true,
+            ..SimConfig::new(seed)
+        });
+        let node_config = || NodeConfig {
+            shards: 1 + (seed % 2) as usize,
+            ..config()
+        };
+        let mut world = World::start(&disk, node_config()).unwrap();
+        let small = TopicSettingsPatch {
+            partitions: Some(PARTITIONS),
+            segment_bytes: Some(16 << 10),
+            ..Default::default()
+        };
+        world.node.create_topic("t", &small).unwrap();
+        let mut promised = Promised::new();
+        for life in 0..4 {
+            disk.power_cut_after(1 + rng.below(400));
+            work(&mut world, &rng, life, &mut promised);
+            cuts_in_the_middle += u32::from(!disk.is_on());
+            drop(world);
+            disk.power_cut();
+            disk.restart();
+            world = World::start(&disk, node_config()).unwrap();
+            check(&world, &promised, seed);
+        }
+    }
+    assert!(cuts_in_the_middle > 60, "{cuts_in_the_middle}");
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_end_of_the_process() {
+    for seed in 0..20 {
+        let rng = SimRng::new(seed);
+        let disk = SimDisk::with(SimConfig {
+            slow: true,
+            ..SimConfig::new(seed)
+        });
+        let sync = if seed % 2 == 0 {
+            crate::SyncPolicy::Os
+        } else {
+            crate::SyncPolicy::Always
+        };
+        let config = || NodeConfig { sync, ..config() };
+        let mut world = World::start(&disk, config()).unwrap();
+        let settings = TopicSettingsPatch {
+            partitions: Some(PARTITIONS),
+            ..Default::default()
+        };
+        world.node.create_topic("t", &settings).unwrap();
+        let mut promised = Promised::new();
+        work(&mut world, &rng, 0, &mut promised);
+        let world = World::start(&world.crash(), config()).unwrap();
+        check(&world, &promised, seed);
+        assert!(!promised.is_empty());
+    }
+}
