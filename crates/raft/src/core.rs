@@ -65,8 +65,10 @@ pub struct Core {
     pub(crate) ack_due: bool,
     /// Follower: the last one that was given.
     pub(crate) acked: crate::message::Ack,
-    /// Follower: the snapshot that is being received.
-    pub(crate) receiving: Option<SnapshotOffer>,
+    /// The snapshot that is being received, and from whom.
+    pub(crate) receiving: Option<(NodeId, SnapshotOffer)>,
+    /// Follower: the leader, when it mends its log with a snapshot of this node's.
+    pub(crate) donating_to: Option<NodeId>,
     pub(crate) needs_snapshot: bool,
 
     pub(crate) reads: Reads,
@@ -126,6 +128,7 @@ impl Core {
             ack_due: false,
             acked: crate::message::Ack::default(),
             receiving: None,
+            donating_to: None,
             reads: Reads::default(),
             repairs: Repairs::default(),
             lease,
@@ -292,6 +295,9 @@ impl Core {
             });
         }
         self.log.applied = index;
+        // The log has overtaken it.
+        self.receiving
+            .take_if(|(_, offer)| offer.last.index <= index);
         if self.role == Role::Repairing {
             self.repair_or_lead();
         }
@@ -426,7 +432,7 @@ fn check_restored(restored: &Restored) -> Result<(), RestoreError> {
 fn restored_log(restored: Restored) -> Log {
     let base = restored.log.base().index;
     let last = restored.log.last_index();
-    // What is known to be committed and is not in the log was there once.
+    // What was committed and is not in the log was there once.
     let missing = (restored.commit > last).then_some(Unknown {
         last_possible: crate::entry::EntryId::MAX,
         settled_at: None,

@@ -37,7 +37,12 @@ impl Core {
         let seq = self.writes.issue(self.log.last_index(), self.ticks);
         let hard_state = self.hard_dirty.then_some(self.hard);
         self.hard_dirty = false;
-        out.write = Some(Write { seq, hard_state });
+        let commit = self.log.commit.min(self.log.last_index());
+        out.write = Some(Write {
+            seq,
+            hard_state,
+            commit,
+        });
     }
 
     fn drain_apply(&mut self, out: &mut Output) {

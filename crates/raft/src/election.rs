@@ -55,15 +55,23 @@ impl Core {
 
     /// Whether this node could lead if it were elected.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configuration().is_voter(self.id())
+        self.has_standing()
             && !self.vote_lost
             && !self.needs_snapshot
-            && !self.repairs.is_hopeless()
             && self.receiving.is_none()
-            // What is known to be committed and lost must come from a leader.
+            // What is known to be committed and is not here must come from a leader.
             && self.log.commit <= self.log.last_index()
             && !self.disk_is_stalled()
             && self.hard.term < Term::MAX.prev()
+    }
+
+    /// A voter may stand, and until its removal is committed a removed one too: only it may have
+    /// the entries that the others need (dissertation §4.2.2).
+    fn has_standing(&self) -> bool {
+        let history = &self.log.history;
+        let pending = history.active_index() > self.log.commit;
+        let was_voter = history.previous().is_some_and(|c| c.is_voter(self.id()));
+        history.active().is_voter(self.id()) || pending && was_voter
     }
 
     pub(crate) fn start_campaign(&mut self, kind: Campaign) {
@@ -302,6 +310,8 @@ impl Core {
         }
         self.votes.clear();
         self.repairs.start_over();
+        self.receiving = None;
+        self.donating_to = None;
         // A candidate that lost keeps its timer, so that it is not the first again at once.
         if leader.is_some() || !campaigned {
             self.reset_election_timer();

@@ -28,6 +28,13 @@ impl History {
         self.last().0
     }
 
+    /// The configuration before the one in force, if the log still has it.
+    pub(crate) fn previous(&self) -> Option<&Configuration> {
+        let before = self.later.len().checked_sub(1)?;
+        let previous = before.checked_sub(1).and_then(|at| self.later.get(at));
+        Some(&previous.unwrap_or(&self.base).1)
+    }
+
     fn last(&self) -> &(LogIndex, Configuration) {
         self.later.last().unwrap_or(&self.base)
     }
@@ -117,6 +124,7 @@ mod tests {
         history.insert(LogIndex(5), of(2));
         history.insert(LogIndex(5), of(9));
         assert_eq!(history.active(), &of(3));
+        assert_eq!(history.previous(), Some(&of(2)));
         assert_eq!(history.at(LogIndex(5)), &of(2));
     }
 }

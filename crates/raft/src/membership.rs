@@ -11,7 +11,7 @@ use crate::{
     configuration::{Change, Configuration, ConfigurationError, Transition},
     core::Core,
     error::ChangeError,
-    output::{LogOp, Payload},
+    output::Payload,
     replication::Proposed,
     status::Role,
 };
@@ -63,23 +63,10 @@ impl Core {
     }
 
     fn append_configuration(&mut self, configuration: Configuration) -> Proposed {
-        let index = self.log.last_index().next();
-        let term = self.hard.term;
-        self.log.runs.append(term, 1);
-        let payload = Payload::Configuration(configuration.clone());
-        self.out.log.push(LogOp::Append {
-            term,
-            first: index,
-            last: index,
-            payload,
-        });
-        self.log.history.insert(index, configuration);
+        let proposed = self.append_own(1, Payload::Configuration(configuration.clone()));
+        self.log.history.insert(proposed.first, configuration);
         self.refresh_members();
-        Proposed {
-            term,
-            first: index,
-            last: index,
-        }
+        proposed
     }
 
     /// Another configuration is in force: follows it in the list of peers, and tells the host.

@@ -24,8 +24,8 @@ pub struct Message {
     pub term: Term,
     /// The sender's incarnation. A higher one than the last resets what the receiver knows of it.
     pub incarnation: Incarnation,
-    /// The receiver's incarnation as the sender knows it; 0 when it knows none. What is addressed
-    /// to an earlier life is dropped.
+    /// The receiver's incarnation as the sender knows it; 0 when it knows none. An answer to an
+    /// earlier life is dropped.
     pub to_incarnation: Incarnation,
     /// What it says.
     pub body: Body,

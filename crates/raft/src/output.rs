@@ -49,8 +49,10 @@ pub struct Output {
     /// What to do about snapshots.
     pub snapshots: Vec<SnapshotOp>,
     /// The commit index, when it has risen. What lies at or below it is decided for ever, on a
-    /// quorum's disks, if not yet on this one; clients may be told. Write it down when
-    /// convenient, without a sync, and give it back at the next start.
+    /// quorum's disks, if not yet on this one; clients may be told. It may be written down for
+    /// the next start, but only once every write that was handed out is persisted: a log on disk
+    /// that is still to be truncated would contradict it. [`Write::commit`] is the one to keep
+    /// with a write.
     pub commit: Option<LogIndex>,
     /// Entries to be given to the state machine, in order, after any `LogOp::Install` of the same
     /// output. They are committed, and durable and intact here. Say
@@ -106,6 +108,10 @@ pub struct Write {
     pub seq: WriteSeq,
     /// The term and the vote, when they have changed.
     pub hard_state: Option<HardState>,
+    /// The commit index as far as the log reaches that this write leaves behind. Keep it with
+    /// the write, unsynced if that is easier, for
+    /// [`Restored::commit`](crate::Restored::commit).
+    pub commit: LogIndex,
 }
 
 /// What a node must not forget but for its log (Raft §5.1).

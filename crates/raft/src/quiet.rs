@@ -68,10 +68,10 @@ impl Core {
 
     /// Takes the group's ticks up again.
     pub(crate) fn wake(&mut self) {
-        self.quiet.touch();
         if !self.quiet.on {
             return;
         }
+        self.quiet.touch();
         self.quiet.on = false;
         self.election_elapsed = 0;
         self.check_elapsed = 0;

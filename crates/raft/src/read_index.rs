@@ -105,6 +105,7 @@ impl Core {
             return Err(ReadError::OutOfService);
         }
         self.wake();
+        self.quiet.touch();
         if self.has_lease() {
             self.out.reads.push(ReadDone {
                 id,

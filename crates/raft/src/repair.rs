@@ -7,7 +7,7 @@
 //!
 //! - Somebody has it: it is written again.
 //! - An entry at or below the known commit index is never discarded: asked for until somebody
-//!   has it, or replaced by a snapshot.
+//!   has it, or replaced by a snapshot. A leader takes that from a follower if need be.
 //! - A leader that has just been elected mends its log **before** it appends anything. It
 //!   discards an entry, and all after it, only when a quorum says that it never had it, or when
 //!   every voter has answered and none holds it intact (safe because damage never reaches a
@@ -37,8 +37,6 @@ pub(crate) struct Repairs {
     elapsed: u32,
     /// Leader: who has said what about it; the first answer stands.
     answers: Vec<(NodeId, Holding)>,
-    /// As leader it learned that only a snapshot helps: it does not stand until one has.
-    hopeless: bool,
 }
 
 impl Repairs {
@@ -47,10 +45,6 @@ impl Repairs {
         self.asked = None;
         self.elapsed = 0;
         self.answers.clear();
-    }
-
-    pub(crate) fn is_hopeless(&self) -> bool {
-        self.hopeless
     }
 
     fn holding(&self, voter: NodeId) -> Option<Holding> {
@@ -339,8 +333,10 @@ impl Core {
             return Ok(());
         }
         if reply.holding == Holding::Compacted {
-            self.repairs.hopeless = true;
-            self.become_follower(self.hard.term, None);
+            // Only a snapshot has it, and one of that peer's is as good as any.
+            if self.receiving.is_none() {
+                self.send(from, Body::SnapshotRequest);
+            }
         } else if reply.id.index > self.log.commit && self.may_discard() {
             self.truncate_log(reply.id.index);
             self.repairs.start_over();
@@ -364,20 +360,19 @@ impl Core {
         first || quorum.is_reached(never) || quorum.is_unanimous(answered)
     }
 
-    /// A leader that could not mend its log in two election timeouts lets another one try.
+    /// A leader that could not mend its log in two election timeouts, or as long as a snapshot
+    /// may take, lets another one try.
     pub(crate) fn repairing_tick(&mut self) {
-        if self.role == Role::Repairing {
-            self.election_elapsed = self.election_elapsed.saturating_add(1);
-            if self.election_elapsed >= self.config.election_ticks.saturating_mul(2) {
-                self.become_follower(self.hard.term, None);
-            }
+        if self.role != Role::Repairing {
+            return;
         }
-    }
-
-    /// A snapshot or a repair has changed what is known of the log.
-    pub(crate) fn repairs_may_hope(&mut self) {
-        if self.log.first_needed().is_none() {
-            self.repairs.hopeless = false;
+        self.election_elapsed = self.election_elapsed.saturating_add(1);
+        let patience = match self.receiving {
+            Some(_) => self.config.snapshot_stall_ticks,
+            None => self.config.election_ticks.saturating_mul(2),
+        };
+        if self.election_elapsed >= patience {
+            self.become_follower(self.hard.term, None);
         }
     }
 }

@@ -64,7 +64,8 @@ impl Core {
         }
     }
 
-    fn append_own(&mut self, count: u64, payload: Payload) -> Proposed {
+    pub(crate) fn append_own(&mut self, count: u64, payload: Payload) -> Proposed {
+        self.quiet.touch();
         let term = self.hard.term;
         let first = self.log.last_index().next();
         self.log.runs.append(term, count);
@@ -97,7 +98,6 @@ impl Core {
     pub(crate) fn begin_leading(&mut self) {
         self.role = Role::Leader;
         self.term_start = self.append_own(1, Payload::Noop).first;
-        self.quiet.touch();
     }
 
     pub(crate) fn has_committed_in_term(&self) -> bool {

@@ -22,8 +22,9 @@ pub struct Restored {
     /// The configurations in the log, ascending. For a damaged configuration entry, the mirror
     /// beside term and vote has a copy.
     pub configurations: Vec<(LogIndex, Configuration)>,
-    /// The highest commit index that was ever written down. It may lie past the log's end when
-    /// entries were lost.
+    /// The commit index that was kept with the latest write, see
+    /// [`Write::commit`](crate::Write::commit). Past the log's end it shows that entries were
+    /// lost, and counts as an unknown suffix.
     pub commit: LogIndex,
     /// Up to here the state machine has durably applied; at least the log's base.
     pub applied: LogIndex,

@@ -149,6 +149,9 @@ impl Core {
         from: NodeId,
         reply: SnapshotReply,
     ) -> Result<(), Dropped> {
+        if self.donating_to == Some(from) {
+            return self.on_donation_reply(from, reply);
+        }
         if self.role != Role::Leader {
             return Err(Dropped::WrongRole);
         }
@@ -181,11 +184,30 @@ impl Core {
         Ok(())
     }
 
+    /// Follower: the leader answers the offer of a snapshot that it mends its log with.
+    fn on_donation_reply(&mut self, to: NodeId, reply: SnapshotReply) -> Result<(), Dropped> {
+        match reply {
+            SnapshotReply::Wanted { last, from_byte } => {
+                self.out.snapshots.push(SnapshotOp::Stream { to, last, from_byte });
+            }
+            SnapshotReply::Unneeded { .. } | SnapshotReply::Installed { .. } => {
+                self.donating_to = None;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn on_snapshot_request(&mut self, from: NodeId) -> Result<(), Dropped> {
+        self.hear(from);
+        if self.role == Role::Follower && self.leader == Some(from) {
+            let (term, at_least) = (self.hard.term, self.log.runs.base().index);
+            self.donating_to = Some(from);
+            self.out.snapshots.push(SnapshotOp::Offer { to: from, term, at_least });
+            return Ok(());
+        }
         if self.role != Role::Leader {
             return Err(Dropped::WrongRole);
         }
-        self.hear(from);
         let waits = |peer: &crate::progress::Progress| peer.sending == Sending::Snapshot;
         if !self.peers.get(from).is_some_and(waits) {
             self.begin_snapshot(from, true);
@@ -238,7 +260,11 @@ impl Core {
                 index: offer.last.index,
             });
         }
-        self.hear_leader(from.id)?;
+        if self.role == Role::Repairing {
+            self.hear(from.id);
+        } else {
+            self.hear_leader(from.id)?;
+        }
         let last = offer.last;
         match self.judge_snapshot(last) {
             Use::Contradiction => Err(Dropped::CommittedConflict { id: last }),
@@ -257,7 +283,7 @@ impl Core {
                     from: from.id,
                     offer: offer.clone(),
                 });
-                self.receiving = Some(offer);
+                self.receiving = Some((from.id, offer));
                 Ok(())
             }
         }
@@ -269,31 +295,25 @@ impl Core {
     /// # Errors
     /// When it is not the one on offer.
     pub fn accept_snapshot(&mut self, last: EntryId, have_bytes: u64) -> Result<(), HostError> {
-        let offered = self
+        let offerer = self
             .receiving
             .as_ref()
-            .is_some_and(|offer| offer.last == last);
-        let (Some(leader), true) = (self.leader, offered) else {
+            .filter(|(_, offer)| offer.last == last);
+        let Some(&(from, _)) = offerer else {
             return Err(HostError::Snapshot { last });
         };
         let reply = SnapshotReply::Wanted {
             last,
             from_byte: have_bytes,
         };
-        self.send(leader, Body::SnapshotReply(reply));
+        self.send(from, Body::SnapshotReply(reply));
         Ok(())
     }
 
     /// The host will not take the offered snapshot, or its stream broke off; the leader offers
     /// again.
     pub fn refuse_snapshot(&mut self, last: EntryId) {
-        if self
-            .receiving
-            .as_ref()
-            .is_some_and(|offer| offer.last == last)
-        {
-            self.receiving = None;
-        }
+        self.receiving.take_if(|(_, offer)| offer.last == last);
     }
 
     /// The offered snapshot is whole and synced in its staging place. The core says with
@@ -303,18 +323,18 @@ impl Core {
     /// When it is not the one on offer, or not needed any more: the host throws it away.
     pub fn snapshot_staged(&mut self, last: EntryId) -> Result<(), HostError> {
         self.wake();
-        let staged = self.receiving.take_if(|offer| offer.last == last);
-        let Some(offer) = staged else {
+        let staged = self.receiving.take_if(|(_, offer)| offer.last == last);
+        let Some((from, offer)) = staged else {
             return Err(HostError::Snapshot { last });
         };
-        if self.judge_snapshot(last) != Use::Needed || self.is_leading() {
+        if self.judge_snapshot(last) != Use::Needed || self.role == Role::Leader {
             return Err(HostError::Snapshot { last });
         }
-        self.install(offer);
+        self.install(from, offer);
         Ok(())
     }
 
-    fn install(&mut self, offer: SnapshotOffer) {
+    fn install(&mut self, from: NodeId, offer: SnapshotOffer) {
         let last = offer.last;
         let keep_suffix = self.log.runs.holds(last) && !planted!(self, InstallOlderSnapshot);
         if keep_suffix {
@@ -337,11 +357,9 @@ impl Core {
         self.commit_to(last.index);
         self.refresh_members();
         self.ack_due = true;
-        if let Some(leader) = self.leader {
-            let reply = Body::SnapshotReply(SnapshotReply::Installed { last });
-            let message = self.message(leader, reply);
-            self.send_when_safe(message);
-        }
+        let reply = Body::SnapshotReply(SnapshotReply::Installed { last });
+        let message = self.message(from, reply);
+        self.send_when_safe(message);
     }
 
     /// The state machine's data is lost, found at run time: as if the node had started so. It

@@ -36,7 +36,7 @@ impl Core {
             return Err(Dropped::VoteLost);
         }
         self.check_membership(&message)?;
-        if !self.is_confirmed_quiet(&message) {
+        if !self.lets_sleep(&message) {
             self.wake();
         }
         if message.term < self.hard.term {
@@ -66,11 +66,14 @@ impl Core {
         Ok(())
     }
 
-    /// Compares incarnations: an earlier life's words are dropped, and a new life's first word
-    /// makes what was known of the old one void.
+    /// Compares incarnations: an earlier life's words are dropped, as are answers to what an
+    /// earlier life of this node said, and a new life's first word makes what was known of the
+    /// old one void. What a leader says to an earlier life is heard: the answer tells it of the
+    /// new one.
     fn check_lives(&mut self, message: &Message) -> Result<(), Dropped> {
         let addressed = message.to_incarnation;
-        if addressed != Incarnation(0) && addressed != self.config.incarnation {
+        let for_another = addressed != Incarnation(0) && addressed != self.config.incarnation;
+        if for_another && is_answer(&message.body) {
             return Err(Dropped::EarlierLife { addressed });
         }
         let found = message.incarnation;
@@ -130,14 +133,16 @@ impl Core {
         Err(Dropped::UnknownPeer { from })
     }
 
-    /// An answer "I am quiet" to a leader that is quiet is no reason to wake.
-    fn is_confirmed_quiet(&self, message: &Message) -> bool {
-        self.quiet.is_on()
-            && message.term == self.hard.term
-            && matches!(
-                message.body,
-                Body::HeartbeatReply(HeartbeatReply { quiet: true, .. })
-            )
+    /// What leaves a quiet group quiet: an answer "I am quiet", and the pre-votes of a server that
+    /// was removed and does not know it, which would go on for ever.
+    fn lets_sleep(&self, message: &Message) -> bool {
+        match message.body {
+            Body::HeartbeatReply(HeartbeatReply { quiet, .. }) => {
+                quiet && self.quiet.is_on() && message.term == self.hard.term
+            }
+            Body::PreVote(_) => self.peers.get(message.from).is_none(),
+            _ => false,
+        }
     }
 
     /// A message of a term that has passed. Its sender learns of the newer one where that helps
@@ -156,6 +161,8 @@ impl Core {
             Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotOffer(_) => Body::NewerTerm,
             Body::PreVote(request) => Body::PreVoteReply(denied(request.campaign)),
             Body::Vote(request) => Body::VoteReply(denied(request.campaign)),
+            // A voter in an earlier term answers a pre-vote from there: it raises no term.
+            Body::PreVoteReply(_) => return Ok(Some(message)),
             Body::RepairRequest(_) if self.vote_lost => return Ok(Some(message)),
             Body::AppendReply(_) if planted!(self, StaleAckAcrossTerms) => {
                 return Ok(Some(message));
@@ -229,4 +236,20 @@ impl Core {
             peer.heard_tick = tick;
         }
     }
+}
+
+/// Whether it answers, or acts on, what this node has said.
+fn is_answer(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::PreVoteReply(_)
+            | Body::VoteReply(_)
+            | Body::AppendReply(_)
+            | Body::HeartbeatReply(_)
+            | Body::SnapshotReply(_)
+            | Body::ReadReply { .. }
+            | Body::TimeoutNow
+            | Body::RepairReply(_)
+            | Body::Repair(_)
+    )
 }

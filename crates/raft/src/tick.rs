@@ -25,7 +25,6 @@ impl Core {
             return;
         }
         self.receiving = None;
-        self.repairs_may_hope();
         if self.may_campaign() && !self.vote_is_promised() {
             self.start_campaign(Campaign::PreVote);
         } else {
