@@ -33,7 +33,12 @@ const HAPPENINGS_MAX: u64 = 20_000_000;
 
 /// What is scheduled.
 enum Happening<W: World> {
-    Message { id: u64, from: NodeId, to: NodeId, message: W::Message },
+    Message {
+        id: u64,
+        from: NodeId,
+        to: NodeId,
+        message: W::Message,
+    },
     Timer(W::Timer),
     Fault(FaultKind),
     Reconnect,
@@ -88,16 +93,37 @@ impl<W: World> Context<W> {
     pub fn send(&mut self, from: NodeId, to: NodeId, message: W::Message) {
         let id = self.messages;
         self.messages += 1;
-        self.record(&Event::Sent { id, from, to, what: &message });
+        self.record(&Event::Sent {
+            id,
+            from,
+            to,
+            what: &message,
+        });
         match self.network.route(self.scheduler.now(), from, to) {
             Fate::Lost => self.record(&Event::Dropped { id, why: "lost" }),
             Fate::Cut => self.record(&Event::Dropped { id, why: "cut off" }),
             Fate::Arrives(first, second) => {
                 if let Some(second) = second {
                     let message = message.clone();
-                    self.scheduler.at(second, Happening::Message { id, from, to, message });
+                    self.scheduler.at(
+                        second,
+                        Happening::Message {
+                            id,
+                            from,
+                            to,
+                            message,
+                        },
+                    );
                 }
-                self.scheduler.at(first, Happening::Message { id, from, to, message });
+                self.scheduler.at(
+                    first,
+                    Happening::Message {
+                        id,
+                        from,
+                        to,
+                        message,
+                    },
+                );
             }
         }
     }
@@ -172,8 +198,15 @@ impl<W: World> Engine<W> {
         };
         let world = W::new(&plan, &run.options, &mut cx.rng);
         let election_timeout = shape.election_timeout;
-        let mut engine =
-            Self { cx, world, plan, plan_rng, healed: false, happenings: 0, election_timeout };
+        let mut engine = Self {
+            cx,
+            world,
+            plan,
+            plan_rng,
+            healed: false,
+            happenings: 0,
+            election_timeout,
+        };
         engine.start();
         engine
     }
@@ -183,7 +216,9 @@ impl<W: World> Engine<W> {
         self.world.boot(&mut self.cx);
         for client in 0..self.cx.clients.count() {
             let pause = self.cx.clients.pause();
-            self.cx.scheduler.after(pause, Happening::ClientTurn(client));
+            self.cx
+                .scheduler
+                .after(pause, Happening::ClientTurn(client));
         }
         for (kind, every) in self.plan.timed.clone() {
             self.schedule_fault(kind, every);
@@ -192,7 +227,13 @@ impl<W: World> Engine<W> {
 
     /// Faults that do not strike at moments are in force from the start.
     fn announce(&mut self) {
-        let LinkFaults { loss, duplicate, reorder, straggle, .. } = self.plan.links;
+        let LinkFaults {
+            loss,
+            duplicate,
+            reorder,
+            straggle,
+            ..
+        } = self.plan.links;
         let rates = [
             (FaultKind::Loss, loss),
             (FaultKind::Duplicate, duplicate),
@@ -246,12 +287,18 @@ impl<W: World> Engine<W> {
             return;
         }
         self.cx.record(&Event::Settled);
-        self.run_until(self.cx.now().plus(self.election_timeout.times(STABLE_TIMEOUTS)));
+        self.run_until(
+            self.cx
+                .now()
+                .plus(self.election_timeout.times(STABLE_TIMEOUTS)),
+        );
     }
 
     fn run_until(&mut self, until: SimTime) {
         while !self.is_over() {
-            let Some(happening) = self.cx.scheduler.next_until(until) else { break };
+            let Some(happening) = self.cx.scheduler.next_until(until) else {
+                break;
+            };
             self.happenings += 1;
             let now = self.cx.scheduler.now();
             self.cx.recorder.set_now(now);
@@ -260,13 +307,19 @@ impl<W: World> Engine<W> {
         let now = self.cx.scheduler.now();
         self.cx.recorder.set_now(now);
         if self.happenings >= HAPPENINGS_MAX {
-            self.cx.fail(PROGRESS, format!("{HAPPENINGS_MAX} events and no end"));
+            self.cx
+                .fail(PROGRESS, format!("{HAPPENINGS_MAX} events and no end"));
         }
     }
 
     fn happen(&mut self, happening: Happening<W>) {
         match happening {
-            Happening::Message { id, from, to, message } => {
+            Happening::Message {
+                id,
+                from,
+                to,
+                message,
+            } => {
                 self.world.receive(&mut self.cx, id, to, from, message);
             }
             Happening::Timer(timer) => self.world.timer(&mut self.cx, timer),
@@ -293,7 +346,10 @@ impl<W: World> Engine<W> {
 
     fn nodes(&self) -> Vec<NodeId> {
         let view = self.cx.recorder.checkers().view();
-        view.nodes().filter(|(_, n)| n.incarnation.get() > 0).map(|(id, _)| id).collect()
+        view.nodes()
+            .filter(|(_, n)| n.incarnation.get() > 0)
+            .map(|(id, _)| id)
+            .collect()
     }
 
     fn partition(&mut self) {
@@ -306,21 +362,28 @@ impl<W: World> Engine<W> {
 
     fn slow_link(&mut self) {
         let nodes = self.nodes();
-        let (Some(from), Some(to)) =
-            (self.plan_rng.pick(&nodes).copied(), self.plan_rng.pick(&nodes).copied())
-        else {
+        let (Some(from), Some(to)) = (
+            self.plan_rng.pick(&nodes).copied(),
+            self.plan_rng.pick(&nodes).copied(),
+        ) else {
             return;
         };
         let extra = Span(self.plan_rng.below(self.election_timeout.times(2).0));
         self.cx.network.slow(from, to, extra);
-        self.cx.fault(FaultKind::SlowLink, Some(from), &format_args!("to {to} by {extra}"));
+        self.cx.fault(
+            FaultKind::SlowLink,
+            Some(from),
+            &format_args!("to {to} by {extra}"),
+        );
     }
 
     fn client_turn(&mut self, client: usize) {
         let view = self.cx.recorder.checkers().view();
         let Some((node, object, action)) = self.cx.clients.choose(client, view) else {
             let pause = self.cx.clients.pause();
-            self.cx.scheduler.after(pause, Happening::ClientTurn(client));
+            self.cx
+                .scheduler
+                .after(pause, Happening::ClientTurn(client));
             return;
         };
         let op = self.cx.recorder.invoke(node, object, action);

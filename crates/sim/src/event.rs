@@ -397,56 +397,120 @@ impl fmt::Display for Event<'_> {
     #[allow(clippy::too_many_lines, reason = "one line per kind of event")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Started { node, incarnation, base, log, damaged, unknown_suffix, lost_vote, vote, .. } => {
+            Self::Started {
+                node,
+                incarnation,
+                base,
+                log,
+                damaged,
+                unknown_suffix,
+                lost_vote,
+                vote,
+                ..
+            } => {
                 let last = log.last().map_or(base.0, |e| e.index);
-                write!(f, "{node} starts #{incarnation} log {}..{last} term {}", base.0, vote.0)?;
+                write!(
+                    f,
+                    "{node} starts #{incarnation} log {}..{last} term {}",
+                    base.0, vote.0
+                )?;
                 if !damaged.is_empty() {
                     write!(f, ", damaged {}", List(damaged))?;
                 }
-                f.write_str(if unknown_suffix { ", unknown suffix" } else { "" })?;
+                f.write_str(if unknown_suffix {
+                    ", unknown suffix"
+                } else {
+                    ""
+                })?;
                 f.write_str(if lost_vote { ", vote lost" } else { "" })
             }
             Self::Stopped { node, why } => write!(f, "{node} stops: {why}"),
             Self::Paused { node, still: true } => write!(f, "{node} pauses"),
             Self::Paused { node, still: false } => write!(f, "{node} resumes"),
-            Self::Fault { kind, node: Some(node), detail } => {
+            Self::Fault {
+                kind,
+                node: Some(node),
+                detail,
+            } => {
                 write!(f, "{node} fault {} {detail}", kind.name())
             }
-            Self::Fault { kind, node: None, detail } => write!(f, "fault {} {detail}", kind.name()),
+            Self::Fault {
+                kind,
+                node: None,
+                detail,
+            } => write!(f, "fault {} {detail}", kind.name()),
             Self::Healed => f.write_str("healed"),
             Self::Settled => f.write_str("settled"),
             Self::Sent { id, from, to, what } => write!(f, "{from} -> {to} m{id} {what}"),
             Self::Received { id, from, to } => write!(f, "{to} <- {from} m{id}"),
             Self::Dropped { id, why } => write!(f, "m{id} {why}"),
             Self::Role { node, term, role } => write!(f, "{node} {role} in term {term}"),
-            Self::Voted { node, term, candidate } => {
+            Self::Voted {
+                node,
+                term,
+                candidate,
+            } => {
                 write!(f, "{node} votes for {candidate} in term {term}")
             }
-            Self::VoteSaved { node, term, vote: Some(vote) } => {
+            Self::VoteSaved {
+                node,
+                term,
+                vote: Some(vote),
+            } => {
                 write!(f, "{node} saved term {term} vote {vote}")
             }
-            Self::VoteSaved { node, term, vote: None } => write!(f, "{node} saved term {term}"),
+            Self::VoteSaved {
+                node,
+                term,
+                vote: None,
+            } => write!(f, "{node} saved term {term}"),
             Self::Appended { node, entries } => write!(f, "{node} appends {}", List(entries)),
             Self::Truncated { node, from } => write!(f, "{node} truncates from {from}"),
             Self::Durable { node, upto } => write!(f, "{node} durable to {upto}"),
             Self::Repaired { node, entry } => write!(f, "{node} repaired {entry}"),
             Self::Compacted { node, upto } => write!(f, "{node} compacted to {upto}"),
-            Self::Installed { node, last, state, kept_log } => {
+            Self::Installed {
+                node,
+                last,
+                state,
+                kept_log,
+            } => {
                 let log = if kept_log { "kept" } else { "replaced" };
-                write!(f, "{node} installs snapshot {}@{} state {state:016x}, log {log}", last.0, last.1)
+                write!(
+                    f,
+                    "{node} installs snapshot {}@{} state {state:016x}, log {log}",
+                    last.0, last.1
+                )
             }
-            Self::Configured { node, index, configuration } => {
+            Self::Configured {
+                node,
+                index,
+                configuration,
+            } => {
                 write!(f, "{node} goes by {configuration} of {index}")
             }
             Self::Committed { node, index } => write!(f, "{node} commits to {index}"),
             Self::Applied { node, entry, .. } => write!(f, "{node} applies {entry}"),
-            Self::Invoked { op, node, object, action } => {
+            Self::Invoked {
+                op,
+                node,
+                object,
+                action,
+            } => {
                 write!(f, "op {op} at {node}: {object} {action}")
             }
-            Self::Returned { op, outcome, entry: Some(entry) } => {
+            Self::Returned {
+                op,
+                outcome,
+                entry: Some(entry),
+            } => {
                 write!(f, "op {op} {outcome} as {entry}")
             }
-            Self::Returned { op, outcome, entry: None } => write!(f, "op {op} {outcome}"),
+            Self::Returned {
+                op,
+                outcome,
+                entry: None,
+            } => write!(f, "op {op} {outcome}"),
             Self::LeaseRead { node, term } => write!(f, "{node} reads by its lease of term {term}"),
             Self::Note { node, kind } => write!(f, "{node} note {}", kind.name()),
         }

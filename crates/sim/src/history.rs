@@ -74,7 +74,13 @@ impl History {
     /// Notes the beginning of the next operation.
     pub fn invoke(&mut self, now: SimTime, object: Object, action: Action) -> OpId {
         let id = OpId(self.operations.len() as u64);
-        self.operations.push(Operation { id, object, action, invoked: now, returned: None });
+        self.operations.push(Operation {
+            id,
+            object,
+            action,
+            invoked: now,
+            returned: None,
+        });
         id
     }
 
@@ -148,7 +154,10 @@ mod tests {
         let op = history.invoke(SimTime(3), Object::Register(1), Action::Put(9));
         assert!(history.ret(SimTime(5), op, Outcome::Unknown));
         assert!(!history.ret(SimTime(6), op, Outcome::Done(Answer::Nothing)));
-        assert_eq!(history.get(op).unwrap().returned, Some((SimTime(5), Outcome::Unknown)));
+        assert_eq!(
+            history.get(op).unwrap().returned,
+            Some((SimTime(5), Outcome::Unknown))
+        );
         assert!(!history.ret(SimTime(6), OpId(77), Outcome::Refused));
     }
 }

@@ -48,7 +48,10 @@ impl Recorder {
             picture.observe(self.now, event);
         }
         // Messages say nothing to the checkers.
-        if !matches!(event, Event::Sent { .. } | Event::Received { .. } | Event::Dropped { .. }) {
+        if !matches!(
+            event,
+            Event::Sent { .. } | Event::Received { .. } | Event::Dropped { .. }
+        ) {
             self.checkers.observe(self.now, event);
         }
     }
@@ -56,7 +59,12 @@ impl Recorder {
     /// A client begins an operation.
     pub fn invoke(&mut self, node: trilith_types::NodeId, object: Object, action: Action) -> OpId {
         let op = self.history.invoke(self.now, object, action);
-        self.record(&Event::Invoked { op, node, object, action });
+        self.record(&Event::Invoked {
+            op,
+            node,
+            object,
+            action,
+        });
         op
     }
 

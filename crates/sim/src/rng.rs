@@ -67,7 +67,11 @@ impl Rng {
 
     /// A random subset of `items`, possibly empty, possibly all.
     pub fn subset<T: Copy>(&mut self, items: &[T]) -> Vec<T> {
-        items.iter().copied().filter(|_| self.next_u64() & 1 == 0).collect()
+        items
+            .iter()
+            .copied()
+            .filter(|_| self.next_u64() & 1 == 0)
+            .collect()
     }
 
     /// A waiting time with the given mean, at least 1, drawn without floating point so that every
@@ -109,7 +113,11 @@ mod tests {
     fn a_waiting_time_has_about_its_mean() {
         let mut rng = Rng::new(1, 1);
         let sum: u64 = (0..10_000).map(|_| rng.waiting(1000)).sum();
-        assert!((800..1200).contains(&(sum / 10_000)), "mean {}", sum / 10_000);
+        assert!(
+            (800..1200).contains(&(sum / 10_000)),
+            "mean {}",
+            sum / 10_000
+        );
     }
 
     #[test]

@@ -19,7 +19,13 @@ pub struct Scheduler<E> {
 impl<E> Default for Scheduler<E> {
     fn default() -> Self {
         let now = SimTime::ZERO;
-        Self { now, scheduled: 0, heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new() }
+        Self {
+            now,
+            scheduled: 0,
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -42,7 +48,8 @@ impl<E> Scheduler<E> {
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(event);
         }
-        self.heap.push(Reverse((time.max(self.now), self.scheduled, slot)));
+        self.heap
+            .push(Reverse((time.max(self.now), self.scheduled, slot)));
         self.scheduled += 1;
     }
 

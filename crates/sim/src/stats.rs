@@ -62,19 +62,34 @@ impl Stats {
         match *event {
             Event::Fault { kind, .. } => self.fault(kind),
             Event::Sent { .. } => self.messages += 1,
-            Event::Started { incarnation, damaged, unknown_suffix, lost_vote, .. } => {
+            Event::Started {
+                incarnation,
+                damaged,
+                unknown_suffix,
+                lost_vote,
+                ..
+            } => {
                 self.reach("restarts", u64::from(incarnation.get() > 1));
                 self.reach("damaged-entries", damaged.len() as u64);
                 self.reach("unknown-suffixes", u64::from(unknown_suffix));
                 self.reach("lost-votes", u64::from(lost_vote));
             }
-            Event::Stopped { why: crate::event::Down::Refused, .. } => self.reach("refusals", 1),
-            Event::Role { role: Role::Leader, .. } => self.reach("elections", 1),
+            Event::Stopped {
+                why: crate::event::Down::Refused,
+                ..
+            } => self.reach("refusals", 1),
+            Event::Role {
+                role: Role::Leader, ..
+            } => self.reach("elections", 1),
             Event::Truncated { .. } => self.reach("truncations", 1),
             Event::Compacted { .. } => self.reach("compactions", 1),
             Event::Installed { .. } => self.reach("snapshots-installed", 1),
             Event::Repaired { .. } => self.reach("repairs", 1),
-            Event::Configured { index, configuration, .. } if index.get() > 0 => {
+            Event::Configured {
+                index,
+                configuration,
+                ..
+            } if index.get() > 0 => {
                 self.reach("configurations", 1);
                 self.reach("joint-configurations", u64::from(configuration.is_joint()));
             }
@@ -121,7 +136,9 @@ impl Stats {
 
     /// The names of all that can be reached.
     pub fn reachable() -> impl Iterator<Item = &'static str> {
-        REACHED.into_iter().chain(Note::ALL.into_iter().map(Note::name))
+        REACHED
+            .into_iter()
+            .chain(Note::ALL.into_iter().map(Note::name))
     }
 
     /// Everything as lines of a name and a number, for a file that keeps sums.
@@ -145,7 +162,9 @@ impl Stats {
     pub fn from_lines(lines: &str) -> Self {
         let mut stats = Self::default();
         for (name, number) in lines.lines().filter_map(|l| l.split_once(' ')) {
-            let Ok(number) = number.parse::<u64>() else { continue };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
             match name {
                 "runs" => stats.runs = number,
                 "simulated" => stats.simulated = Span(number),
@@ -164,7 +183,10 @@ impl Stats {
                 self.counts.insert(known, number);
             }
         } else if let Some(fault) = name.strip_prefix("fault.")
-            && let Some(known) = FaultKind::ALL.into_iter().map(FaultKind::name).find(|n| *n == fault)
+            && let Some(known) = FaultKind::ALL
+                .into_iter()
+                .map(FaultKind::name)
+                .find(|n| *n == fault)
         {
             self.faults.insert(known, number);
         }
@@ -181,7 +203,12 @@ impl fmt::Display for Stats {
         )?;
         f.write_str("faults:")?;
         for kind in FaultKind::ALL {
-            write!(f, " {}={}", kind.name(), self.faults.get(kind.name()).unwrap_or(&0))?;
+            write!(
+                f,
+                " {}={}",
+                kind.name(),
+                self.faults.get(kind.name()).unwrap_or(&0)
+            )?;
         }
         f.write_str("\nevents:")?;
         for name in Self::reachable() {
@@ -189,7 +216,12 @@ impl fmt::Display for Stats {
         }
         let never: Vec<&str> = Self::reachable()
             .filter(|n| self.reached(n) == 0)
-            .chain(FaultKind::ALL.into_iter().map(FaultKind::name).filter(|n| !self.faults.contains_key(n)))
+            .chain(
+                FaultKind::ALL
+                    .into_iter()
+                    .map(FaultKind::name)
+                    .filter(|n| !self.faults.contains_key(n)),
+            )
             .collect();
         match never.as_slice() {
             [] => f.write_str("\nnever exercised: nothing"),
@@ -210,8 +242,15 @@ mod tests {
 
     fn some() -> Stats {
         let mut stats = Stats::default();
-        stats.observe(&Event::Role { node: NodeId(1), term: Term(1), role: Role::Leader });
-        stats.observe(&Event::Note { node: NodeId(1), kind: Note::Quiet });
+        stats.observe(&Event::Role {
+            node: NodeId(1),
+            term: Term(1),
+            role: Role::Leader,
+        });
+        stats.observe(&Event::Note {
+            node: NodeId(1),
+            kind: Note::Quiet,
+        });
         stats.fault(FaultKind::Crash);
         stats.end(SimTime(2_500_000));
         stats
@@ -232,6 +271,9 @@ mod tests {
         sum.add(&some());
         assert_eq!(sum.reached("elections"), 2);
         assert_eq!(Stats::from_lines(&sum.to_lines()), sum);
-        assert_eq!(Stats::from_lines("runs x\nevent.nonsense 3\n"), Stats::default());
+        assert_eq!(
+            Stats::from_lines("runs x\nevent.nonsense 3\n"),
+            Stats::default()
+        );
     }
 }

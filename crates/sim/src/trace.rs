@@ -23,7 +23,12 @@ impl Trace {
     #[must_use]
     pub fn new(sink: Option<Box<dyn io::Write>>) -> Self {
         // FNV-1a's offset basis.
-        Self { hash: 0xcbf2_9ce4_8422_2325, line: String::new(), sink, error: None }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            line: String::new(),
+            sink,
+            error: None,
+        }
     }
 
     /// Adds an event.
@@ -60,7 +65,9 @@ impl Trace {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trace").field("hash", &self.hash).finish_non_exhaustive()
+        f.debug_struct("Trace")
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +101,10 @@ mod tests {
             trace.finish().unwrap();
         }
         assert_eq!(printed.hash(), hashed.hash());
-        assert_eq!(out.0.lock().unwrap().as_slice(), b"0.000001 healed\n0.000002 settled\n");
+        assert_eq!(
+            out.0.lock().unwrap().as_slice(),
+            b"0.000001 healed\n0.000002 settled\n"
+        );
         let mut other = Trace::new(None);
         other.add(SimTime(2), &Event::Settled);
         other.add(SimTime(1), &Event::Healed);

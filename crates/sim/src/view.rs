@@ -76,7 +76,11 @@ impl NodeView {
     /// The term of its entry at `index`, the base of its log included.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.0 { Some(self.base.1) } else { self.entry(index).map(|e| e.term) }
+        if index == self.base.0 {
+            Some(self.base.1)
+        } else {
+            self.entry(index).map(|e| e.term)
+        }
     }
 
     /// Whether the entry was ever durable here, by itself or in a snapshot.
@@ -109,7 +113,10 @@ impl NodeView {
     }
 
     fn compact(&mut self, upto: LogIndex, term: Term) {
-        let gone = upto.since(self.base.0).unwrap_or(0).min(self.log.len() as u64);
+        let gone = upto
+            .since(self.base.0)
+            .unwrap_or(0)
+            .min(self.log.len() as u64);
         self.log.drain(..gone as usize);
         self.base = (upto, term);
         self.durable = self.durable.max(upto);
@@ -139,7 +146,11 @@ impl View {
     #[must_use]
     pub fn new(nodes: u64) -> Self {
         let nodes = (0..nodes).map(|_| NodeView::new()).collect();
-        Self { nodes, committed: Vec::new(), healed: false }
+        Self {
+            nodes,
+            committed: Vec::new(),
+            healed: false,
+        }
     }
 
     /// A node.
@@ -180,7 +191,9 @@ impl View {
     /// The running leader of the highest term.
     #[must_use]
     pub fn leader(&self) -> Option<(NodeId, &NodeView)> {
-        self.nodes().filter(|(_, n)| n.running && n.role == Role::Leader).max_by_key(|(_, n)| n.term)
+        self.nodes()
+            .filter(|(_, n)| n.running && n.role == Role::Leader)
+            .max_by_key(|(_, n)| n.term)
     }
 
     /// Whether nothing new goes wrong any more.
@@ -212,7 +225,19 @@ impl View {
     }
 
     fn start(&mut self, event: &Event<'_>) {
-        let Event::Started { node, incarnation, base, applied, log, damaged, vote, .. } = *event else { return };
+        let Event::Started {
+            node,
+            incarnation,
+            base,
+            applied,
+            log,
+            damaged,
+            vote,
+            ..
+        } = *event
+        else {
+            return;
+        };
         let Some(n) = self.node_mut(node) else { return };
         n.running = true;
         n.paused = false;
@@ -236,8 +261,17 @@ impl View {
         }
         let (term, first) = (n.term, known.next());
         let skip = first.since(n.base.0.next()).unwrap_or(u64::MAX);
-        let new = n.log.iter().skip(skip as usize).take_while(|e| e.index <= index);
-        let new: Vec<Committed> = new.map(|e| Committed { entry: *e, in_term: term }).collect();
+        let new = n
+            .log
+            .iter()
+            .skip(skip as usize)
+            .take_while(|e| e.index <= index);
+        let new: Vec<Committed> = new
+            .map(|e| Committed {
+                entry: *e,
+                in_term: term,
+            })
+            .collect();
         self.committed.extend(new);
     }
 }
@@ -283,7 +317,11 @@ fn apply_to(n: &mut NodeView, event: &Event<'_>) {
             n.applied = n.applied.max(last.0);
             n.committed = n.committed.max(last.0);
         }
-        Event::Configured { index, configuration, .. } => {
+        Event::Configured {
+            index,
+            configuration,
+            ..
+        } => {
             n.configuration = (index, configuration.clone());
         }
         Event::Applied { entry, .. } => n.applied = entry.index,
@@ -301,19 +339,43 @@ mod tests {
         let node = NodeId(1);
         let mut view = View::new(1);
         start(&mut view, node);
-        view.apply(&Event::Appended { node, entries: &entries(1, &[1, 1, 2]) });
-        view.apply(&Event::Durable { node, upto: LogIndex(3) });
-        view.apply(&Event::Committed { node, index: LogIndex(2) });
+        view.apply(&Event::Appended {
+            node,
+            entries: &entries(1, &[1, 1, 2]),
+        });
+        view.apply(&Event::Durable {
+            node,
+            upto: LogIndex(3),
+        });
+        view.apply(&Event::Committed {
+            node,
+            index: LogIndex(2),
+        });
         assert_eq!(view.committed_last(), LogIndex(2));
-        view.apply(&Event::Truncated { node, from: LogIndex(3) });
-        view.apply(&Event::Appended { node, entries: &entries(3, &[4]) });
+        view.apply(&Event::Truncated {
+            node,
+            from: LogIndex(3),
+        });
+        view.apply(&Event::Appended {
+            node,
+            entries: &entries(3, &[4]),
+        });
         let n = view.node(node).unwrap();
         assert!(n.once_had_durable(LogIndex(2), Term(1)));
         assert!(!n.once_had_durable(LogIndex(3), Term(2)));
-        assert_eq!((n.last(), n.durable, n.term_at(LogIndex(3))), (LogIndex(3), LogIndex(2), Some(Term(4))));
-        view.apply(&Event::Compacted { node, upto: LogIndex(2) });
+        assert_eq!(
+            (n.last(), n.durable, n.term_at(LogIndex(3))),
+            (LogIndex(3), LogIndex(2), Some(Term(4)))
+        );
+        view.apply(&Event::Compacted {
+            node,
+            upto: LogIndex(2),
+        });
         let n = view.node(node).unwrap();
-        assert_eq!((n.base, n.log.len(), n.entry(LogIndex(2))), ((LogIndex(2), Term(1)), 1, None));
+        assert_eq!(
+            (n.base, n.log.len(), n.entry(LogIndex(2))),
+            ((LogIndex(2), Term(1)), 1, None)
+        );
     }
 
     #[test]
@@ -321,8 +383,14 @@ mod tests {
         let node = NodeId(1);
         let mut view = View::new(1);
         start(&mut view, node);
-        view.apply(&Event::Appended { node, entries: &entries(1, &[1, 1]) });
-        view.apply(&Event::Durable { node, upto: LogIndex(2) });
+        view.apply(&Event::Appended {
+            node,
+            entries: &entries(1, &[1, 1]),
+        });
+        view.apply(&Event::Durable {
+            node,
+            upto: LogIndex(2),
+        });
         start(&mut view, node);
         let n = view.node(node).unwrap();
         assert_eq!(n.last(), LogIndex::ZERO);
@@ -335,11 +403,24 @@ mod tests {
         let mut view = View::new(1);
         start(&mut view, node);
         for term in 1..=3 {
-            view.apply(&Event::Role { node, term: Term(term), role: Role::Leader });
-            view.apply(&Event::Appended { node, entries: &entries(term, &[term]) });
-            view.apply(&Event::Committed { node, index: LogIndex(term) });
+            view.apply(&Event::Role {
+                node,
+                term: Term(term),
+                role: Role::Leader,
+            });
+            view.apply(&Event::Appended {
+                node,
+                entries: &entries(term, &[term]),
+            });
+            view.apply(&Event::Committed {
+                node,
+                index: LogIndex(term),
+            });
         }
-        assert_eq!(view.committed_before(Term(3)).unwrap().entry.index, LogIndex(2));
+        assert_eq!(
+            view.committed_before(Term(3)).unwrap().entry.index,
+            LogIndex(2)
+        );
         assert!(view.committed_before(Term(1)).is_none());
     }
 }

@@ -62,9 +62,23 @@ impl Clients {
             reads: rng.between(200_000, 800_000) as u32,
             to_leaders: rng.between(300_000, 1_000_000) as u32,
         };
-        let slot = |object| Slot { object, left: OPERATIONS_PER_OBJECT };
-        let objects = [slot(Object::Register(0)), slot(Object::Register(1)), slot(Object::List(2))];
-        Self { rng, habits, running: BTreeMap::new(), objects, next_object: 3, next_value: 1 }
+        let slot = |object| Slot {
+            object,
+            left: OPERATIONS_PER_OBJECT,
+        };
+        let objects = [
+            slot(Object::Register(0)),
+            slot(Object::Register(1)),
+            slot(Object::List(2)),
+        ];
+        Self {
+            rng,
+            habits,
+            running: BTreeMap::new(),
+            objects,
+            next_object: 3,
+            next_value: 1,
+        }
     }
 
     /// How many there are.

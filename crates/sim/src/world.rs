@@ -41,7 +41,14 @@ pub trait World: Sized {
 
     /// A copy of message `id` arrives. The world records [`Event::Received`] or
     /// [`Event::Dropped`].
-    fn receive(&mut self, cx: &mut Context<Self>, id: u64, to: NodeId, from: NodeId, message: Self::Message);
+    fn receive(
+        &mut self,
+        cx: &mut Context<Self>,
+        id: u64,
+        to: NodeId,
+        from: NodeId,
+        message: Self::Message,
+    );
 
     /// A timer fires.
     fn timer(&mut self, cx: &mut Context<Self>, timer: Self::Timer);
@@ -55,8 +62,14 @@ pub trait World: Sized {
     fn heal(&mut self, cx: &mut Context<Self>);
 
     /// A client asks a node for something. The answer goes to [`Context::answer`], now or later.
-    fn invoke(&mut self, cx: &mut Context<Self>, op: OpId, node: NodeId, object: Object, action: Action);
-
+    fn invoke(
+        &mut self,
+        cx: &mut Context<Self>,
+        op: OpId,
+        node: NodeId,
+        object: Object,
+        action: Action,
+    );
 }
 
 impl<W: World> Context<W> {

@@ -18,12 +18,19 @@ pub(super) struct Acknowledged {
 }
 
 fn durable_on_quorum(node: NodeId, index: LogIndex, view: &View) -> Result<(), String> {
-    let Some(n) = view.node(node) else { return Ok(()) };
+    let Some(n) = view.node(node) else {
+        return Ok(());
+    };
     if n.role != Role::Leader || index <= view.committed_last() {
         return Ok(());
     }
-    let Some(entry) = n.entry(index) else { return Ok(()) };
-    let holds = |id| view.node(id).is_some_and(|n| n.once_had_durable(index, entry.term));
+    let Some(entry) = n.entry(index) else {
+        return Ok(());
+    };
+    let holds = |id| {
+        view.node(id)
+            .is_some_and(|n| n.once_had_durable(index, entry.term))
+    };
     let configuration = &n.configuration.1;
     if configuration.has_quorum(holds) {
         return Ok(());
@@ -44,10 +51,16 @@ impl Checker for Acknowledged {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
             Event::Committed { node, index } => durable_on_quorum(node, index, before),
-            Event::Returned { op, entry: Some(entry), .. } => {
+            Event::Returned {
+                op,
+                entry: Some(entry),
+                ..
+            } => {
                 let committed = before.committed(entry.index).map(|c| c.entry);
                 if committed != Some(entry) {
-                    return Err(format!("operation {op} was confirmed as {entry}, which is not committed"));
+                    return Err(format!(
+                        "operation {op} was confirmed as {entry}, which is not committed"
+                    ));
                 }
                 if self.last.is_none_or(|last| last.index < entry.index) {
                     self.last = Some(entry);
@@ -60,7 +73,9 @@ impl Checker for Acknowledged {
 
     fn finish(&mut self, view: &View, _: &History) -> Result<(), String> {
         // The leader of the end: by the other checkers, what it has applied is what all apply.
-        let (Some(entry), Some((node, n))) = (self.last, view.leader()) else { return Ok(()) };
+        let (Some(entry), Some((node, n))) = (self.last, view.leader()) else {
+            return Ok(());
+        };
         if view.is_healed() && n.applied < entry.index {
             return Err(format!(
                 "{entry} was confirmed; leader {node} of the end has only applied {}",
@@ -88,7 +103,10 @@ mod tests {
     }
 
     fn commit(index: u64) -> Event<'static> {
-        Event::Committed { node: NodeId(1), index: LogIndex(index) }
+        Event::Committed {
+            node: NodeId(1),
+            index: LogIndex(index),
+        }
     }
 
     const DONE: Outcome = Outcome::Done(Answer::Nothing);
@@ -98,10 +116,19 @@ mod tests {
         let mut bench = leader();
         bench.good(&commit(1));
         let what = bench.bad(&commit(2));
-        assert!(what.contains("durable on 1, no quorum of {1,2,3}"), "{what}");
-        bench.view.apply(&Event::Appended { node: NodeId(3), entries: &entries(1, &[1, 1]) });
+        assert!(
+            what.contains("durable on 1, no quorum of {1,2,3}"),
+            "{what}"
+        );
+        bench.view.apply(&Event::Appended {
+            node: NodeId(3),
+            entries: &entries(1, &[1, 1]),
+        });
         bench.bad(&commit(2));
-        bench.good(&Event::Durable { node: NodeId(3), upto: LogIndex(2) });
+        bench.good(&Event::Durable {
+            node: NodeId(3),
+            upto: LogIndex(2),
+        });
         bench.good(&commit(2));
     }
 
@@ -123,11 +150,25 @@ mod tests {
         let mut bench = leader();
         bench.good(&commit(1));
         let entry = entries(1, &[1])[0];
-        bench.good(&Event::Returned { op: OpId(0), outcome: &DONE, entry: Some(entry) });
+        bench.good(&Event::Returned {
+            op: OpId(0),
+            outcome: &DONE,
+            entry: Some(entry),
+        });
         bench.good(&Event::Healed);
         let history = History::default();
-        assert!(bench.checker.finish(&bench.view, &history).unwrap_err().contains("only applied 0"));
-        bench.good(&Event::Applied { node: NodeId(1), entry, state: 0 });
+        assert!(
+            bench
+                .checker
+                .finish(&bench.view, &history)
+                .unwrap_err()
+                .contains("only applied 0")
+        );
+        bench.good(&Event::Applied {
+            node: NodeId(1),
+            entry,
+            state: 0,
+        });
         bench.checker.finish(&bench.view, &history).unwrap();
     }
 }

@@ -11,19 +11,30 @@ use crate::{event::Event, view::View};
 pub(super) struct Commit;
 
 fn rises(node: NodeId, index: LogIndex, before: &View) -> Result<(), String> {
-    let Some(n) = before.node(node) else { return Ok(()) };
+    let Some(n) = before.node(node) else {
+        return Ok(());
+    };
     if index < n.committed {
-        return Err(format!("the commit index of node {node} fell from {} to {index}", n.committed));
+        return Err(format!(
+            "the commit index of node {node} fell from {} to {index}",
+            n.committed
+        ));
     }
     if index > n.last() {
-        return Err(format!("node {node} commits to {index}; its log ends at {}", n.last()));
+        return Err(format!(
+            "node {node} commits to {index}; its log ends at {}",
+            n.last()
+        ));
     }
     let mut next = n.committed.next();
     while next <= index {
         if let (Some(own), Some(known)) = (n.entry(next), before.committed(next))
             && own != known.entry
         {
-            return Err(format!("node {node} commits {own}; {} was committed there", known.entry));
+            return Err(format!(
+                "node {node} commits {own}; {} was committed there",
+                known.entry
+            ));
         }
         next = next.next();
     }
@@ -32,7 +43,9 @@ fn rises(node: NodeId, index: LogIndex, before: &View) -> Result<(), String> {
 
 /// Nothing from `from` to the end of the node's log was committed.
 fn gives_up(node: NodeId, from: LogIndex, before: &View) -> Result<(), String> {
-    let Some(n) = before.node(node) else { return Ok(()) };
+    let Some(n) = before.node(node) else {
+        return Ok(());
+    };
     let last = n.last().min(before.committed_last());
     let mut index = from.max(n.base.0.next());
     while index <= last {
@@ -55,11 +68,23 @@ impl Checker for Commit {
         match *event {
             Event::Committed { node, index } => rises(node, index, before),
             Event::Truncated { node, from } => gives_up(node, from, before),
-            Event::Installed { node, last, kept_log, .. } => {
+            Event::Installed {
+                node,
+                last,
+                kept_log,
+                ..
+            } => {
                 if before.node(node).is_some_and(|n| last.0 < n.applied) {
-                    return Err(format!("node {node} installs a snapshot to {} behind its state", last.0));
+                    return Err(format!(
+                        "node {node} installs a snapshot to {} behind its state",
+                        last.0
+                    ));
                 }
-                if kept_log { Ok(()) } else { gives_up(node, last.0.next(), before) }
+                if kept_log {
+                    Ok(())
+                } else {
+                    gives_up(node, last.0.next(), before)
+                }
             }
             _ => Ok(()),
         }
@@ -74,7 +99,10 @@ mod tests {
     use crate::checkers::testing::Bench;
 
     fn commit(node: u64, index: u64) -> Event<'static> {
-        Event::Committed { node: NodeId(node), index: LogIndex(index) }
+        Event::Committed {
+            node: NodeId(node),
+            index: LogIndex(index),
+        }
     }
 
     fn bench() -> Bench<Commit> {
@@ -92,7 +120,10 @@ mod tests {
         bench.good(&commit(2, 1));
         bench.good(&commit(2, 2));
         bench.good(&commit(1, 3));
-        bench.good(&Event::Truncated { node: NodeId(3), from: LogIndex(2) });
+        bench.good(&Event::Truncated {
+            node: NodeId(3),
+            from: LogIndex(2),
+        });
     }
 
     #[test]
@@ -106,7 +137,14 @@ mod tests {
     #[test]
     fn giving_up_a_committed_entry_is_seen() {
         let mut bench = bench();
-        assert!(bench.bad(&Event::Truncated { node: NodeId(2), from: LogIndex(1) }).contains("gives up"));
+        assert!(
+            bench
+                .bad(&Event::Truncated {
+                    node: NodeId(2),
+                    from: LogIndex(1)
+                })
+                .contains("gives up")
+        );
         let snapshot = |index| Event::Installed {
             node: NodeId(2),
             last: (LogIndex(index), Term(1)),

@@ -23,7 +23,9 @@ pub(super) struct ConfigurationSafety {
 fn overlap(old: &Configuration, new: &Configuration) -> bool {
     let missing = |a: &[NodeId], b: &[NodeId]| a.iter().filter(|n| !b.contains(n)).count();
     match (old.is_joint(), new.is_joint()) {
-        (false, false) => missing(&old.voters, &new.voters) + missing(&new.voters, &old.voters) <= 1,
+        (false, false) => {
+            missing(&old.voters, &new.voters) + missing(&new.voters, &old.voters) <= 1
+        }
         (false, true) => new.outgoing == old.voters,
         (true, false) => new.voters == old.voters,
         (true, true) => (&new.voters, &new.outgoing) == (&old.voters, &old.outgoing),
@@ -38,7 +40,9 @@ fn leader_step(
 ) -> Result<(), String> {
     let (old_index, old) = &n.configuration;
     if index <= *old_index {
-        return Err(format!("leader {node} goes back from the configuration of {old_index} to {index}"));
+        return Err(format!(
+            "leader {node} goes back from the configuration of {old_index} to {index}"
+        ));
     }
     if n.committed < *old_index {
         return Err(format!(
@@ -52,7 +56,9 @@ fn leader_step(
         ));
     }
     if !overlap(old, new) {
-        return Err(format!("leader {node} changes from {old} to {new}, whose quorums need not meet"));
+        return Err(format!(
+            "leader {node} changes from {old} to {new}, whose quorums need not meet"
+        ));
     }
     Ok(())
 }
@@ -64,10 +70,18 @@ impl Checker for ConfigurationSafety {
 
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
-            Event::Configured { node, index, configuration } => {
-                let Some(n) = before.node(node) else { return Ok(()) };
+            Event::Configured {
+                node,
+                index,
+                configuration,
+            } => {
+                let Some(n) = before.node(node) else {
+                    return Ok(());
+                };
                 if index > n.last() {
-                    return Err(format!("node {node} goes by {configuration} of {index}, not in its log"));
+                    return Err(format!(
+                        "node {node} goes by {configuration} of {index}, not in its log"
+                    ));
                 }
                 self.terms.insert(node, (index, n.term_at(index)));
                 if n.role == Role::Leader && index != n.configuration.0 {
@@ -76,12 +90,16 @@ impl Checker for ConfigurationSafety {
                 Ok(())
             }
             Event::Role { node, .. } | Event::Committed { node, .. } => {
-                let Some(n) = before.node(node) else { return Ok(()) };
+                let Some(n) = before.node(node) else {
+                    return Ok(());
+                };
                 match self.terms.get(&node) {
-                    Some((index, term)) if *index > n.base.0 && n.term_at(*index) != *term => Err(format!(
-                        "node {node} still goes by {} of {index}, which its log lost",
-                        n.configuration.1
-                    )),
+                    Some((index, term)) if *index > n.base.0 && n.term_at(*index) != *term => {
+                        Err(format!(
+                            "node {node} still goes by {} of {index}, which its log lost",
+                            n.configuration.1
+                        ))
+                    }
                     _ => Ok(()),
                 }
             }
@@ -97,11 +115,19 @@ mod tests {
 
     fn of(voters: &[u64], outgoing: &[u64]) -> Configuration {
         let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
-        Configuration { voters: nodes(voters), outgoing: nodes(outgoing), learners: Vec::new() }
+        Configuration {
+            voters: nodes(voters),
+            outgoing: nodes(outgoing),
+            learners: Vec::new(),
+        }
     }
 
     fn configured(index: u64, configuration: &Configuration) -> Event<'_> {
-        Event::Configured { node: NodeId(1), index: LogIndex(index), configuration }
+        Event::Configured {
+            node: NodeId(1),
+            index: LogIndex(index),
+            configuration,
+        }
     }
 
     /// Node 1 leads three and has committed in its term.
@@ -109,19 +135,27 @@ mod tests {
         let mut bench = Bench::new(ConfigurationSafety::default(), 3);
         bench.role(1, 1, Role::Leader);
         bench.append(1, 1, &[1]);
-        bench.good(&Event::Committed { node: NodeId(1), index: LogIndex(1) });
+        bench.good(&Event::Committed {
+            node: NodeId(1),
+            index: LogIndex(1),
+        });
         bench
     }
 
     #[test]
     fn single_and_joint_steps_pass() {
         let mut bench = leader();
-        for (index, step) in
-            (2..).zip([of(&[1, 2, 3, 4], &[]), of(&[5, 6, 7], &[1, 2, 3, 4]), of(&[5, 6, 7], &[])])
-        {
+        for (index, step) in (2..).zip([
+            of(&[1, 2, 3, 4], &[]),
+            of(&[5, 6, 7], &[1, 2, 3, 4]),
+            of(&[5, 6, 7], &[]),
+        ]) {
             bench.append(1, index, &[1]);
             bench.good(&configured(index, &step));
-            bench.good(&Event::Committed { node: NodeId(1), index: LogIndex(index) });
+            bench.good(&Event::Committed {
+                node: NodeId(1),
+                index: LogIndex(index),
+            });
         }
     }
 
@@ -132,7 +166,11 @@ mod tests {
         for bad in [of(&[1, 2, 3, 4, 5], &[]), of(&[4, 5, 6], &[1, 2])] {
             assert!(bench.bad(&configured(2, &bad)).contains("need not meet"));
         }
-        assert!(bench.bad(&configured(3, &of(&[1, 2], &[]))).contains("not in its log"));
+        assert!(
+            bench
+                .bad(&configured(3, &of(&[1, 2], &[])))
+                .contains("not in its log")
+        );
     }
 
     #[test]
@@ -140,11 +178,19 @@ mod tests {
         let mut bench = leader();
         bench.append(1, 2, &[1, 1]);
         bench.good(&configured(2, &of(&[1, 2], &[])));
-        assert!(bench.bad(&configured(3, &of(&[1], &[]))).contains("is not committed"));
+        assert!(
+            bench
+                .bad(&configured(3, &of(&[1], &[])))
+                .contains("is not committed")
+        );
         let mut bench = leader();
         bench.role(1, 2, Role::Leader);
         bench.append(1, 2, &[2]);
-        assert!(bench.bad(&configured(2, &of(&[1, 2], &[]))).contains("committed in its term"));
+        assert!(
+            bench
+                .bad(&configured(2, &of(&[1, 2], &[])))
+                .contains("committed in its term")
+        );
     }
 
     #[test]
@@ -153,13 +199,26 @@ mod tests {
         bench.append(1, 2, &[1]);
         bench.good(&configured(2, &of(&[1, 2], &[])));
         bench.role(1, 2, Role::Follower);
-        bench.good(&Event::Truncated { node: NodeId(1), from: LogIndex(2) });
+        bench.good(&Event::Truncated {
+            node: NodeId(1),
+            from: LogIndex(2),
+        });
         bench.view.apply(&Event::Appended {
             node: NodeId(1),
             entries: &crate::checkers::testing::entries(2, &[2]),
         });
-        assert!(bench.bad(&Event::Committed { node: NodeId(1), index: LogIndex(2) }).contains("log lost"));
+        assert!(
+            bench
+                .bad(&Event::Committed {
+                    node: NodeId(1),
+                    index: LogIndex(2)
+                })
+                .contains("log lost")
+        );
         bench.good(&configured(0, &of(&[1, 2, 3], &[])));
-        bench.good(&Event::Committed { node: NodeId(1), index: LogIndex(2) });
+        bench.good(&Event::Committed {
+            node: NodeId(1),
+            index: LogIndex(2),
+        });
     }
 }

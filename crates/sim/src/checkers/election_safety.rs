@@ -19,7 +19,9 @@ impl Checker for ElectionSafety {
     }
 
     fn check(&mut self, event: &Event<'_>, _: &View) -> Result<(), String> {
-        let Event::Role { node, term, role } = *event else { return Ok(()) };
+        let Event::Role { node, term, role } = *event else {
+            return Ok(());
+        };
         if !role.is_elected() {
             return Ok(());
         }
@@ -42,7 +44,11 @@ mod tests {
         bench.role(1, 1, Role::Leader);
         bench.role(2, 1, Role::Candidate);
         bench.role(2, 2, Role::Leader);
-        let what = bench.bad(&Event::Role { node: NodeId(3), term: Term(1), role: Role::Repairing });
+        let what = bench.bad(&Event::Role {
+            node: NodeId(3),
+            term: Term(1),
+            role: Role::Repairing,
+        });
         assert_eq!(what, "nodes 1 and 3 both lead in term 1");
     }
 }

@@ -19,15 +19,19 @@ impl Checker for LeaderAppendOnly {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         let (node, what, at) = match *event {
             Event::Truncated { node, from } => (node, "truncated its log from", from),
-            Event::Installed { node, last, kept_log: false, .. } => {
-                (node, "replaced its log by a snapshot to", last.0)
-            }
+            Event::Installed {
+                node,
+                last,
+                kept_log: false,
+                ..
+            } => (node, "replaced its log by a snapshot to", last.0),
             _ => return Ok(()),
         };
         match before.node(node) {
-            Some(n) if n.role == Role::Leader => {
-                Err(format!("node {node} leads in term {} and {what} {at}", n.term))
-            }
+            Some(n) if n.role == Role::Leader => Err(format!(
+                "node {node} leads in term {} and {what} {at}",
+                n.term
+            )),
             _ => Ok(()),
         }
     }
@@ -45,13 +49,27 @@ mod tests {
         let mut bench = Bench::new(LeaderAppendOnly, 3);
         let node = NodeId(1);
         bench.append(1, 1, &[1, 1, 1]);
-        bench.good(&Event::Truncated { node, from: LogIndex(3) });
+        bench.good(&Event::Truncated {
+            node,
+            from: LogIndex(3),
+        });
         bench.role(1, 2, Role::Repairing);
-        bench.good(&Event::Truncated { node, from: LogIndex(2) });
+        bench.good(&Event::Truncated {
+            node,
+            from: LogIndex(2),
+        });
         bench.role(1, 2, Role::Leader);
-        let what = bench.bad(&Event::Truncated { node, from: LogIndex(1) });
+        let what = bench.bad(&Event::Truncated {
+            node,
+            from: LogIndex(1),
+        });
         assert!(what.contains("truncated its log from 1"), "{what}");
         let last = (LogIndex(5), Term(1));
-        bench.bad(&Event::Installed { node, last, state: 0, kept_log: false });
+        bench.bad(&Event::Installed {
+            node,
+            last,
+            state: 0,
+            kept_log: false,
+        });
     }
 }

@@ -14,7 +14,9 @@ impl Checker for LeaderCompleteness {
     }
 
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
-        let Event::Role { node, term, role } = *event else { return Ok(()) };
+        let Event::Role { node, term, role } = *event else {
+            return Ok(());
+        };
         if !role.is_elected() {
             return Ok(());
         }
@@ -50,7 +52,10 @@ mod tests {
         bench.append(1, 1, &[1, 2]);
         bench.append(2, 1, &[1, 2]);
         bench.append(3, 1, &[1]);
-        bench.good(&Event::Committed { node: NodeId(1), index: LogIndex(2) });
+        bench.good(&Event::Committed {
+            node: NodeId(1),
+            index: LogIndex(2),
+        });
         bench
     }
 
@@ -64,7 +69,11 @@ mod tests {
     #[test]
     fn a_later_leader_without_the_entry_is_seen() {
         let mut bench = committed();
-        let elected = Event::Role { node: NodeId(3), term: Term(3), role: Role::Repairing };
+        let elected = Event::Role {
+            node: NodeId(3),
+            term: Term(3),
+            role: Role::Repairing,
+        };
         let what = bench.bad(&elected);
         assert!(what.contains("ends at 1"), "{what}");
         bench.append(3, 2, &[1]);

@@ -23,7 +23,11 @@ impl Checker for LeaseSafety {
 
     fn check(&mut self, event: &Event<'_>, _: &View) -> Result<(), String> {
         match *event {
-            Event::Role { term, role: Role::Leader, .. } => {
+            Event::Role {
+                term,
+                role: Role::Leader,
+                ..
+            } => {
                 self.led = self.led.max(term);
                 Ok(())
             }
@@ -47,7 +51,10 @@ mod tests {
     fn a_lease_holds_until_the_next_leader() {
         let mut bench = Bench::new(LeaseSafety::default(), 3);
         bench.role(1, 1, Role::Leader);
-        let read = Event::LeaseRead { node: NodeId(1), term: Term(1) };
+        let read = Event::LeaseRead {
+            node: NodeId(1),
+            term: Term(1),
+        };
         bench.good(&read);
         bench.role(2, 2, Role::Candidate);
         bench.good(&read);

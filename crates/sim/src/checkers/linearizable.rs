@@ -27,7 +27,9 @@ pub fn check_history(history: &History) -> Result<usize, String> {
             Verdict::Linearizable => {}
             Verdict::GaveUp => gave_up += 1,
             Verdict::Violation { call } => {
-                let at = sources.get(call).map_or_else(String::new, |op| describe(op));
+                let at = sources
+                    .get(call)
+                    .map_or_else(String::new, |op| describe(op));
                 return Err(format!("{object}: no order explains {at}"));
             }
         }
@@ -36,7 +38,13 @@ pub fn check_history(history: &History) -> Result<usize, String> {
 }
 
 fn describe(operation: &Operation) -> String {
-    let Operation { id, action, invoked, returned, .. } = operation;
+    let Operation {
+        id,
+        action,
+        invoked,
+        returned,
+        ..
+    } = operation;
     match returned {
         Some((at, outcome)) => format!("op {id} ({action} from {invoked} to {at}: {outcome})"),
         None => format!("op {id} ({action} from {invoked})"),
@@ -84,7 +92,10 @@ mod tests {
             (Action::Read, 3, 4, Answer::Value(0)),
         ];
         let what = run(Object::Register(3), &register).unwrap_err();
-        assert!(what.contains("register 3: no order explains op 1 (read"), "{what}");
+        assert!(
+            what.contains("register 3: no order explains op 1 (read"),
+            "{what}"
+        );
     }
 
     #[test]

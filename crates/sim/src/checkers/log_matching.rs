@@ -31,22 +31,40 @@ impl LogMatching {
         if self.seen.len() <= index {
             self.seen.resize_with(index + 1, Vec::new);
         }
-        let Some(seen) = self.seen.get_mut(index) else { return Ok(()) };
+        let Some(seen) = self.seen.get_mut(index) else {
+            return Ok(());
+        };
         let Some(first) = seen.iter().find(|s| s.term == entry.term) else {
-            seen.push(Seen { term: entry.term, digest: entry.digest, previous, node });
+            seen.push(Seen {
+                term: entry.term,
+                digest: entry.digest,
+                previous,
+                node,
+            });
             return Ok(());
         };
         if first.digest != entry.digest {
-            return Err(format!("entry {entry} of node {node} has other bytes than node {}'s", first.node));
+            return Err(format!(
+                "entry {entry} of node {node} has other bytes than node {}'s",
+                first.node
+            ));
         }
         if first.previous != previous {
             let (a, b) = (previous, first.previous);
-            return Err(format!("entry {entry} follows term {a} on node {node} and {b} on {}", first.node));
+            return Err(format!(
+                "entry {entry} follows term {a} on node {node} and {b} on {}",
+                first.node
+            ));
         }
         Ok(())
     }
 
-    fn see_all(&mut self, node: NodeId, base: (LogIndex, Term), log: &[EntryId]) -> Result<(), String> {
+    fn see_all(
+        &mut self,
+        node: NodeId,
+        base: (LogIndex, Term),
+        log: &[EntryId],
+    ) -> Result<(), String> {
         let (mut index, mut previous) = base;
         for entry in log {
             if entry.index != index.next() {
@@ -69,19 +87,25 @@ impl Checker for LogMatching {
 
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
-            Event::Started { node, base, log, .. } => self.see_all(node, base, log),
+            Event::Started {
+                node, base, log, ..
+            } => self.see_all(node, base, log),
             Event::Appended { node, entries } => {
-                let Some(n) = before.node(node) else { return Ok(()) };
+                let Some(n) = before.node(node) else {
+                    return Ok(());
+                };
                 let last = n.last();
                 let term = n.term_at(last).unwrap_or(Term::ZERO);
                 self.see_all(node, (last, term), entries)
             }
-            Event::Repaired { node, entry } => match before.node(node).and_then(|n| n.entry(entry.index)) {
-                Some(lost) if lost != entry => {
-                    Err(format!("node {node} lost {lost} and got {entry} for it"))
+            Event::Repaired { node, entry } => {
+                match before.node(node).and_then(|n| n.entry(entry.index)) {
+                    Some(lost) if lost != entry => {
+                        Err(format!("node {node} lost {lost} and got {entry} for it"))
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             _ => Ok(()),
         }
     }
@@ -98,7 +122,10 @@ mod tests {
         bench.append(1, 1, &[1, 1, 2]);
         bench.append(2, 1, &[1, 1, 2]);
         bench.append(3, 1, &[1, 3]);
-        bench.good(&Event::Truncated { node: NodeId(3), from: LogIndex(2) });
+        bench.good(&Event::Truncated {
+            node: NodeId(3),
+            from: LogIndex(2),
+        });
         bench.append(3, 2, &[1, 2]);
     }
 
@@ -108,11 +135,17 @@ mod tests {
         bench.append(1, 1, &[1, 1, 2]);
         let mut forged = entries(1, &[1]);
         forged[0].digest += 1;
-        let what = bench.bad(&Event::Appended { node: NodeId(2), entries: &forged });
+        let what = bench.bad(&Event::Appended {
+            node: NodeId(2),
+            entries: &forged,
+        });
         assert!(what.contains("other bytes"), "{what}");
         let mut bench = Bench::new(LogMatching::default(), 2);
         bench.append(1, 1, &[1, 1, 2]);
-        let what = bench.bad(&Event::Appended { node: NodeId(2), entries: &entries(1, &[1, 2, 2]) });
+        let what = bench.bad(&Event::Appended {
+            node: NodeId(2),
+            entries: &entries(1, &[1, 2, 2]),
+        });
         assert!(what.contains("follows term"), "{what}");
     }
 
@@ -121,9 +154,21 @@ mod tests {
         let node = NodeId(1);
         let mut bench = Bench::new(LogMatching::default(), 1);
         bench.append(1, 1, &[3]);
-        bench.bad(&Event::Appended { node, entries: &entries(3, &[3]) });
-        bench.bad(&Event::Appended { node, entries: &entries(2, &[2]) });
-        bench.good(&Event::Repaired { node, entry: entries(1, &[3])[0] });
-        bench.bad(&Event::Repaired { node, entry: entries(1, &[2])[0] });
+        bench.bad(&Event::Appended {
+            node,
+            entries: &entries(3, &[3]),
+        });
+        bench.bad(&Event::Appended {
+            node,
+            entries: &entries(2, &[2]),
+        });
+        bench.good(&Event::Repaired {
+            node,
+            entry: entries(1, &[3])[0],
+        });
+        bench.bad(&Event::Repaired {
+            node,
+            entry: entries(1, &[2])[0],
+        });
     }
 }

@@ -89,7 +89,11 @@ impl Checkers {
             Box::new(lease::LeaseSafety::default()),
             Box::new(stability::Stability::default()),
         ];
-        Self { view: View::new(nodes), checkers, violation: None }
+        Self {
+            view: View::new(nodes),
+            checkers,
+            violation: None,
+        }
     }
 
     /// What the events so far add up to.
@@ -106,7 +110,11 @@ impl Checkers {
         for checker in &mut self.checkers {
             if let Err(what) = checker.check(event, &self.view) {
                 let checker = checker.name();
-                self.violation = Some(Violation { checker, what, at: now });
+                self.violation = Some(Violation {
+                    checker,
+                    what,
+                    at: now,
+                });
                 return;
             }
         }
@@ -121,14 +129,22 @@ impl Checkers {
             }
             if let Err(what) = checker.finish(&self.view, history) {
                 let checker = checker.name();
-                self.violation = Some(Violation { checker, what, at: now });
+                self.violation = Some(Violation {
+                    checker,
+                    what,
+                    at: now,
+                });
             }
         }
     }
 
     /// Notes a violation that was seen elsewhere, unless there is one already.
     pub fn fail(&mut self, now: SimTime, checker: &'static str, what: String) {
-        self.violation.get_or_insert(Violation { checker, what, at: now });
+        self.violation.get_or_insert(Violation {
+            checker,
+            what,
+            at: now,
+        });
     }
 
     /// The first violation.
@@ -150,11 +166,21 @@ mod tests {
         testing::start_all(&mut checkers, 3);
         let role = crate::event::Role::Leader;
         for node in [1, 2].map(NodeId) {
-            checkers.observe(SimTime(5), &Event::Role { node, term: Term(2), role });
+            checkers.observe(
+                SimTime(5),
+                &Event::Role {
+                    node,
+                    term: Term(2),
+                    role,
+                },
+            );
         }
         checkers.fail(SimTime(9), "progress", "none".to_owned());
         let violation = checkers.violation().unwrap();
-        assert_eq!((violation.checker, violation.at), ("election safety", SimTime(5)));
+        assert_eq!(
+            (violation.checker, violation.at),
+            ("election safety", SimTime(5))
+        );
         assert!(violation.to_string().starts_with("election safety: "));
     }
 }

@@ -48,7 +48,11 @@ mod tests {
         bench.role(2, 2, Role::Leader);
         bench.good(&Event::Settled);
         bench.role(3, 3, Role::Candidate);
-        let deposed = Event::Role { node: NodeId(2), term: Term(3), role: Role::Follower };
+        let deposed = Event::Role {
+            node: NodeId(2),
+            term: Term(3),
+            role: Role::Follower,
+        };
         assert!(bench.bad(&deposed).contains("leader 2 of term 2"));
     }
 }

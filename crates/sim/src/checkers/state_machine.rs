@@ -31,12 +31,14 @@ impl Checker for StateMachineSafety {
             Event::Applied { node, entry, state } => {
                 let previous = before.node(node).map_or(LogIndex::ZERO, |n| n.applied);
                 if entry.index != previous.next() {
-                    return Err(format!("node {node} applies {entry} right after {previous}"));
+                    return Err(format!(
+                        "node {node} applies {entry} right after {previous}"
+                    ));
                 }
                 match self.at(entry.index) {
-                    Some((known, _)) if *known != entry => {
-                        Err(format!("node {node} applies {entry}; {known} was applied elsewhere"))
-                    }
+                    Some((known, _)) if *known != entry => Err(format!(
+                        "node {node} applies {entry}; {known} was applied elsewhere"
+                    )),
                     Some((_, known)) if *known != state => Err(format!(
                         "node {node} has state {state:016x} after {entry}, and {known:016x} elsewhere"
                     )),
@@ -47,14 +49,19 @@ impl Checker for StateMachineSafety {
                     }
                 }
             }
-            Event::Installed { node, last, state, .. } => match self.at(last.0) {
+            Event::Installed {
+                node, last, state, ..
+            } => match self.at(last.0) {
                 Some((entry, known)) if (entry.term, *known) != (last.1, state) => Err(format!(
                     "node {node} installs {}@{} state {state:016x}; {entry} led to {known:016x}",
                     last.0, last.1
                 )),
                 Some(_) => Ok(()),
                 None if last.0 == LogIndex::ZERO => Ok(()),
-                None => Err(format!("node {node} installs a snapshot to {}, which nobody applied", last.0)),
+                None => Err(format!(
+                    "node {node} installs a snapshot to {}, which nobody applied",
+                    last.0
+                )),
             },
             _ => Ok(()),
         }
@@ -69,7 +76,11 @@ mod tests {
     use crate::checkers::testing::{Bench, entries};
 
     fn apply(node: u64, index: u64, term: u64, state: u64) -> Event<'static> {
-        Event::Applied { node: NodeId(node), entry: entries(index, &[term])[0], state }
+        Event::Applied {
+            node: NodeId(node),
+            entry: entries(index, &[term])[0],
+            state,
+        }
     }
 
     #[test]
@@ -80,7 +91,12 @@ mod tests {
             bench.good(&apply(node, 2, 1, 12));
         }
         let last = (LogIndex(2), Term(1));
-        bench.good(&Event::Installed { node: NodeId(3), last, state: 12, kept_log: false });
+        bench.good(&Event::Installed {
+            node: NodeId(3),
+            last,
+            state: 12,
+            kept_log: false,
+        });
         bench.good(&apply(3, 3, 2, 13));
     }
 
@@ -88,7 +104,11 @@ mod tests {
     fn other_entries_other_states_and_gaps_are_seen() {
         let mut bench = Bench::new(StateMachineSafety::default(), 3);
         bench.good(&apply(1, 1, 1, 11));
-        assert!(bench.bad(&apply(2, 1, 2, 11)).contains("was applied elsewhere"));
+        assert!(
+            bench
+                .bad(&apply(2, 1, 2, 11))
+                .contains("was applied elsewhere")
+        );
         assert!(bench.bad(&apply(2, 1, 1, 99)).contains("elsewhere"));
         assert!(bench.bad(&apply(2, 2, 1, 12)).contains("right after 0"));
         let false_state = Event::Installed {

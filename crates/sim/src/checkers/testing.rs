@@ -52,13 +52,23 @@ pub(crate) struct Bench<C> {
 impl<C: Checker> Bench<C> {
     /// A bench on which nodes `1..=nodes` have started and go by a configuration of them all.
     pub(crate) fn new(checker: C, nodes: u64) -> Self {
-        let mut bench = Self { checker, view: View::new(nodes) };
+        let mut bench = Self {
+            checker,
+            view: View::new(nodes),
+        };
         let voters = (1..=nodes).map(NodeId).collect();
-        let configuration = Configuration { voters, ..Configuration::default() };
+        let configuration = Configuration {
+            voters,
+            ..Configuration::default()
+        };
         for node in (1..=nodes).map(NodeId) {
             bench.good(&starting(node, &[]));
             let index = LogIndex::ZERO;
-            bench.good(&Event::Configured { node, index, configuration: &configuration });
+            bench.good(&Event::Configured {
+                node,
+                index,
+                configuration: &configuration,
+            });
         }
         bench
     }
@@ -75,14 +85,21 @@ impl<C: Checker> Bench<C> {
     }
 
     pub(crate) fn role(&mut self, node: u64, term: u64, role: Role) {
-        self.good(&Event::Role { node: NodeId(node), term: Term(term), role });
+        self.good(&Event::Role {
+            node: NodeId(node),
+            term: Term(term),
+            role,
+        });
     }
 
     /// Appends entries and makes them durable.
     pub(crate) fn append(&mut self, node: u64, first: u64, terms: &[u64]) {
         let node = NodeId(node);
         let entries = entries(first, terms);
-        self.good(&Event::Appended { node, entries: &entries });
+        self.good(&Event::Appended {
+            node,
+            entries: &entries,
+        });
         let upto = LogIndex(first + terms.len() as u64 - 1);
         self.good(&Event::Durable { node, upto });
     }

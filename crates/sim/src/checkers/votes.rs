@@ -16,16 +16,22 @@ pub(super) struct DurableVotes {
 }
 
 impl DurableVotes {
-    fn save(&mut self, node: NodeId, term: Term, vote: Option<NodeId>, before: &View) -> Result<(), String> {
+    fn save(
+        &mut self,
+        node: NodeId,
+        term: Term,
+        vote: Option<NodeId>,
+        before: &View,
+    ) -> Result<(), String> {
         let known = before.node(node).map_or(Term::ZERO, |n| n.saved.0);
         if term < known {
             return Err(format!("node {node} saved term {term} after term {known}"));
         }
         let Some(vote) = vote else { return Ok(()) };
         match self.saved.insert((node, term), vote) {
-            Some(earlier) if earlier != vote => {
-                Err(format!("node {node} saved votes for {earlier} and {vote} in term {term}"))
-            }
+            Some(earlier) if earlier != vote => Err(format!(
+                "node {node} saved votes for {earlier} and {vote} in term {term}"
+            )),
             _ => Ok(()),
         }
     }
@@ -33,14 +39,18 @@ impl DurableVotes {
     fn give(&mut self, node: NodeId, term: Term, candidate: NodeId) -> Result<(), String> {
         match self.given.insert((node, term), candidate) {
             Some(earlier) if earlier != candidate => {
-                return Err(format!("node {node} voted for {earlier} and {candidate} in term {term}"));
+                return Err(format!(
+                    "node {node} voted for {earlier} and {candidate} in term {term}"
+                ));
             }
             _ => {}
         }
         if self.saved.get(&(node, term)) == Some(&candidate) {
             return Ok(());
         }
-        Err(format!("node {node} voted for {candidate} in term {term} before that was durable"))
+        Err(format!(
+            "node {node} voted for {candidate} in term {term} before that was durable"
+        ))
     }
 }
 
@@ -52,7 +62,11 @@ impl Checker for DurableVotes {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
             Event::VoteSaved { node, term, vote } => self.save(node, term, vote, before),
-            Event::Voted { node, term, candidate } => self.give(node, term, candidate),
+            Event::Voted {
+                node,
+                term,
+                candidate,
+            } => self.give(node, term, candidate),
             _ => Ok(()),
         }
     }
@@ -66,11 +80,19 @@ mod tests {
     const NODE: NodeId = NodeId(1);
 
     fn saved(term: u64, vote: Option<u64>) -> Event<'static> {
-        Event::VoteSaved { node: NODE, term: Term(term), vote: vote.map(NodeId) }
+        Event::VoteSaved {
+            node: NODE,
+            term: Term(term),
+            vote: vote.map(NodeId),
+        }
     }
 
     fn voted(term: u64, candidate: u64) -> Event<'static> {
-        Event::Voted { node: NODE, term: Term(term), candidate: NodeId(candidate) }
+        Event::Voted {
+            node: NODE,
+            term: Term(term),
+            candidate: NodeId(candidate),
+        }
     }
 
     #[test]
@@ -97,7 +119,11 @@ mod tests {
         bench.good(&saved(1, Some(2)));
         bench.good(&voted(1, 2));
         bench.good(&crate::checkers::testing::starting(NODE, &[]));
-        assert!(bench.bad(&saved(1, Some(3))).contains("saved votes for 2 and 3"));
+        assert!(
+            bench
+                .bad(&saved(1, Some(3)))
+                .contains("saved votes for 2 and 3")
+        );
         assert!(bench.bad(&voted(1, 3)).contains("voted for 2 and 3"));
     }
 

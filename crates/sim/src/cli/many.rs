@@ -37,8 +37,9 @@ pub(super) fn seeds(world: &WorldArgs, range: &Range) -> Sum {
     let jobs = range.jobs.max(1);
     let mut sum = Sum::default();
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..jobs).map(|job| scope.spawn(move || every_nth(world, range, job, jobs))).collect();
+        let threads: Vec<_> = (0..jobs)
+            .map(|job| scope.spawn(move || every_nth(world, range, job, jobs)))
+            .collect();
         for thread in threads {
             let part = thread.join().expect("a seed that panics ends the process");
             sum.stats.add(&part.stats);
@@ -50,7 +51,9 @@ pub(super) fn seeds(world: &WorldArgs, range: &Range) -> Sum {
 }
 
 fn every_nth(world: &WorldArgs, range: &Range, job: u64, jobs: u64) -> Sum {
-    let end = range.at_most.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = range
+        .at_most
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut sum = Sum::default();
     for seed in (range.first + job..range.first + range.seeds).step_by(jobs as usize) {
         if end.is_some_and(|end| Instant::now() >= end) {
@@ -79,6 +82,10 @@ pub(super) fn report(sum: &Sum, took: Duration) {
     );
     match sum.failed.as_slice() {
         [] => println!("{} seeds ok", sum.stats.runs),
-        failed => println!("{} of {} seeds FAILED: {failed:?}", failed.len(), sum.stats.runs),
+        failed => println!(
+            "{} of {} seeds FAILED: {failed:?}",
+            failed.len(),
+            sum.stats.runs
+        ),
     }
 }

@@ -74,7 +74,11 @@ enum What {
         #[arg(long, default_value_t = 1)]
         jobs: u64,
         /// Where the sums are kept.
-        #[arg(long, value_name = "FILE", default_value = "target/trilith-sim-soak.txt")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "target/trilith-sim-soak.txt"
+        )]
         sums: PathBuf,
     },
     /// Plants one known bug after another and prints which checker finds it after how many seeds.
@@ -122,12 +126,19 @@ impl WorldArgs {
             Leases::BySeed => LeaseMode::BySeed,
             Leases::DriftBeyond => LeaseMode::DriftBeyond,
         };
-        Options { leases, ..Options::default() }
+        Options {
+            leases,
+            ..Options::default()
+        }
     }
 
     /// Runs a seed.
     fn run(&self, seed: u64, sink: Option<Box<dyn io::Write>>, draws: bool) -> Finished {
-        let run = Run { seed, faults_for: Span::secs(self.seconds), options: self.options() };
+        let run = Run {
+            seed,
+            faults_for: Span::secs(self.seconds),
+            options: self.options(),
+        };
         let recorder =
             |nodes| Recorder::new(nodes, Trace::new(sink), draws.then(|| Picture::new(nodes)));
         match self.world {
@@ -137,7 +148,8 @@ impl WorldArgs {
 
     /// The command that runs a seed again.
     fn replay(&self, seed: u64) -> String {
-        let mut command = format!("cargo run --release -p trilith-sim -- run --world raft --seed {seed}");
+        let mut command =
+            format!("cargo run --release -p trilith-sim -- run --world raft --seed {seed}");
         let name = |value: Leases| value.to_possible_value().map(|v| v.get_name().to_owned());
         if self.seconds != 10 {
             command.push_str(&format!(" --seconds {}", self.seconds));
@@ -153,7 +165,10 @@ impl WorldArgs {
         match &finished.violation {
             None => format!("seed {seed} ok trace={:016x}", finished.hash),
             Some(violation) => {
-                format!("seed {seed} FAILED: {violation}; replay: {}", self.replay(seed))
+                format!(
+                    "seed {seed} FAILED: {violation}; replay: {}",
+                    self.replay(seed)
+                )
             }
         }
     }
@@ -163,11 +178,35 @@ impl Command {
     /// Does what was asked for; true when nothing failed.
     pub(crate) fn execute(self) -> io::Result<bool> {
         match self.what {
-            What::Run { world, seed, trace, html } => one::run(&world, seed, trace, html.as_deref()),
-            What::Many { world, seeds, first, jobs, at_most, verbose } => {
-                many::run(&world, &many::Range { first, seeds, jobs, at_most, verbose })
-            }
-            What::Soak { world, minutes, jobs, sums } => soak::run(&world, minutes, jobs, &sums),
+            What::Run {
+                world,
+                seed,
+                trace,
+                html,
+            } => one::run(&world, seed, trace, html.as_deref()),
+            What::Many {
+                world,
+                seeds,
+                first,
+                jobs,
+                at_most,
+                verbose,
+            } => many::run(
+                &world,
+                &many::Range {
+                    first,
+                    seeds,
+                    jobs,
+                    at_most,
+                    verbose,
+                },
+            ),
+            What::Soak {
+                world,
+                minutes,
+                jobs,
+                sums,
+            } => soak::run(&world, minutes, jobs, &sums),
             #[cfg(feature = "planted-bugs")]
             What::Bugs(args) => bugs::run(&args),
         }

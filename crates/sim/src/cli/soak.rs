@@ -24,11 +24,20 @@ pub(super) fn run(world: &WorldArgs, minutes: u64, jobs: u64, file: &Path) -> io
     let mut sum = load(file)?;
     let (before, end) = (sum.stats.runs, began + Duration::from_secs(minutes * 60));
     if before > 0 {
-        println!("going on after {before} seeds, {} of them failed", sum.failed.len());
+        println!(
+            "going on after {before} seeds, {} of them failed",
+            sum.failed.len()
+        );
     }
     while Instant::now() < end {
         let first = FIRST_SEED + sum.stats.runs;
-        let range = Range { first, seeds: SEEDS_A_ROUND, jobs, at_most: None, verbose: false };
+        let range = Range {
+            first,
+            seeds: SEEDS_A_ROUND,
+            jobs,
+            at_most: None,
+            verbose: false,
+        };
         let round = many::seeds(world, &range);
         sum.stats.add(&round.stats);
         sum.failed.extend(round.failed);
@@ -41,7 +50,12 @@ pub(super) fn run(world: &WorldArgs, minutes: u64, jobs: u64, file: &Path) -> io
         sum.stats.runs - before,
         (sum.stats.runs - before) as f64 / took.as_secs_f64().max(1e-9)
     );
-    println!("{} seeds in all, {} failed {:?}", sum.stats.runs, sum.failed.len(), sum.failed);
+    println!(
+        "{} seeds in all, {} failed {:?}",
+        sum.stats.runs,
+        sum.failed.len(),
+        sum.failed
+    );
     Ok(sum.failed.is_empty())
 }
 
@@ -51,8 +65,14 @@ fn load(file: &Path) -> io::Result<Sum> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sum::default()),
         Err(error) => return Err(said(file, "read", &error)),
     };
-    let failed = text.lines().filter_map(|l| l.strip_prefix("failed ")?.parse().ok()).collect();
-    Ok(Sum { stats: Stats::from_lines(&text), failed })
+    let failed = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("failed ")?.parse().ok())
+        .collect();
+    Ok(Sum {
+        stats: Stats::from_lines(&text),
+        failed,
+    })
 }
 
 /// Writes the sums beside the old ones and puts them in their place, so that a soak that is
@@ -69,5 +89,8 @@ fn save(file: &Path, sum: &Sum) -> io::Result<()> {
 }
 
 fn said(file: &Path, what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", file.display()))
+    io::Error::new(
+        error.kind(),
+        format!("cannot {what} {}: {error}", file.display()),
+    )
 }

@@ -36,16 +36,25 @@ impl FaultPlan {
     pub fn draw(shape: &Shape, rng: &mut Rng) -> Self {
         // From nearly nothing to nearly everything: the share itself is drawn first.
         let share = rng.between(100_000, 700_000) as u32;
-        let enabled: Vec<FaultKind> =
-            FaultKind::ALL.into_iter().filter(|k| rng.chance(share) && shape.supported.contains(k)).collect();
+        let enabled: Vec<FaultKind> = FaultKind::ALL
+            .into_iter()
+            .filter(|k| rng.chance(share) && shape.supported.contains(k))
+            .collect();
         let nodes = [3, 3, 3, 4, 5, 5, 5, 6, 7];
-        let timed = enabled.iter().filter_map(|k| Some((*k, Self::interval(*k, rng)?))).collect();
+        let timed = enabled
+            .iter()
+            .filter_map(|k| Some((*k, Self::interval(*k, rng)?)))
+            .collect();
         let on = |kind| enabled.contains(&kind);
         Self {
             nodes: rng.pick(&nodes).copied().unwrap_or(3),
             links: Self::links(shape, &on, rng),
             timed,
-            drift: if on(FaultKind::ClockDrift) { rng.below(u64::from(shape.drift_max)) as u32 } else { 0 },
+            drift: if on(FaultKind::ClockDrift) {
+                rng.below(u64::from(shape.drift_max)) as u32
+            } else {
+                0
+            },
             sync_mean: Span::micros(rng.between(50, 4_000)),
             enabled,
         }
@@ -78,24 +87,37 @@ impl FaultPlan {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape =
-        Shape { supported: &FaultKind::ALL, election_timeout: Span::millis(100), drift_max: 50_000 };
+    const SHAPE: Shape = Shape {
+        supported: &FaultKind::ALL,
+        election_timeout: Span::millis(100),
+        drift_max: 50_000,
+    };
 
     #[test]
     fn seeds_differ_in_what_they_switch_on() {
-        let plans: Vec<FaultPlan> =
-            (0..200).map(|seed| FaultPlan::draw(&SHAPE, &mut Rng::new(seed, 0))).collect();
+        let plans: Vec<FaultPlan> = (0..200)
+            .map(|seed| FaultPlan::draw(&SHAPE, &mut Rng::new(seed, 0)))
+            .collect();
         for kind in FaultKind::ALL {
             let on = plans.iter().filter(|p| p.enabled.contains(&kind)).count();
-            assert!((30..170).contains(&on), "{} is on in {on} of 200", kind.name());
+            assert!(
+                (30..170).contains(&on),
+                "{} is on in {on} of 200",
+                kind.name()
+            );
         }
         assert!(plans.iter().any(|p| p.links.loss == 0) && plans.iter().any(|p| p.links.loss > 0));
-        assert!(plans.iter().any(|p| p.enabled.len() < 5) && plans.iter().any(|p| p.enabled.len() > 14));
+        assert!(
+            plans.iter().any(|p| p.enabled.len() < 5) && plans.iter().any(|p| p.enabled.len() > 14)
+        );
     }
 
     #[test]
     fn what_the_world_cannot_do_is_never_on() {
-        let shape = Shape { supported: &[FaultKind::Crash], ..SHAPE };
+        let shape = Shape {
+            supported: &[FaultKind::Crash],
+            ..SHAPE
+        };
         for seed in 0..50 {
             let plan = FaultPlan::draw(&shape, &mut Rng::new(seed, 0));
             assert!(plan.enabled.iter().all(|k| *k == FaultKind::Crash));
@@ -106,6 +128,10 @@ mod tests {
     #[test]
     fn rates_belong_to_the_links_and_moments_to_the_schedule() {
         let plan = FaultPlan::draw(&SHAPE, &mut Rng::new(1, 0));
-        assert!(plan.timed.iter().all(|(k, every)| k.interval_min().is_some() && every.0 > 0));
+        assert!(
+            plan.timed
+                .iter()
+                .all(|(k, every)| k.interval_min().is_some() && every.0 > 0)
+        );
     }
 }

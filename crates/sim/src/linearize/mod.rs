@@ -20,7 +20,11 @@ mod tests {
     /// Tries every order of every choice of unknown operations.
     fn brute_force(calls: &[Call], state: u64, taken: u32) -> bool {
         let open = |i: usize| taken & (1 << i) == 0;
-        if calls.iter().enumerate().all(|(i, c)| !open(i) || c.returned.is_none()) {
+        if calls
+            .iter()
+            .enumerate()
+            .all(|(i, c)| !open(i) || c.returned.is_none())
+        {
             return true;
         }
         (0..calls.len()).filter(|i| open(*i)).any(|i| {
@@ -30,7 +34,10 @@ mod tests {
                 .enumerate()
                 .any(|(j, other)| open(j) && other.returned.is_some_and(|r| r < call.invoked));
             !overtaken
-                && call.step.apply(state).is_some_and(|next| brute_force(calls, next, taken | 1 << i))
+                && call
+                    .step
+                    .apply(state)
+                    .is_some_and(|next| brute_force(calls, next, taken | 1 << i))
         })
     }
 
@@ -68,7 +75,11 @@ mod tests {
     }
 
     fn call(step: Step, invoked: u64, returned: u64) -> Call {
-        Call { step, invoked, returned: (returned > 0).then_some(returned) }
+        Call {
+            step,
+            invoked,
+            returned: (returned > 0).then_some(returned),
+        }
     }
 
     #[test]
@@ -91,7 +102,10 @@ mod tests {
         assert_eq!(search(&[unknown, none]), Verdict::Linearizable);
         assert_eq!(search(&[unknown, none, one]), Verdict::Linearizable);
         let back = call(Step::Read(0), 60, 70);
-        assert_eq!(search(&[unknown, one, back]), Verdict::Violation { call: 2 });
+        assert_eq!(
+            search(&[unknown, one, back]),
+            Verdict::Violation { call: 2 }
+        );
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Step {
 /// The digest of a list with one more item; that of the empty list is 0. It stands for the whole
 /// list, but for an accident of 1 in 2^64.
 fn extend(list: u64, value: u64) -> u64 {
-    let mixed = (list ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x632b_e59b_d9b4_e019);
+    let mixed =
+        (list ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x632b_e59b_d9b4_e019);
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     (mixed ^ (mixed >> 29)) | 1
 }
@@ -51,7 +52,9 @@ fn seen_by(operation: &Operation) -> Option<&Answer> {
 ///
 /// # Errors
 /// A read that saw a value which no operation wrote.
-pub fn prepare<'a>(operations: &[&'a Operation]) -> Result<(Vec<Call>, Vec<&'a Operation>), String> {
+pub fn prepare<'a>(
+    operations: &[&'a Operation],
+) -> Result<(Vec<Call>, Vec<&'a Operation>), String> {
     let mut seen = BTreeSet::new();
     for answer in operations.iter().filter_map(|op| seen_by(op)) {
         match answer {
@@ -66,14 +69,19 @@ pub fn prepare<'a>(operations: &[&'a Operation]) -> Result<(Vec<Call>, Vec<&'a O
     let mut calls = Vec::new();
     let mut sources = Vec::new();
     for operation in operations {
-        let Some(call) = call(operation, &seen) else { continue };
+        let Some(call) = call(operation, &seen) else {
+            continue;
+        };
         if let Action::Put(value) = operation.action {
             writers.insert(value, operation.id);
         }
         calls.push(call);
         sources.push(*operation);
     }
-    match seen.into_iter().find(|value| *value != 0 && !writers.contains_key(value)) {
+    match seen
+        .into_iter()
+        .find(|value| *value != 0 && !writers.contains_key(value))
+    {
         Some(value) => Err(format!("a read saw {value}, which nobody wrote")),
         None => Ok((calls, sources)),
     }
@@ -96,7 +104,11 @@ fn call(operation: &Operation, seen: &BTreeSet<u64>) -> Option<Call> {
             Step::Read(items.iter().fold(0, |list, item| extend(list, *item)))
         }
     };
-    Some(Call { step, invoked, returned: done.map(|(at, _)| at) })
+    Some(Call {
+        step,
+        invoked,
+        returned: done.map(|(at, _)| at),
+    })
 }
 
 #[cfg(test)]
@@ -143,11 +155,16 @@ mod tests {
     #[test]
     fn a_value_from_nowhere_or_of_a_refused_write_is_an_error() {
         for write in [None, Some(Outcome::Refused)] {
-            let mut operations = vec![(Action::Read, Some(Outcome::Done(Answer::Items([7].into()))))];
+            let mut operations =
+                vec![(Action::Read, Some(Outcome::Done(Answer::Items([7].into()))))];
             operations.extend(write.map(|outcome| (Action::Put(7), Some(outcome))));
             let history = history(&operations, Object::List(0));
             let operations: Vec<_> = history.operations().iter().collect();
-            assert!(prepare(&operations).unwrap_err().contains("7, which nobody wrote"));
+            assert!(
+                prepare(&operations)
+                    .unwrap_err()
+                    .contains("7, which nobody wrote")
+            );
         }
     }
 }

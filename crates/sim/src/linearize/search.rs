@@ -64,17 +64,34 @@ impl Marks {
             }
         }
         let count = times.len();
-        let mut list = vec![Mark { call: 0, end: None, previous: 0, next: usize::from(count > 0) }];
+        let mut list = vec![Mark {
+            call: 0,
+            end: None,
+            previous: 0,
+            next: usize::from(count > 0),
+        }];
         for (place, (_, is_end, call)) in times.into_iter().enumerate() {
-            let end = if is_end { None } else { ends.get(call).copied() };
+            let end = if is_end {
+                None
+            } else {
+                ends.get(call).copied()
+            };
             let next = if place + 1 < count { place + 2 } else { 0 };
-            list.push(Mark { call, end, previous: place, next });
+            list.push(Mark {
+                call,
+                end,
+                previous: place,
+                next,
+            });
         }
         Self { list }
     }
 
     fn get(&self, place: usize) -> Mark {
-        self.list.get(place).copied().expect("places come from the list itself")
+        self.list
+            .get(place)
+            .copied()
+            .expect("places come from the list itself")
     }
 
     fn first(&self) -> usize {

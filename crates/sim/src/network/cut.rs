@@ -19,13 +19,21 @@ impl Cut {
     /// Two sides that do not hear each other.
     #[must_use]
     pub fn two_way(from: Vec<NodeId>, to: Vec<NodeId>) -> Self {
-        Self { from, to, one_way: false }
+        Self {
+            from,
+            to,
+            one_way: false,
+        }
     }
 
     /// `to` does not hear `from`, but `from` hears `to`.
     #[must_use]
     pub fn one_way(from: Vec<NodeId>, to: Vec<NodeId>) -> Self {
-        Self { from, to, one_way: true }
+        Self {
+            from,
+            to,
+            one_way: true,
+        }
     }
 
     /// A random partition of `nodes`: two sides, one-way or not, at times with one node as the
@@ -48,7 +56,11 @@ impl Cut {
         }
         from.sort_unstable();
         to.sort_unstable();
-        Self { from, to, one_way: rng.below(3) == 0 }
+        Self {
+            from,
+            to,
+            one_way: rng.below(3) == 0,
+        }
     }
 
     /// Whether a message between the two is stopped.
@@ -84,7 +96,9 @@ mod tests {
         let (mut bridges, mut one_ways, mut singles) = (0, 0, 0);
         for _ in 0..300 {
             let cut = Cut::random(&nodes, &mut rng);
-            let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+            let pairs = nodes
+                .iter()
+                .flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
             assert!(pairs.filter(|(a, b)| cut.separates(*a, *b)).count() > 0);
             bridges += u32::from(cut.from.len() + cut.to.len() < nodes.len());
             one_ways += u32::from(cut.one_way);
@@ -97,6 +111,9 @@ mod tests {
     fn a_cut_prints_its_sides() {
         let cut = Cut::two_way(vec![NodeId(1)], vec![NodeId(2), NodeId(3)]);
         assert_eq!(cut.to_string(), "1 </> 2,3");
-        assert_eq!(Cut::one_way(vec![NodeId(2)], vec![NodeId(1)]).to_string(), "2 -/> 1");
+        assert_eq!(
+            Cut::one_way(vec![NodeId(2)], vec![NodeId(1)]).to_string(),
+            "2 -/> 1"
+        );
     }
 }

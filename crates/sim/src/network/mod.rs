@@ -79,7 +79,12 @@ impl Network {
     #[must_use]
     pub fn new(nodes: u64, faults: LinkFaults, rng: Rng) -> Self {
         let links = vec![Link::default(); (nodes * nodes) as usize];
-        Self { nodes, links, faults, rng }
+        Self {
+            nodes,
+            links,
+            faults,
+            rng,
+        }
     }
 
     fn link(&mut self, from: NodeId, to: NodeId) -> Option<&mut Link> {
@@ -118,7 +123,9 @@ impl Network {
             (false, true) => Span(self.rng.below(faults.delay_mean.times(10).0)),
             (false, false) => Span::ZERO,
         };
-        let Some(link) = self.link(from, to) else { return SimTime::MAX };
+        let Some(link) = self.link(from, to) else {
+            return SimTime::MAX;
+        };
         let arrival = now.plus(delay).plus(link.slow).plus(extra);
         if straggles || overtakes {
             return arrival;
@@ -197,14 +204,31 @@ mod tests {
     #[test]
     fn each_fault_shows() {
         let half = 500_000;
-        let lossy = LinkFaults { loss: half, ..LinkFaults::CALM };
+        let lossy = LinkFaults {
+            loss: half,
+            ..LinkFaults::CALM
+        };
         assert!((150..350).contains(&arrivals(&mut network(lossy), 500).len()));
-        let twice = LinkFaults { duplicate: half, ..LinkFaults::CALM };
+        let twice = LinkFaults {
+            duplicate: half,
+            ..LinkFaults::CALM
+        };
         assert!((650..850).contains(&arrivals(&mut network(twice), 500).len()));
-        let mixed = LinkFaults { reorder: half, ..LinkFaults::CALM };
+        let mixed = LinkFaults {
+            reorder: half,
+            ..LinkFaults::CALM
+        };
         assert!(!arrivals(&mut network(mixed), 500).is_sorted());
-        let late = LinkFaults { straggle: half, straggle_max: Span::secs(3), ..LinkFaults::CALM };
-        assert!(arrivals(&mut network(late), 500).iter().any(|t| *t > SimTime(1_000_000)));
+        let late = LinkFaults {
+            straggle: half,
+            straggle_max: Span::secs(3),
+            ..LinkFaults::CALM
+        };
+        assert!(
+            arrivals(&mut network(late), 500)
+                .iter()
+                .any(|t| *t > SimTime(1_000_000))
+        );
     }
 
     #[test]
@@ -212,9 +236,15 @@ mod tests {
         let mut net = network(LinkFaults::CALM);
         net.cut(&Cut::one_way(vec![NodeId(1)], vec![NodeId(2)]));
         assert_eq!(net.route(SimTime::ZERO, NodeId(1), NodeId(2)), Fate::Cut);
-        assert!(matches!(net.route(SimTime::ZERO, NodeId(2), NodeId(1)), Fate::Arrives(..)));
+        assert!(matches!(
+            net.route(SimTime::ZERO, NodeId(2), NodeId(1)),
+            Fate::Arrives(..)
+        ));
         net.reconnect();
-        assert!(matches!(net.route(SimTime::ZERO, NodeId(1), NodeId(2)), Fate::Arrives(..)));
+        assert!(matches!(
+            net.route(SimTime::ZERO, NodeId(1), NodeId(2)),
+            Fate::Arrives(..)
+        ));
     }
 
     #[test]

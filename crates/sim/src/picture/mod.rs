@@ -76,7 +76,12 @@ impl Picture {
     #[must_use]
     pub fn new(nodes: u64) -> Self {
         let lanes = (1..=nodes).map(|n| (NodeId(n), Lane::default())).collect();
-        Self { lanes, arrows: VecDeque::new(), marks: VecDeque::new(), end: SimTime::ZERO }
+        Self {
+            lanes,
+            arrows: VecDeque::new(),
+            marks: VecDeque::new(),
+            end: SimTime::ZERO,
+        }
     }
 
     /// Takes an event in.
@@ -85,7 +90,15 @@ impl Picture {
         match *event {
             Event::Sent { id, from, to, what } => {
                 let what = what.to_string();
-                self.arrows.push_back(Arrow { id, from, to, sent: now, received: None, lost: None, what });
+                self.arrows.push_back(Arrow {
+                    id,
+                    from,
+                    to,
+                    sent: now,
+                    received: None,
+                    lost: None,
+                    what,
+                });
                 if self.arrows.len() > ARROWS_MAX {
                     self.arrows.pop_front();
                 }
@@ -116,13 +129,19 @@ impl Picture {
             Event::Stopped { node, .. } => (node, Stretch::Down),
             Event::Paused { node, still: true } => (node, Stretch::Paused),
             Event::Paused { node, still: false } => {
-                let role = self.lanes.get(&node).and_then(|l| l.role).unwrap_or(Role::Follower);
+                let role = self
+                    .lanes
+                    .get(&node)
+                    .and_then(|l| l.role)
+                    .unwrap_or(Role::Follower);
                 (node, Stretch::Runs(role))
             }
             Event::Role { node, role, .. } => (node, Stretch::Runs(role)),
             _ => return,
         };
-        let Some(lane) = self.lanes.get_mut(&node) else { return };
+        let Some(lane) = self.lanes.get_mut(&node) else {
+            return;
+        };
         if let Stretch::Runs(role) = stretch {
             lane.role = Some(role);
         }
@@ -133,9 +152,13 @@ impl Picture {
         let (node, kind) = match *event {
             Event::Fault { node, .. } => (node, MarkKind::Fault),
             Event::Healed | Event::Settled => (None, MarkKind::Fault),
-            Event::Started { node, .. } | Event::Stopped { node, .. } => (Some(node), MarkKind::Fault),
+            Event::Started { node, .. } | Event::Stopped { node, .. } => {
+                (Some(node), MarkKind::Fault)
+            }
             Event::Role { node, term, .. } => {
-                let Some(lane) = self.lanes.get_mut(&node) else { return };
+                let Some(lane) = self.lanes.get_mut(&node) else {
+                    return;
+                };
                 if std::mem::replace(&mut lane.term, term.get()) == term.get() {
                     return;
                 }
@@ -155,7 +178,12 @@ impl Picture {
             Event::Role { term, .. } => format!("term {term}"),
             _ => event.to_string(),
         };
-        self.marks.push_back(Mark { at: now, node, text, kind });
+        self.marks.push_back(Mark {
+            at: now,
+            node,
+            text,
+            kind,
+        });
         if self.marks.len() > MARKS_MAX {
             self.marks.pop_front();
         }
@@ -179,12 +207,41 @@ mod tests {
         let mut picture = Picture::new(2);
         let (from, to) = (NodeId(1), NodeId(2));
         picture.observe(SimTime(10), &crate::checkers::testing::starting(from, &[]));
-        picture.observe(SimTime(20), &Event::Role { node: from, term: Term(3), role: Role::Leader });
-        picture.observe(SimTime(30), &Event::Sent { id: 0, from, to, what: &"append <1>" });
+        picture.observe(
+            SimTime(20),
+            &Event::Role {
+                node: from,
+                term: Term(3),
+                role: Role::Leader,
+            },
+        );
+        picture.observe(
+            SimTime(30),
+            &Event::Sent {
+                id: 0,
+                from,
+                to,
+                what: &"append <1>",
+            },
+        );
         picture.observe(SimTime(40), &Event::Received { id: 0, from, to });
-        picture.observe(SimTime(50), &Event::Sent { id: 1, from, to, what: &"heartbeat" });
+        picture.observe(
+            SimTime(50),
+            &Event::Sent {
+                id: 1,
+                from,
+                to,
+                what: &"heartbeat",
+            },
+        );
         picture.observe(SimTime(50), &Event::Dropped { id: 1, why: "lost" });
-        picture.observe(SimTime(60), &Event::Stopped { node: from, why: crate::event::Down::Crash });
+        picture.observe(
+            SimTime(60),
+            &Event::Stopped {
+                node: from,
+                why: crate::event::Down::Crash,
+            },
+        );
         let page = picture.to_html("seed 1 FAILED: a < b");
         assert!(page.contains("append &lt;1&gt;") && page.contains("a &lt; b"));
         assert!(page.contains("term 3") && page.contains("stops: crash"));
@@ -196,9 +253,27 @@ mod tests {
     fn old_arrows_make_room() {
         let mut picture = Picture::new(1);
         for id in 0..ARROWS_MAX as u64 + 5 {
-            picture.observe(SimTime(id), &Event::Sent { id, from: NodeId(1), to: NodeId(1), what: &"x" });
+            picture.observe(
+                SimTime(id),
+                &Event::Sent {
+                    id,
+                    from: NodeId(1),
+                    to: NodeId(1),
+                    what: &"x",
+                },
+            );
         }
-        assert_eq!((picture.arrows.len(), picture.arrows[0].id), (ARROWS_MAX, 5));
-        picture.observe(SimTime(9), &Event::Received { id: 2, from: NodeId(1), to: NodeId(1) });
+        assert_eq!(
+            (picture.arrows.len(), picture.arrows[0].id),
+            (ARROWS_MAX, 5)
+        );
+        picture.observe(
+            SimTime(9),
+            &Event::Received {
+                id: 2,
+                from: NodeId(1),
+                to: NodeId(1),
+            },
+        );
     }
 }

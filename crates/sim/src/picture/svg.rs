@@ -25,7 +25,9 @@ const STYLE: &str = "body{font:13px sans-serif;margin:12px}svg{font:10px monospa
 .key span{padding:2px 8px;margin-right:6px}";
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn x(node: NodeId) -> u64 {
@@ -97,7 +99,11 @@ fn seconds(page: &mut String, start: SimTime, end: SimTime) {
 }
 
 fn draw_lane(page: &mut String, node: NodeId, lane: &Lane, start: SimTime, end: SimTime) {
-    let _ = write!(page, "<text x=\"{}\" y=\"14\" class=\"term\">node {node}</text>", x(node));
+    let _ = write!(
+        page,
+        "<text x=\"{}\" y=\"14\" class=\"term\">node {node}</text>",
+        x(node)
+    );
     for (place, (from, stretch)) in lane.stretches.iter().enumerate() {
         let to = lane.stretches.get(place + 1).map_or(end, |(at, _)| *at);
         if to < start {
@@ -115,7 +121,10 @@ fn draw_lane(page: &mut String, node: NodeId, lane: &Lane, start: SimTime, end: 
 }
 
 fn draw_arrow(page: &mut String, arrow: &Arrow, start: SimTime) {
-    let kind = ["vote", "heartbeat", "snapshot", "repair"].into_iter().find(|k| arrow.what.contains(k)).unwrap_or("");
+    let kind = ["vote", "heartbeat", "snapshot", "repair"]
+        .into_iter()
+        .find(|k| arrow.what.contains(k))
+        .unwrap_or("");
     let (x1, x2, top) = (x(arrow.from), x(arrow.to), y(arrow.sent, start));
     let (lost, x2, bottom, fate) = match (arrow.received, arrow.lost) {
         (Some(at), _) => ("", x2, y(at, start), "received"),
@@ -148,6 +157,9 @@ fn draw_mark(page: &mut String, mark: &Mark, start: SimTime) {
             at + 4
         );
     } else {
-        let _ = write!(page, "<text class=\"{class}\" x=\"{at}\" y=\"{place}\">{text}</text>");
+        let _ = write!(
+            page,
+            "<text class=\"{class}\" x=\"{at}\" y=\"{place}\">{text}</text>"
+        );
     }
 }

@@ -39,22 +39,36 @@ impl RaftWorld {
     pub(super) fn can_lose(&self, cx: &Cx, node: NodeId) -> bool {
         let view = cx.recorder().checkers().view();
         let stays = |id: NodeId| id != node && self.replica(id).is_some_and(|r| r.is_good());
-        if !self.configurations(view).iter().all(|c| c.has_quorum(stays)) {
+        if !self
+            .configurations(view)
+            .iter()
+            .all(|c| c.has_quorum(stays))
+        {
             return false;
         }
-        let Some(n) = view.node(node) else { return false };
+        let Some(n) = view.node(node) else {
+            return false;
+        };
         self.can_damage(cx, node, LogIndex(1), n.last().max(n.base.0))
     }
 
     /// Whether the entries from `first` to `last` may be damaged on this node.
-    pub(super) fn can_damage(&self, cx: &Cx, node: NodeId, first: LogIndex, last: LogIndex) -> bool {
+    pub(super) fn can_damage(
+        &self,
+        cx: &Cx,
+        node: NodeId,
+        first: LogIndex,
+        last: LogIndex,
+    ) -> bool {
         let view = cx.recorder().checkers().view();
         let configurations = self.configurations(view);
         let mut index = first;
         while index <= last {
             let safe = |c: &&Configuration| {
                 let halves = [&c.voters, &c.outgoing];
-                halves.into_iter().all(|half| self.spares(view, half, node, index))
+                halves
+                    .into_iter()
+                    .all(|half| self.spares(view, half, node, index))
             };
             if !configurations.iter().all(safe) {
                 return false;
@@ -75,8 +89,11 @@ impl RaftWorld {
             (None, None) => return true,
         };
         let had = |n: &NodeView| n.once_had_durable(index, term);
-        let copies: Vec<NodeId> =
-            voters.iter().copied().filter(|id| view.node(*id).is_some_and(had)).collect();
+        let copies: Vec<NodeId> = voters
+            .iter()
+            .copied()
+            .filter(|id| view.node(*id).is_some_and(had))
+            .collect();
         let may_be_committed = view.committed(index).is_some() || copies.len() > voters.len() / 2;
         if !may_be_committed {
             return true;
@@ -90,10 +107,15 @@ impl RaftWorld {
 
     /// Whether the node's disk has the entry in good order, by itself or in its snapshot.
     fn holds_intact(&self, node: NodeId, index: LogIndex, term: trilith_types::Term) -> bool {
-        let Some(replica) = self.replica(node).filter(|r| r.is_good()) else { return false };
+        let Some(replica) = self.replica(node).filter(|r| r.is_good()) else {
+            return false;
+        };
         let log = &replica.disk.log;
         let covered = index <= log.base().index;
-        covered || log.get(index).is_some_and(|e| e.id.term == term && !e.damaged)
+        covered
+            || log
+                .get(index)
+                .is_some_and(|e| e.id.term == term && !e.damaged)
     }
 
     /// Whether every other voter has heard of a start of this node after `incarnation`.

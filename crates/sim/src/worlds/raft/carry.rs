@@ -100,25 +100,45 @@ impl Replica {
             return;
         }
         let term = change.term;
-        if role.is_elected() && !seen_role(before).is_elected() && life.core.configuration().is_voter(self.id) {
+        if role.is_elected()
+            && !seen_role(before).is_elected()
+            && life.core.configuration().is_voter(self.id)
+        {
             // Whoever is elected has counted its own vote.
-            cx.record(&Event::Voted { node: self.id, term, candidate: self.id });
+            cx.record(&Event::Voted {
+                node: self.id,
+                term,
+                candidate: self.id,
+            });
         }
         if before == Role::Leader && change.role == Role::Follower && change.leader.is_none() {
-            cx.record(&Event::Note { node: self.id, kind: Note::SteppedDown });
+            cx.record(&Event::Note {
+                node: self.id,
+                kind: Note::SteppedDown,
+            });
         }
-        cx.record(&Event::Role { node: self.id, term, role });
+        cx.record(&Event::Role {
+            node: self.id,
+            term,
+            role,
+        });
     }
 
-    fn configured(&mut self, cx: &mut Cx, index: LogIndex, configuration: &Configuration) {
+    fn configured(&self, cx: &mut Cx, index: LogIndex, configuration: &Configuration) {
         let configuration = seen_configuration(configuration);
-        cx.record(&Event::Configured { node: self.id, index, configuration: &configuration });
+        cx.record(&Event::Configured {
+            node: self.id,
+            index,
+            configuration: &configuration,
+        });
     }
 
-    fn commit(&mut self, cx: &mut Cx, commit: Option<LogIndex>) {
+    fn commit(&self, cx: &mut Cx, commit: Option<LogIndex>) {
         if let Some(index) = commit {
-            self.disk.commit = self.disk.commit.max(index);
-            cx.record(&Event::Committed { node: self.id, index });
+            cx.record(&Event::Committed {
+                node: self.id,
+                index,
+            });
         }
     }
 
@@ -128,7 +148,11 @@ impl Replica {
             && reply.answer != VoteAnswer::Denied
         {
             let (node, candidate) = (self.id, message.to);
-            cx.record(&Event::Voted { node, term: reply.campaign, candidate });
+            cx.record(&Event::Voted {
+                node,
+                term: reply.campaign,
+                candidate,
+            });
         }
     }
 
@@ -137,9 +161,12 @@ impl Replica {
         for op in ops {
             let op = match op {
                 LogOp::Truncate { from } => Some(self.truncate(cx, *from)),
-                LogOp::Append { term, first, last, payload } => {
-                    self.append(cx, *term, (*first, *last), payload)
-                }
+                LogOp::Append {
+                    term,
+                    first,
+                    last,
+                    payload,
+                } => self.append(cx, *term, (*first, *last), payload),
                 LogOp::Rewrite { first, last } => self.rewrite(cx, first.index, *last),
                 LogOp::Install { last, keep_suffix } => self.install(cx, *last, *keep_suffix),
             };
@@ -149,10 +176,16 @@ impl Replica {
     }
 
     fn truncate(&mut self, cx: &mut Cx, from: LogIndex) -> DiskOp {
-        cx.record(&Event::Truncated { node: self.id, from });
+        cx.record(&Event::Truncated {
+            node: self.id,
+            from,
+        });
         if let Some(life) = &mut self.life {
             if life.role == Role::Repairing {
-                cx.record(&Event::Note { node: self.id, kind: Note::Discarded });
+                cx.record(&Event::Note {
+                    node: self.id,
+                    kind: Note::Discarded,
+                });
             }
             life.log.truncate(from);
         }
@@ -172,7 +205,10 @@ impl Replica {
         while index <= last {
             let Some(entry) = payload_of(life, term, index, payload) else {
                 let node = self.id;
-                cx.fail("host", format!("node {node} never had the payload of {index}@{term}"));
+                cx.fail(
+                    "host",
+                    format!("node {node} never had the payload of {index}@{term}"),
+                );
                 return None;
             };
             entries.push(entry);
@@ -180,7 +216,10 @@ impl Replica {
         }
         life.log.append(&entries);
         let seen: Vec<_> = entries.iter().map(Entry::seen).collect();
-        cx.record(&Event::Appended { node: self.id, entries: &seen });
+        cx.record(&Event::Appended {
+            node: self.id,
+            entries: &seen,
+        });
         Some(DiskOp::Append(entries))
     }
 
@@ -194,7 +233,10 @@ impl Replica {
                 Some(entry) => entries.push(entry.clone()),
                 None => {
                     let node = self.id;
-                    cx.fail("host", format!("node {node} never had the payload to mend {index}"));
+                    cx.fail(
+                        "host",
+                        format!("node {node} never had the payload to mend {index}"),
+                    );
                     return None;
                 }
             }
@@ -206,22 +248,42 @@ impl Replica {
 
     fn submit(&mut self, cx: &mut Cx, settings: &Settings, write: Write, ops: Vec<DiskOp>) {
         let (node, life, seq) = (self.id, self.disk.incarnation, write.seq);
-        self.disk.pending.push_back(Pending { seq, hard_state: write.hard_state, ops });
+        self.disk.pending.push_back(Pending {
+            seq,
+            hard_state: write.hard_state,
+            commit: write.commit,
+            ops,
+        });
         let now = cx.now();
-        let mean = if now < self.slow_until { settings.sync_mean.times(40) } else { settings.sync_mean };
+        let mean = if now < self.slow_until {
+            settings.sync_mean.times(40)
+        } else {
+            settings.sync_mean
+        };
         let takes = Span(cx.rng().waiting(mean.0));
         self.disk.busy_until = self.disk.busy_until.max(now).plus(takes);
-        cx.after(self.disk.busy_until.since(now), Timer::Synced { node, life, seq });
+        cx.after(
+            self.disk.busy_until.since(now),
+            Timer::Synced { node, life, seq },
+        );
         self.plant_at_submit(cx, settings, seq);
     }
 
     fn apply(&mut self, cx: &mut Cx, settings: &Settings, apply: Option<Apply>) {
-        let Some(Apply { first, last }) = apply else { return };
+        let Some(Apply { first, last }) = apply else {
+            return;
+        };
         let mut index = first;
         while index <= last {
             let Some(life) = &mut self.life else { return };
             let Some(entry) = life.log.get(index).filter(|e| !e.damaged).cloned() else {
-                cx.fail("host", format!("node {} is to apply {index}, which it does not have", self.id));
+                cx.fail(
+                    "host",
+                    format!(
+                        "node {} is to apply {index}, which it does not have",
+                        self.id
+                    ),
+                );
                 return;
             };
             life.machine.apply(&entry);
@@ -231,7 +293,11 @@ impl Replica {
             }
             let state = life.machine.digest();
             let seen = entry.seen();
-            cx.record(&Event::Applied { node: self.id, entry: seen, state });
+            cx.record(&Event::Applied {
+                node: self.id,
+                entry: seen,
+                state,
+            });
             self.answer_writer(cx, &entry);
             self.answer_readers(cx, index);
             index = index.next();
@@ -246,7 +312,9 @@ impl Replica {
 
     fn answer_writer(&mut self, cx: &mut Cx, entry: &Entry) {
         let Some(life) = &mut self.life else { return };
-        let Some((term, op)) = life.writers.remove(&entry.id.index) else { return };
+        let Some((term, op)) = life.writers.remove(&entry.id.index) else {
+            return;
+        };
         if term == entry.id.term {
             cx.answer(op, &Outcome::Done(Answer::Nothing), Some(entry.seen()));
         } else {
@@ -258,7 +326,10 @@ impl Replica {
     pub(super) fn answer_readers(&mut self, cx: &mut Cx, applied: LogIndex) {
         let Some(life) = &mut self.life else { return };
         let later = life.reads_waiting.split_off(&applied.next());
-        for (op, object) in std::mem::replace(&mut life.reads_waiting, later).into_values().flatten() {
+        for (op, object) in std::mem::replace(&mut life.reads_waiting, later)
+            .into_values()
+            .flatten()
+        {
             cx.answer(op, &Outcome::Done(life.machine.read(object)), None);
         }
     }
@@ -266,19 +337,28 @@ impl Replica {
     fn read_done(&mut self, cx: &mut Cx, settings: &Settings, read: ReadDone) {
         let early = self.reads_early(settings);
         let Some(life) = &mut self.life else { return };
-        let Some((op, object)) = life.reads.remove(&read.id.0) else { return };
-        let by_lease = settings.leases() && life.asking == Some(read.id.0) && life.role == Role::Leader;
+        let Some((op, object)) = life.reads.remove(&read.id.0) else {
+            return;
+        };
+        let by_lease =
+            settings.leases() && life.asking == Some(read.id.0) && life.role == Role::Leader;
         match read.result {
             Err(_) => cx.answer(op, &Outcome::Refused, None),
             Ok(index) => {
                 if by_lease {
                     let term = life.core.status().term;
-                    cx.record(&Event::LeaseRead { node: self.id, term });
+                    cx.record(&Event::LeaseRead {
+                        node: self.id,
+                        term,
+                    });
                 }
                 if index <= life.applied || early {
                     cx.answer(op, &Outcome::Done(life.machine.read(object)), None);
                 } else {
-                    life.reads_waiting.entry(index).or_default().push((op, object));
+                    life.reads_waiting
+                        .entry(index)
+                        .or_default()
+                        .push((op, object));
                 }
             }
         }
@@ -298,12 +378,18 @@ impl Replica {
 
 fn payload_of(life: &Life, term: Term, index: LogIndex, payload: &Payload) -> Option<Entry> {
     let id = trilith_raft::EntryId { term, index };
-    let entry = |command, bytes| Entry { id, command, bytes, damaged: false };
+    let entry = |command, bytes| Entry {
+        id,
+        command,
+        bytes,
+        damaged: false,
+    };
     match payload {
         Payload::Proposed | Payload::Received => life.incoming.get(&(index, term)).cloned(),
         Payload::Noop => Some(entry(Command::Noop, 0)),
-        Payload::Configuration(c) => {
-            Some(entry(Command::Configuration(Box::new(c.clone())), CONFIGURATION_BYTES))
-        }
+        Payload::Configuration(c) => Some(entry(
+            Command::Configuration(Box::new(c.clone())),
+            CONFIGURATION_BYTES,
+        )),
     }
 }

@@ -31,7 +31,10 @@ pub(super) enum DiskOp {
     Truncate(LogIndex),
     Append(Vec<Entry>),
     Rewrite(Vec<Entry>),
-    Install { snapshot: Rc<Snapshot>, keep_suffix: bool },
+    Install {
+        snapshot: Rc<Snapshot>,
+        keep_suffix: bool,
+    },
 }
 
 /// A write that is not synced yet.
@@ -39,6 +42,8 @@ pub(super) enum DiskOp {
 pub(super) struct Pending {
     pub(super) seq: WriteSeq,
     pub(super) hard_state: Option<HardState>,
+    /// The commit index that goes with it.
+    pub(super) commit: LogIndex,
     pub(super) ops: Vec<DiskOp>,
 }
 
@@ -70,9 +75,8 @@ pub(super) struct Disk {
     pub(super) log: Image,
     /// The state machine's durable state.
     pub(super) snapshot: Rc<Snapshot>,
-    /// The commit index that was written down, not necessarily synced.
-    pub(super) commit: LogIndex,
-    commit_synced: LogIndex,
+    /// The commit index that came with the latest durable write.
+    commit: LogIndex,
     pub(super) pending: VecDeque<Pending>,
     /// Whether the log may have gone on past its end.
     pub(super) unknown: Option<UnknownSuffix>,
@@ -97,7 +101,10 @@ impl Disk {
     /// The disk of a member of a new group, or of a node that knows of no group yet (an empty
     /// configuration).
     pub(super) fn new(configuration: Configuration) -> Self {
-        let snapshot = Snapshot { configuration: configuration.clone(), ..Snapshot::default() };
+        let snapshot = Snapshot {
+            configuration: configuration.clone(),
+            ..Snapshot::default()
+        };
         Self {
             incarnation: Incarnation(0),
             peers: BTreeMap::new(),
@@ -106,7 +113,6 @@ impl Disk {
             log: Image::default(),
             snapshot: Rc::new(snapshot),
             commit: LogIndex::ZERO,
-            commit_synced: LogIndex::ZERO,
             pending: VecDeque::new(),
             unknown: None,
             busy_until: SimTime::ZERO,
@@ -125,7 +131,6 @@ impl Disk {
                 self.keep(pending, &mut synced);
             }
         }
-        self.commit_synced = self.commit;
         #[cfg(feature = "planted-bugs")]
         if !self.pages_lost {
             self.unsynced_since = None;
@@ -138,6 +143,7 @@ impl Disk {
             self.hard_state = Some(hard_state);
             synced.hard_state = Some(hard_state);
         }
+        self.commit = self.commit.max(pending.commit);
         for op in pending.ops {
             match op {
                 DiskOp::Truncate(from) => self.log.truncate(from),
@@ -146,7 +152,10 @@ impl Disk {
                     self.log.rewrite(&entries);
                     synced.repaired.extend(entries);
                 }
-                DiskOp::Install { snapshot, keep_suffix } => self.install(snapshot, keep_suffix),
+                DiskOp::Install {
+                    snapshot,
+                    keep_suffix,
+                } => self.install(snapshot, keep_suffix),
             }
         }
     }
@@ -165,7 +174,10 @@ impl Disk {
     /// Takes a snapshot and forgets the log up to `upto`. A rename puts both in place, durable
     /// before it returns.
     pub(super) fn compact(&mut self, snapshot: Snapshot, upto: EntryId) {
-        let found = self.log.configurations().rfind(|(index, _)| *index <= upto.index);
+        let found = self
+            .log
+            .configurations()
+            .rfind(|(index, _)| *index <= upto.index);
         if let Some(configuration) = found.map(|(_, c)| c.clone()) {
             self.base_configuration = configuration;
         }
@@ -182,13 +194,11 @@ impl Disk {
         while let Some(pending) = self.pending.pop_front() {
             self.keep(pending, &mut synced);
         }
-        self.commit_synced = self.commit;
     }
 
     /// The power goes: every pending write meets a fate of its own. Without `ambiguous` what is
     /// lost is always seen to be unfinished.
     pub(super) fn power_cut(&mut self, ambiguous: bool, rng: &mut Rng) {
-        self.commit = self.commit_synced;
         #[cfg(feature = "planted-bugs")]
         if let Some(log) = self.unsynced_since.take() {
             self.log = log;
@@ -240,9 +250,15 @@ impl Disk {
         let term = self.hard_state.map_or(last.term, |h| h.term).max(last.term);
         let slack = last.index.plus(rng.below(20));
         let bounded = EntryId { term, index: slack };
-        let last_possible = if rng.below(3) == 0 { EntryId::MAX } else { bounded };
+        let last_possible = if rng.below(3) == 0 {
+            EntryId::MAX
+        } else {
+            bounded
+        };
         let known = self.unknown.map_or(EntryId::ZERO, |u| u.last_possible);
-        self.unknown = Some(UnknownSuffix { last_possible: known.max(last_possible) });
+        self.unknown = Some(UnknownSuffix {
+            last_possible: known.max(last_possible),
+        });
     }
 
     /// What a core is started from.
@@ -262,7 +278,9 @@ impl Disk {
         }
         let kept = !ahead;
         Restored {
-            vote: self.hard_state.map_or(RestoredVote::Lost, RestoredVote::Known),
+            vote: self
+                .hard_state
+                .map_or(RestoredVote::Lost, RestoredVote::Known),
             log,
             base_configuration: configuration,
             configurations: self
@@ -273,7 +291,11 @@ impl Disk {
                 .collect(),
             commit: self.commit,
             applied: applied.index,
-            damaged: if kept { self.log.damaged_ranges() } else { Vec::new() },
+            damaged: if kept {
+                self.log.damaged_ranges()
+            } else {
+                Vec::new()
+            },
             unknown_suffix: self.unknown,
             state_machine_lost: false,
         }
@@ -286,7 +308,6 @@ impl Disk {
             self.log = Image::starting_after(applied);
             self.base_configuration = self.snapshot.configuration.clone();
         }
-        self.commit_synced = self.commit;
     }
 }
 
@@ -313,8 +334,13 @@ fn garbled(mut write: Pending) -> Pending {
 impl Disk {
     /// What a host does that does not look at checksums: damaged bytes are served as they are.
     pub(super) fn believe_damage(&mut self) {
-        let damaged: Vec<LogIndex> =
-            self.log.entries().iter().filter(|e| e.damaged).map(|e| e.id.index).collect();
+        let damaged: Vec<LogIndex> = self
+            .log
+            .entries()
+            .iter()
+            .filter(|e| e.damaged)
+            .map(|e| e.id.index)
+            .collect();
         for index in damaged {
             if let Some(entry) = self.log.get_mut(index) {
                 entry.damaged = false;
@@ -345,15 +371,31 @@ impl Disk {
             }
             cached.extend(pending.ops);
         }
-        self.unsynced_since = Some(self.unsynced_since.take().unwrap_or_else(|| self.log.clone()));
+        self.unsynced_since = Some(
+            self.unsynced_since
+                .take()
+                .unwrap_or_else(|| self.log.clone()),
+        );
         let mut synced = Synced::default();
-        self.keep(Pending { seq: WriteSeq(0), hard_state: None, ops: cached }, &mut synced);
+        self.keep(
+            Pending {
+                seq: WriteSeq(0),
+                hard_state: None,
+                commit: LogIndex::ZERO,
+                ops: cached,
+            },
+            &mut synced,
+        );
     }
 
     /// A failed sync: the kernel forgets that the pages were dirty, and what they held is lost at
     /// the next power cut though every later sync succeeds.
     pub(super) fn lose_pages(&mut self) {
-        self.unsynced_since = Some(self.unsynced_since.take().unwrap_or_else(|| self.log.clone()));
+        self.unsynced_since = Some(
+            self.unsynced_since
+                .take()
+                .unwrap_or_else(|| self.log.clone()),
+        );
         self.pages_lost = true;
     }
 }

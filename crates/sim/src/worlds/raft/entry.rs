@@ -62,7 +62,11 @@ impl Entry {
     /// The entry as checkers know it.
     pub(super) fn seen(&self) -> event::EntryId {
         let digest = mix(self.command.digest(), u64::from(self.bytes));
-        event::EntryId { index: self.id.index, term: self.id.term, digest }
+        event::EntryId {
+            index: self.id.index,
+            term: self.id.term,
+            digest,
+        }
     }
 }
 
@@ -85,7 +89,10 @@ pub(super) struct Image {
 impl Image {
     /// An empty log that goes on after `base`.
     pub(super) fn starting_after(base: EntryId) -> Self {
-        Self { base, entries: Vec::new() }
+        Self {
+            base,
+            entries: Vec::new(),
+        }
     }
 
     pub(super) fn base(&self) -> EntryId {
@@ -114,7 +121,11 @@ impl Image {
     }
 
     pub(super) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.index { Some(self.base.term) } else { self.get(index).map(|e| e.id.term) }
+        if index == self.base.index {
+            Some(self.base.term)
+        } else {
+            self.get(index).map(|e| e.id.term)
+        }
     }
 
     /// Adds entries at the end; those that do not follow it are left out.
@@ -134,7 +145,11 @@ impl Image {
 
     /// Forgets everything up to and including `upto`.
     pub(super) fn compact(&mut self, upto: EntryId) {
-        let gone = upto.index.since(self.base.index).unwrap_or(0).min(self.entries.len() as u64);
+        let gone = upto
+            .index
+            .since(self.base.index)
+            .unwrap_or(0)
+            .min(self.entries.len() as u64);
         self.entries.drain(..gone as usize);
         self.base = upto;
     }
@@ -151,7 +166,9 @@ impl Image {
     }
 
     /// The configurations in it, ascending.
-    pub(super) fn configurations(&self) -> impl DoubleEndedIterator<Item = (LogIndex, &Configuration)> {
+    pub(super) fn configurations(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (LogIndex, &Configuration)> {
         self.entries.iter().filter_map(|e| match &e.command {
             Command::Configuration(c) => Some((e.id.index, c.as_ref())),
             _ => None,
@@ -176,24 +193,38 @@ mod tests {
     use super::*;
 
     fn entry(term: u64, index: u64) -> Entry {
-        Entry { id: EntryId::new(term, index), command: Command::Noop, bytes: 1, damaged: false }
+        Entry {
+            id: EntryId::new(term, index),
+            command: Command::Noop,
+            bytes: 1,
+            damaged: false,
+        }
     }
 
     #[test]
     fn an_image_follows_its_operations() {
         let mut image = Image::default();
         image.append(&[entry(1, 1), entry(1, 2), entry(2, 3), entry(2, 5)]);
-        assert_eq!((image.last(), image.term_at(LogIndex(3))), (LogIndex(3), Some(Term(2))));
+        assert_eq!(
+            (image.last(), image.term_at(LogIndex(3))),
+            (LogIndex(3), Some(Term(2)))
+        );
         image.truncate(LogIndex(3));
         image.append(&[entry(3, 3)]);
         for index in [1, 3] {
             image.get_mut(LogIndex(index)).unwrap().damaged = true;
         }
-        assert_eq!(image.damaged_ranges(), [1, 3].map(|i| (LogIndex(i), LogIndex(i))));
+        assert_eq!(
+            image.damaged_ranges(),
+            [1, 3].map(|i| (LogIndex(i), LogIndex(i)))
+        );
         image.rewrite(&[entry(1, 1), entry(2, 3)]);
         assert_eq!(image.damaged_ranges(), [(LogIndex(3), LogIndex(3))]);
         image.compact(EntryId::new(1, 2));
-        assert_eq!((image.base(), image.entries().len()), (EntryId::new(1, 2), 1));
+        assert_eq!(
+            (image.base(), image.entries().len()),
+            (EntryId::new(1, 2), 1)
+        );
         image.compact(EntryId::new(4, 9));
         assert_eq!((image.last(), image.entries().len()), (LogIndex(9), 0));
     }

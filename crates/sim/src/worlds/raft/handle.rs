@@ -24,7 +24,11 @@ impl Replica {
         from: NodeId,
         packet: Packet,
     ) {
-        cx.record(&Event::Received { id, from, to: self.id });
+        cx.record(&Event::Received {
+            id,
+            from,
+            to: self.id,
+        });
         let incarnation = match &packet {
             Packet::Core(message, _) => message.incarnation,
             Packet::Chunk(chunk) => chunk.incarnation,
@@ -47,11 +51,20 @@ impl Replica {
 
     /// Whether the sender's number has not been passed. A number that is new is synced before
     /// what came with it is looked at: starts are rare.
-    fn admits(&mut self, cx: &mut Cx, settings: &Settings, from: NodeId, found: Incarnation) -> bool {
+    fn admits(
+        &mut self,
+        cx: &mut Cx,
+        settings: &Settings,
+        from: NodeId,
+        found: Incarnation,
+    ) -> bool {
         let known = self.disk.peers.get(&from).copied().unwrap_or_default();
         if found < known {
             if !self.ignores_numbers(settings) {
-                cx.record(&Event::Note { node: self.id, kind: Note::MessageRefused });
+                cx.record(&Event::Note {
+                    node: self.id,
+                    kind: Note::MessageRefused,
+                });
                 self.send(cx, from, Packet::Refused { known });
                 return false;
             }
@@ -81,10 +94,14 @@ impl Replica {
         let now = self.now(cx);
         let Some(life) = &mut self.life else { return };
         for entry in payloads.0.iter() {
-            life.incoming.insert((entry.id.index, entry.id.term), entry.clone());
+            life.incoming
+                .insert((entry.id.index, entry.id.term), entry.clone());
         }
         if life.core.step(now, message).is_err() {
-            cx.record(&Event::Note { node: self.id, kind: Note::MessageRefused });
+            cx.record(&Event::Note {
+                node: self.id,
+                kind: Note::MessageRefused,
+            });
         }
     }
 
@@ -96,10 +113,17 @@ impl Replica {
         }
         let synced = self.disk.sync(seq);
         if let Some(hard) = synced.hard_state {
-            cx.record(&Event::VoteSaved { node: self.id, term: hard.term, vote: hard.vote });
+            cx.record(&Event::VoteSaved {
+                node: self.id,
+                term: hard.term,
+                vote: hard.vote,
+            });
         }
         for entry in synced.repaired.iter().map(Entry::seen) {
-            cx.record(&Event::Repaired { node: self.id, entry });
+            cx.record(&Event::Repaired {
+                node: self.id,
+                entry,
+            });
         }
         self.tell_durable(cx);
         if self.dies_here(cx, settings) {
@@ -113,10 +137,14 @@ impl Replica {
     fn tell_durable(&self, cx: &mut Cx) {
         let Some(life) = &self.life else { return };
         let mut upto = self.disk.log.last().min(life.log.last());
-        while upto > life.log.base().index && self.disk.log.term_at(upto) != life.log.term_at(upto) {
+        while upto > life.log.base().index && self.disk.log.term_at(upto) != life.log.term_at(upto)
+        {
             upto = upto.prev();
         }
-        cx.record(&Event::Durable { node: self.id, upto });
+        cx.record(&Event::Durable {
+            node: self.id,
+            upto,
+        });
     }
 
     pub(super) fn persisted(&mut self, cx: &mut Cx, seq: WriteSeq) {
@@ -148,15 +176,26 @@ impl Replica {
         let Some(life) = &mut self.life else { return };
         match life.core.propose(1, u64::from(bytes)) {
             Ok(proposed) => {
-                let id = trilith_raft::EntryId { term: proposed.term, index: proposed.first };
-                let entry = Entry { id, command: command.clone(), bytes, damaged: false };
+                let id = trilith_raft::EntryId {
+                    term: proposed.term,
+                    index: proposed.first,
+                };
+                let entry = Entry {
+                    id,
+                    command: command.clone(),
+                    bytes,
+                    damaged: false,
+                };
                 life.incoming.insert((id.index, id.term), entry);
                 life.writers.insert(id.index, (id.term, op));
                 self.plant_after_propose(cx, settings, op, command);
             }
             Err(error) => {
                 if matches!(error, trilith_raft::ProposeError::TooMuchUncommitted { .. }) {
-                    cx.record(&Event::Note { node: self.id, kind: Note::Backpressure });
+                    cx.record(&Event::Note {
+                        node: self.id,
+                        kind: Note::Backpressure,
+                    });
                 }
                 cx.answer(op, &Outcome::Refused, None);
             }
@@ -173,7 +212,10 @@ impl Replica {
                 life.reads.insert(name, (op, object));
                 life.asking = Some(name);
                 if life.role != Role::Leader {
-                    cx.record(&Event::Note { node: self.id, kind: Note::FollowerRead });
+                    cx.record(&Event::Note {
+                        node: self.id,
+                        kind: Note::FollowerRead,
+                    });
                 }
             }
             Err(_) => cx.answer(op, &Outcome::Refused, None),

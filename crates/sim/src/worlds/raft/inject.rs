@@ -2,11 +2,7 @@
 
 use trilith_types::{Incarnation, LogIndex, NodeId};
 
-use super::{
-    Cx, RaftWorld, Timer,
-    disk::Disk,
-    settings::ELECTION_TIMEOUT,
-};
+use super::{Cx, RaftWorld, Timer, disk::Disk, settings::ELECTION_TIMEOUT};
 use crate::{
     event::{Down, List},
     faults::FaultKind,
@@ -33,12 +29,19 @@ impl RaftWorld {
     /// A node to be hit: one that runs; mostly a leader when leaders are what hurts.
     fn victim(&self, cx: &mut Cx, kind: FaultKind) -> Option<NodeId> {
         let running = |leaders: bool| -> Vec<NodeId> {
-            let all = self.replicas.iter().filter(|r| r.is_awake() && (!leaders || r.leads()));
+            let all = self
+                .replicas
+                .iter()
+                .filter(|r| r.is_awake() && (!leaders || r.leads()));
             all.map(|r| r.id).collect()
         };
         let hurts = matches!(
             kind,
-            FaultKind::Crash | FaultKind::CrashInStep | FaultKind::PowerCut | FaultKind::Pause | FaultKind::SlowDisk
+            FaultKind::Crash
+                | FaultKind::CrashInStep
+                | FaultKind::PowerCut
+                | FaultKind::Pause
+                | FaultKind::SlowDisk
         );
         if hurts
             && cx.rng().below(2) == 0
@@ -95,9 +98,17 @@ impl RaftWorld {
     }
 
     fn doom(&mut self, cx: &mut Cx, node: NodeId) {
-        let why = if cx.rng().below(2) == 0 { Down::Crash } else { Down::PowerCut };
+        let why = if cx.rng().below(2) == 0 {
+            Down::Crash
+        } else {
+            Down::PowerCut
+        };
         let steps = cx.rng().below(12) as u32;
-        cx.fault(FaultKind::CrashInStep, Some(node), &format_args!("after {steps}: {why}"));
+        cx.fault(
+            FaultKind::CrashInStep,
+            Some(node),
+            &format_args!("after {steps}: {why}"),
+        );
         if let Some(life) = self.replica_mut(node).and_then(|r| r.life.as_mut()) {
             life.doom = Some((steps, why));
         }
@@ -115,11 +126,16 @@ impl RaftWorld {
 
     fn jump(&mut self, cx: &mut Cx, node: NodeId) {
         let ticks = cx.rng().between(1, 25);
-        cx.fault(FaultKind::ClockJump, Some(node), &format_args!("by {ticks} ticks"));
+        cx.fault(
+            FaultKind::ClockJump,
+            Some(node),
+            &format_args!("by {ticks} ticks"),
+        );
         let (settings, replica) = self.parts(node);
         let Some(replica) = replica else { return };
         if settings.jumps_reach_leases {
-            replica.clock.ahead = Span(replica.clock.ahead.0 + super::settings::TICK.times(ticks).0);
+            replica.clock.ahead =
+                Span(replica.clock.ahead.0 + super::settings::TICK.times(ticks).0);
         }
         replica.tick(cx, settings, ticks);
     }
@@ -135,7 +151,9 @@ impl RaftWorld {
 
     /// The power goes, and some of what was durable comes back wrong.
     fn damage(&mut self, cx: &mut Cx, node: NodeId) {
-        let Some(replica) = self.replica(node) else { return };
+        let Some(replica) = self.replica(node) else {
+            return;
+        };
         let (base, last) = (replica.disk.log.base().index, replica.disk.log.last());
         let mut hit = Vec::new();
         for _ in 0..cx.rng().between(1, 6) {
@@ -151,7 +169,9 @@ impl RaftWorld {
         }
         cx.fault(FaultKind::Damage, Some(node), &List(&hit));
         self.stop(cx, node, Down::PowerCut);
-        let Some(replica) = self.replica_mut(node) else { return };
+        let Some(replica) = self.replica_mut(node) else {
+            return;
+        };
         for index in hit {
             if let Some(entry) = replica.disk.log.get_mut(index) {
                 entry.damaged = true;
@@ -160,7 +180,9 @@ impl RaftWorld {
     }
 
     fn damage_tail(&mut self, cx: &mut Cx, node: NodeId) {
-        let Some(replica) = self.replica(node) else { return };
+        let Some(replica) = self.replica(node) else {
+            return;
+        };
         let (base, last) = (replica.disk.log.base().index, replica.disk.log.last());
         let from = LogIndex(last.get().saturating_sub(cx.rng().below(6)));
         // What the state machine has applied and saved is not in doubt.
@@ -168,9 +190,15 @@ impl RaftWorld {
         if from <= keep || !self.settings.ambiguous || !self.can_damage(cx, node, from, last) {
             return;
         }
-        cx.fault(FaultKind::DamagedTail, Some(node), &format_args!("from {from}"));
+        cx.fault(
+            FaultKind::DamagedTail,
+            Some(node),
+            &format_args!("from {from}"),
+        );
         self.stop(cx, node, Down::PowerCut);
-        let Some(replica) = self.replica_mut(node) else { return };
+        let Some(replica) = self.replica_mut(node) else {
+            return;
+        };
         // The power cut may have cut deeper than this, or added entries that were not bounded.
         if from <= replica.disk.log.last() {
             replica.disk.damage_tail(from, cx.rng());
@@ -198,10 +226,16 @@ impl RaftWorld {
     }
 
     fn old_directory(&mut self, cx: &mut Cx, node: NodeId) {
-        let Some(copy) = self.replica(node).and_then(|r| r.old_copy.clone()) else { return };
+        let Some(copy) = self.replica(node).and_then(|r| r.old_copy.clone()) else {
+            return;
+        };
         let comes_as = Incarnation(copy.incarnation.get() + 1);
         if self.is_passed(cx, node, comes_as) && self.can_lose(cx, node) {
-            cx.fault(FaultKind::OldDirectory, Some(node), &format_args!("comes as #{comes_as}"));
+            cx.fault(
+                FaultKind::OldDirectory,
+                Some(node),
+                &format_args!("comes as #{comes_as}"),
+            );
             self.stop(cx, node, Down::PowerCut);
             self.replace_disk(node, copy);
         }
@@ -226,8 +260,15 @@ impl RaftWorld {
     }
 
     fn suspect(&mut self, cx: &mut Cx, node: NodeId) {
-        let nodes: Vec<NodeId> = self.replicas.iter().map(|r| r.id).filter(|id| *id != node).collect();
-        let Some(peer) = cx.rng().pick(&nodes).copied() else { return };
+        let nodes: Vec<NodeId> = self
+            .replicas
+            .iter()
+            .map(|r| r.id)
+            .filter(|id| *id != node)
+            .collect();
+        let Some(peer) = cx.rng().pick(&nodes).copied() else {
+            return;
+        };
         cx.fault(FaultKind::Suspicion, Some(node), &format_args!("of {peer}"));
         self.tell_suspicion(cx, node, peer, true);
     }

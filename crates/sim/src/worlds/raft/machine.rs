@@ -70,7 +70,12 @@ mod tests {
 
     fn put(index: u64, object: Object, value: u64) -> Entry {
         let command = Command::Put { object, value };
-        Entry { id: EntryId::new(1, index), command, bytes: 8, damaged: false }
+        Entry {
+            id: EntryId::new(1, index),
+            command,
+            bytes: 8,
+            damaged: false,
+        }
     }
 
     #[test]
@@ -82,7 +87,10 @@ mod tests {
         machine.apply(&put(2, Object::List(1), 6));
         machine.apply(&put(3, Object::List(1), 7));
         assert_eq!(machine.read(Object::Register(1)), Answer::Value(5));
-        assert_eq!(machine.read(Object::List(1)), Answer::Items(Arc::from([6, 7])));
+        assert_eq!(
+            machine.read(Object::List(1)),
+            Answer::Items(Arc::from([6, 7]))
+        );
         assert_eq!(machine.bytes(), 1_048);
     }
 
@@ -93,7 +101,10 @@ mod tests {
             entries.iter().for_each(|e| machine.apply(e));
             machine.digest()
         };
-        let (a, b) = (put(1, Object::Register(1), 5), put(2, Object::Register(2), 5));
+        let (a, b) = (
+            put(1, Object::Register(1), 5),
+            put(2, Object::Register(2), 5),
+        );
         assert_ne!(run(&[a.clone(), b.clone()]), run(&[b.clone(), a.clone()]));
         assert_ne!(run(&[a.clone()]), run(&[a.clone(), a]));
     }

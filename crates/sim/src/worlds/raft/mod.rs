@@ -165,9 +165,16 @@ impl World for RaftWorld {
     type Options = Options;
 
     fn shape(options: &Options) -> Shape {
-        let drift_max =
-            if options.leases == LeaseMode::DriftBeyond { DRIFT_BEYOND } else { DRIFT_SAFE };
-        Shape { supported: &FaultKind::ALL, election_timeout: ELECTION_TIMEOUT, drift_max }
+        let drift_max = if options.leases == LeaseMode::DriftBeyond {
+            DRIFT_BEYOND
+        } else {
+            DRIFT_SAFE
+        };
+        Shape {
+            supported: &FaultKind::ALL,
+            election_timeout: ELECTION_TIMEOUT,
+            drift_max,
+        }
     }
 
     fn nodes_max(nodes: u64) -> u64 {
@@ -178,7 +185,11 @@ impl World for RaftWorld {
         let members = Configuration::of_voters((1..=plan.nodes).map(NodeId));
         let replica = |id| {
             let member = id <= plan.nodes;
-            let configuration = if member { members.clone() } else { Configuration::default() };
+            let configuration = if member {
+                members.clone()
+            } else {
+                Configuration::default()
+            };
             Replica::new(NodeId(id), configuration)
         };
         let mut replicas: Vec<Replica> = (1..=Self::nodes_max(plan.nodes)).map(replica).collect();
@@ -187,7 +198,12 @@ impl World for RaftWorld {
             replica.clock.drift = rng.between(0, 2 * plan.drift as u64) as i64 - drift;
         }
         let settings = Settings::draw(plan, options, rng);
-        Self { settings, replicas, members: plan.nodes, healed: false }
+        Self {
+            settings,
+            replicas,
+            members: plan.nodes,
+            healed: false,
+        }
     }
 
     fn boot(&mut self, cx: &mut Cx) {

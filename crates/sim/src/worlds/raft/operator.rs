@@ -25,28 +25,45 @@ fn name(change: &Change) -> String {
 impl RaftWorld {
     /// A node that holds itself for the leader.
     fn some_leader(&self, cx: &mut Cx) -> Option<NodeId> {
-        let leaders: Vec<NodeId> =
-            self.replicas.iter().filter(|r| r.is_awake() && r.leads()).map(|r| r.id).collect();
+        let leaders: Vec<NodeId> = self
+            .replicas
+            .iter()
+            .filter(|r| r.is_awake() && r.leads())
+            .map(|r| r.id)
+            .collect();
         cx.rng().pick(&leaders).copied()
     }
 
     pub(super) fn transfer(&mut self, cx: &mut Cx) {
-        let Some(leader) = self.some_leader(cx) else { return };
+        let Some(leader) = self.some_leader(cx) else {
+            return;
+        };
         let nodes: Vec<NodeId> = self.replicas.iter().map(|r| r.id).collect();
-        let Some(to) = cx.rng().pick(&nodes).copied() else { return };
+        let Some(to) = cx.rng().pick(&nodes).copied() else {
+            return;
+        };
         let (settings, replica) = self.parts(leader);
         let Some(replica) = replica else { return };
-        let Some(life) = &mut replica.life else { return };
+        let Some(life) = &mut replica.life else {
+            return;
+        };
         if life.core.transfer(to).is_ok() {
             cx.fault(FaultKind::Transfer, Some(leader), &format_args!("to {to}"));
-            cx.record(&Event::Note { node: leader, kind: Note::TransferBegun });
+            cx.record(&Event::Note {
+                node: leader,
+                kind: Note::TransferBegun,
+            });
             replica.turn(cx, settings);
         }
     }
 
     pub(super) fn change_membership(&mut self, cx: &mut Cx) {
-        let Some(leader) = self.some_leader(cx) else { return };
-        let Some(life) = self.replica(leader).and_then(|r| r.life.as_ref()) else { return };
+        let Some(leader) = self.some_leader(cx) else {
+            return;
+        };
+        let Some(life) = self.replica(leader).and_then(|r| r.life.as_ref()) else {
+            return;
+        };
         let configuration = life.core.configuration().clone();
         if configuration.is_joint() {
             self.leave_joint(cx, leader);
@@ -84,14 +101,24 @@ impl RaftWorld {
                 }
             }
         };
-        nodes.into_iter().take(count).map(|node| draw(node, cx)).collect()
+        nodes
+            .into_iter()
+            .take(count)
+            .map(|node| draw(node, cx))
+            .collect()
     }
 
     /// Whether the group that comes out of a change can live: it is not too large, and most of it
     /// is not gone for good.
     fn is_sound(&self, from: &Configuration, changes: &[Change], transition: Transition) -> bool {
-        let Ok(next) = from.changed(changes, transition) else { return false };
-        let after = if next.is_joint() { next.left().unwrap_or(next) } else { next };
+        let Ok(next) = from.changed(changes, transition) else {
+            return false;
+        };
+        let after = if next.is_joint() {
+            next.left().unwrap_or(next)
+        } else {
+            next
+        };
         let voters = after.voters.incoming();
         let good = |id: NodeId| self.replica(id).is_some_and(|r| r.is_good());
         let added_are_good = voters.iter().all(|id| from.is_voter(*id) || good(*id));
@@ -111,7 +138,9 @@ impl RaftWorld {
         }
         let (settings, replica) = self.parts(leader);
         let Some(replica) = replica else { return };
-        let Some(life) = &mut replica.life else { return };
+        let Some(life) = &mut replica.life else {
+            return;
+        };
         if life.core.change_membership(changes, transition).is_ok() {
             let names: Vec<String> = changes.iter().map(name).collect();
             let detail = format!("{} {transition:?}", List(&names));
@@ -123,7 +152,9 @@ impl RaftWorld {
     pub(super) fn leave_joint(&mut self, cx: &mut Cx, leader: NodeId) {
         let (settings, replica) = self.parts(leader);
         let Some(replica) = replica else { return };
-        let Some(life) = &mut replica.life else { return };
+        let Some(life) = &mut replica.life else {
+            return;
+        };
         if life.core.leave_joint().is_ok() {
             cx.fault(FaultKind::Membership, Some(leader), &"leave");
             replica.turn(cx, settings);
@@ -133,8 +164,12 @@ impl RaftWorld {
     /// Once healed: ends what was begun, and replaces voters that are gone for good.
     pub(super) fn operate(&mut self, cx: &mut Cx) {
         cx.after(ELECTION_TIMEOUT, Timer::Operator);
-        let Some(leader) = self.some_leader(cx) else { return };
-        let Some(life) = self.replica(leader).and_then(|r| r.life.as_ref()) else { return };
+        let Some(leader) = self.some_leader(cx) else {
+            return;
+        };
+        let Some(life) = self.replica(leader).and_then(|r| r.life.as_ref()) else {
+            return;
+        };
         let configuration = life.core.configuration().clone();
         if configuration.is_joint() {
             if !configuration.auto_leave {
@@ -143,11 +178,15 @@ impl RaftWorld {
             return;
         }
         let lost = |id: &NodeId| self.replica(*id).is_none_or(|r| !r.is_good());
-        let Some(bad) = configuration.members().find(lost) else { return };
+        let Some(bad) = configuration.members().find(lost) else {
+            return;
+        };
         let spare = self
             .replicas
             .iter()
-            .find(|r| !configuration.is_member(r.id) && !lost(&r.id) && r.disk.incarnation.get() == 0)
+            .find(|r| {
+                !configuration.is_member(r.id) && !lost(&r.id) && r.disk.incarnation.get() == 0
+            })
             .map(|r| r.id);
         let mut changes = vec![Change::Remove(bad)];
         changes.extend(spare.map(Change::AddVoter));
@@ -168,10 +207,20 @@ impl RaftWorld {
         }
     }
 
-    pub(super) fn tell_suspicion(&mut self, cx: &mut Cx, node: NodeId, peer: NodeId, suspected: bool) {
+    pub(super) fn tell_suspicion(
+        &mut self,
+        cx: &mut Cx,
+        node: NodeId,
+        peer: NodeId,
+        suspected: bool,
+    ) {
         let (settings, replica) = self.parts(node);
-        let Some(replica) = replica.filter(|r| r.is_awake()) else { return };
-        let Some(life) = &mut replica.life else { return };
+        let Some(replica) = replica.filter(|r| r.is_awake()) else {
+            return;
+        };
+        let Some(life) = &mut replica.life else {
+            return;
+        };
         if suspected == life.suspected.contains(&peer) {
             return;
         }

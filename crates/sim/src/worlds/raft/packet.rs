@@ -56,7 +56,11 @@ impl fmt::Display for Packet {
                 body(f, &message.body)
             }
             Self::Chunk(c) => {
-                write!(f, "snapshot chunk {}..{} of {}", c.from_byte, c.to_byte, c.snapshot.last)
+                write!(
+                    f,
+                    "snapshot chunk {}..{} of {}",
+                    c.from_byte, c.to_byte, c.snapshot.last
+                )
             }
             Self::ChunkAck { last, have, .. } => write!(f, "snapshot {last} have {have}"),
             Self::Refused { known } => write!(f, "refused, #{known} is known"),
@@ -86,7 +90,11 @@ fn body(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
         Body::VoteReply(r) => reply(f, "vote", r),
         Body::Append(a) => {
             let probe = if a.probe { " probe" } else { "" };
-            write!(f, "append after {} [{}] commit {}{probe}", a.prev, a.runs, a.commit)
+            write!(
+                f,
+                "append after {} [{}] commit {}{probe}",
+                a.prev, a.runs, a.commit
+            )
         }
         Body::AppendReply(AppendReply::Accepted(ack)) => {
             write!(f, "ack {} stored {}", ack.matched, ack.stored)
@@ -106,8 +114,14 @@ fn body(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
         Body::SnapshotReply(r) => snapshot_reply(f, r),
         Body::SnapshotRequest => f.write_str("snapshot wanted"),
         Body::ReadRequest { counter } => write!(f, "read {counter}?"),
-        Body::ReadReply { counter, index: Some(index) } => write!(f, "read {counter} at {index}"),
-        Body::ReadReply { counter, index: None } => write!(f, "read {counter} refused"),
+        Body::ReadReply {
+            counter,
+            index: Some(index),
+        } => write!(f, "read {counter} at {index}"),
+        Body::ReadReply {
+            counter,
+            index: None,
+        } => write!(f, "read {counter} refused"),
         Body::TimeoutNow => f.write_str("time out now"),
         Body::RepairRequest(r) => write!(f, "repair {} to {}?", r.id, r.through),
         Body::RepairReply(RepairReply { id, holding }) => write!(f, "repair {id}: {holding:?}"),

@@ -3,12 +3,7 @@
 
 use trilith_raft::WriteSeq;
 
-use super::{
-    Cx,
-    entry::Command,
-    replica::Replica,
-    settings::Settings,
-};
+use super::{Cx, entry::Command, replica::Replica, settings::Settings};
 use crate::history::OpId;
 
 #[cfg(not(feature = "planted-bugs"))]
@@ -60,7 +55,11 @@ mod planted {
                 self.disk.believe_damage();
             }
             if self.has_bug(settings, HostBug::OldVoteRestored) && self.disk.hard_state.is_none() {
-                let term = self.disk.log.term_at(self.disk.log.last()).unwrap_or_default();
+                let term = self
+                    .disk
+                    .log
+                    .term_at(self.disk.log.last())
+                    .unwrap_or_default();
                 self.disk.hard_state = Some(trilith_raft::HardState { term, vote: None });
             }
             if self.has_bug(settings, HostBug::AppliedTwice) {
@@ -76,7 +75,12 @@ mod planted {
             }
         }
 
-        pub(in super::super) fn plant_at_submit(&mut self, cx: &mut Cx, settings: &Settings, seq: WriteSeq) {
+        pub(in super::super) fn plant_at_submit(
+            &mut self,
+            cx: &mut Cx,
+            settings: &Settings,
+            seq: WriteSeq,
+        ) {
             if self.has_bug(settings, HostBug::ReportBeforeSync) {
                 self.persisted(cx, seq);
             }
@@ -98,7 +102,6 @@ mod planted {
             retries
         }
 
-
         pub(in super::super) fn plant_after_propose(
             &mut self,
             cx: &mut Cx,
@@ -114,8 +117,16 @@ mod planted {
                 && let Some(life) = &mut self.life
                 && let Ok(again) = life.core.propose(1, 8)
             {
-                let id = EntryId { term: again.term, index: again.first };
-                let entry = Entry { id, command, bytes: 8, damaged: false };
+                let id = EntryId {
+                    term: again.term,
+                    index: again.first,
+                };
+                let entry = Entry {
+                    id,
+                    command,
+                    bytes: 8,
+                    damaged: false,
+                };
                 life.incoming.insert((id.index, id.term), entry);
             }
         }

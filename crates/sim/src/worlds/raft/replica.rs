@@ -6,7 +6,9 @@ use std::{
     rc::Rc,
 };
 
-use trilith_raft::{Configuration, Core, EntryId, Moment, Output, Random, Role, SendEntries, WriteSeq};
+use trilith_raft::{
+    Configuration, Core, EntryId, Moment, Output, Random, Role, SendEntries, WriteSeq,
+};
 use trilith_types::{Incarnation, LogIndex, NodeId, Term};
 
 use super::{
@@ -33,11 +35,19 @@ const TURNS_MAX: usize = 1_000;
 /// Something that a paused process finds when it goes on.
 #[derive(Debug)]
 pub(super) enum Input {
-    Packet { id: u64, from: NodeId, packet: Packet },
+    Packet {
+        id: u64,
+        from: NodeId,
+        packet: Packet,
+    },
     Persisted(WriteSeq),
     Send(SendEntries),
     Staged(Rc<Snapshot>),
-    Client { op: OpId, object: Object, action: Action },
+    Client {
+        op: OpId,
+        object: Object,
+        action: Action,
+    },
 }
 
 /// A clock that runs too fast or too slow and may jump ahead.
@@ -175,7 +185,13 @@ impl Replica {
         };
         self.tell_start(cx, &core);
         self.life = Some(self.born(core));
-        cx.after(self.clock.tick(), Timer::Tick { node: self.id, life: incarnation });
+        cx.after(
+            self.clock.tick(),
+            Timer::Tick {
+                node: self.id,
+                life: incarnation,
+            },
+        );
         self.turn(cx, settings);
     }
 
@@ -188,7 +204,9 @@ impl Replica {
         }
         self.disk.incarnation = Incarnation(self.disk.incarnation.get() + 1);
         #[cfg(feature = "planted-bugs")]
-        if self.has_bug(settings, super::HostBug::SameIncarnation) && self.disk.incarnation.get() > 1 {
+        if self.has_bug(settings, super::HostBug::SameIncarnation)
+            && self.disk.incarnation.get() > 1
+        {
             self.disk.incarnation = Incarnation(self.disk.incarnation.get() - 1);
         }
     }
@@ -223,8 +241,14 @@ impl Replica {
 
     fn tell_start(&self, cx: &mut Cx, core: &Core) {
         let log: Vec<_> = self.disk.log.entries().iter().map(Entry::seen).collect();
-        let damaged: Vec<_> =
-            self.disk.log.entries().iter().filter(|e| e.damaged).map(|e| e.id.index).collect();
+        let damaged: Vec<_> = self
+            .disk
+            .log
+            .entries()
+            .iter()
+            .filter(|e| e.damaged)
+            .map(|e| e.id.index)
+            .collect();
         let base = self.disk.log.base();
         let status = core.status();
         cx.record(&Event::Started {
@@ -236,11 +260,23 @@ impl Replica {
             damaged: &damaged,
             unknown_suffix: status.unknown_suffix,
             lost_vote: status.vote_lost,
-            vote: self.disk.hard_state.map_or((Term::ZERO, None), |h| (h.term, h.vote)),
+            vote: self
+                .disk
+                .hard_state
+                .map_or((Term::ZERO, None), |h| (h.term, h.vote)),
         });
-        let index = self.disk.log.configurations().next_back().map_or(base.index, |(index, _)| index);
+        let index = self
+            .disk
+            .log
+            .configurations()
+            .next_back()
+            .map_or(base.index, |(index, _)| index);
         let configuration = seen_configuration(core.configuration());
-        cx.record(&Event::Configured { node: self.id, index, configuration: &configuration });
+        cx.record(&Event::Configured {
+            node: self.id,
+            index,
+            configuration: &configuration,
+        });
     }
 
     /// Ends the process; it comes back after a while unless it was refused.
@@ -265,12 +301,20 @@ impl Replica {
 
     pub(super) fn restart_after(&mut self, cx: &mut Cx, wait: Span) {
         self.restarts += 1;
-        cx.after(wait, Timer::Restart { node: self.id, number: self.restarts });
+        cx.after(
+            wait,
+            Timer::Restart {
+                node: self.id,
+                number: self.restarts,
+            },
+        );
     }
 
     /// A step that a doomed process may not survive; true when it has died.
     pub(super) fn dies_here(&mut self, cx: &mut Cx, settings: &Settings) -> bool {
-        let Some(life) = &mut self.life else { return true };
+        let Some(life) = &mut self.life else {
+            return true;
+        };
         match life.doom {
             Some((0, why)) => {
                 self.stop(cx, settings, why);
@@ -288,7 +332,10 @@ impl Replica {
     pub(super) fn input(&mut self, cx: &mut Cx, settings: &Settings, input: Input) {
         let Some(life) = &mut self.life else {
             if let Input::Packet { id, .. } = input {
-                cx.record(&Event::Dropped { id, why: "finds nobody" });
+                cx.record(&Event::Dropped {
+                    id,
+                    why: "finds nobody",
+                });
             }
             return;
         };
@@ -297,7 +344,10 @@ impl Replica {
         } else if life.inbox.len() < INBOX_MAX {
             life.inbox.push_back(input);
         } else if let Input::Packet { id, .. } = input {
-            cx.record(&Event::Dropped { id, why: "finds a full buffer" });
+            cx.record(&Event::Dropped {
+                id,
+                why: "finds a full buffer",
+            });
         }
     }
 
@@ -317,7 +367,10 @@ impl Replica {
             && life.paused != still
         {
             life.paused = still;
-            cx.record(&Event::Paused { node: self.id, still });
+            cx.record(&Event::Paused {
+                node: self.id,
+                still,
+            });
         }
     }
 
@@ -325,7 +378,12 @@ impl Replica {
     pub(super) fn resume(&mut self, cx: &mut Cx, settings: &Settings) {
         self.pause(cx, false);
         self.tick(cx, settings, 1);
-        while let Some(input) = self.life.as_mut().filter(|l| !l.paused).and_then(|l| l.inbox.pop_front()) {
+        while let Some(input) = self
+            .life
+            .as_mut()
+            .filter(|l| !l.paused)
+            .and_then(|l| l.inbox.pop_front())
+        {
             self.work_on(cx, settings, input);
         }
     }
@@ -333,7 +391,10 @@ impl Replica {
     /// The timer of ticks fires.
     pub(super) fn tick_timer(&mut self, cx: &mut Cx, settings: &Settings) {
         let Some(life) = &self.life else { return };
-        let timer = Timer::Tick { node: self.id, life: life.incarnation };
+        let timer = Timer::Tick {
+            node: self.id,
+            life: life.incarnation,
+        };
         cx.after(self.clock.tick(), timer);
         if self.is_awake() {
             self.tick(cx, settings, 1);
@@ -369,7 +430,10 @@ impl Replica {
                 life.out = out;
             }
         }
-        cx.fail("host", format!("the core of node {} wants more for ever", self.id));
+        cx.fail(
+            "host",
+            format!("the core of node {} wants more for ever", self.id),
+        );
     }
 
     fn note_quiet(&mut self, cx: &mut Cx) {
@@ -378,7 +442,10 @@ impl Replica {
         if quiet != life.quiet {
             life.quiet = quiet;
             let kind = if quiet { Note::Quiet } else { Note::Woken };
-            cx.record(&Event::Note { node: self.id, kind });
+            cx.record(&Event::Note {
+                node: self.id,
+                kind,
+            });
         }
     }
 

@@ -100,18 +100,29 @@ impl Settings {
         config.disk_stall_ticks = rng.between(20, 60) as u32;
         config.snapshot_stall_ticks = rng.between(10, 60) as u32;
         config.quiet_after_ticks = (rng.below(3) > 0).then(|| rng.between(3, 40) as u32);
-        config.lease = leases
-            .then_some(LeaseConfig { duration_micros: LEASE.0, promise_micros: PROMISE.0 });
+        config.lease = leases.then_some(LeaseConfig {
+            duration_micros: LEASE.0,
+            promise_micros: PROMISE.0,
+        });
         let on = |kind| plan.enabled.contains(&kind);
         let often = on(FaultKind::Compaction);
-        let gone = [FaultKind::EmptiedDirectory, FaultKind::OldDirectory, FaultKind::LostVote];
+        let gone = [
+            FaultKind::EmptiedDirectory,
+            FaultKind::OldDirectory,
+            FaultKind::LostVote,
+        ];
         Self {
             config,
             #[cfg(feature = "planted-bugs")]
             options: options.clone(),
             sync_mean: plan.sync_mean,
-            compact_at: rng.between(if often { 10 } else { 200 }, if often { 80 } else { 800 }) as usize,
-            slow_sends: if on(FaultKind::SlowDisk) { rng.between(10_000, 300_000) as u32 } else { 0 },
+            compact_at: rng.between(if often { 10 } else { 200 }, if often { 80 } else { 800 })
+                as usize,
+            slow_sends: if on(FaultKind::SlowDisk) {
+                rng.between(10_000, 300_000) as u32
+            } else {
+                0
+            },
             ambiguous: !gone.into_iter().any(on),
             jumps_reach_leases: !leases || options.leases == LeaseMode::DriftBeyond,
         }

@@ -27,7 +27,9 @@ fn fetch(log: &Image, first: LogIndex, last_max: LogIndex, bytes_max: u64) -> (V
     let mut entries = Vec::new();
     let (mut index, mut bytes) = (first, 0);
     while index <= last_max {
-        let Some(entry) = log.get(index).filter(|e| !e.damaged) else { break };
+        let Some(entry) = log.get(index).filter(|e| !e.damaged) else {
+            break;
+        };
         let size = u64::from(entry.bytes);
         if !entries.is_empty() && bytes + size > bytes_max {
             break;
@@ -41,7 +43,10 @@ fn fetch(log: &Image, first: LogIndex, last_max: LogIndex, bytes_max: u64) -> (V
 
 fn outcome(log: &Image, first: LogIndex, entries: &[Entry], bytes: u64) -> SendOutcome {
     match entries.last() {
-        Some(entry) => SendOutcome::Ready { last: entry.id.index, bytes },
+        Some(entry) => SendOutcome::Ready {
+            last: entry.id.index,
+            bytes,
+        },
         None if first <= log.base().index => SendOutcome::Compacted,
         None => SendOutcome::Failed,
     }
@@ -57,7 +62,10 @@ impl Replica {
         match life.core.complete_send(send, outcome) {
             Some(message) => self.send_with(cx, send.to, message, entries),
             None if matches!(outcome, SendOutcome::Ready { .. }) => {
-                cx.record(&Event::Note { node: self.id, kind: Note::StaleSend });
+                cx.record(&Event::Note {
+                    node: self.id,
+                    kind: Note::StaleSend,
+                });
             }
             None => {}
         }
@@ -75,11 +83,18 @@ impl Replica {
     pub(super) fn snapshot_op(&mut self, cx: &mut Cx, op: SnapshotOp) {
         match op {
             SnapshotOp::Offer { to, at_least, .. } => self.offer(cx, to, at_least),
-            SnapshotOp::Stream { to, last, from_byte } => self.stream(cx, to, last, from_byte),
+            SnapshotOp::Stream {
+                to,
+                last,
+                from_byte,
+            } => self.stream(cx, to, last, from_byte),
             SnapshotOp::Abort { to } => {
                 if let Some(life) = &mut self.life {
                     life.offers.remove(&to);
-                    cx.record(&Event::Note { node: self.id, kind: Note::SnapshotAborted });
+                    cx.record(&Event::Note {
+                        node: self.id,
+                        kind: Note::SnapshotAborted,
+                    });
                 }
             }
             SnapshotOp::Receive { offer, .. } => self.receive_snapshot(cx, &offer),
@@ -113,11 +128,23 @@ impl Replica {
     fn stream(&mut self, cx: &mut Cx, to: NodeId, last: EntryId, from_byte: u64) {
         let incarnation = self.disk.incarnation;
         let Some(life) = &self.life else { return };
-        let Some(snapshot) = life.offers.get(&to).filter(|s| s.last == last) else { return };
+        let Some(snapshot) = life.offers.get(&to).filter(|s| s.last == last) else {
+            return;
+        };
         let total = snapshot.machine.bytes();
         let to_byte = total.min(from_byte + total.div_ceil(CHUNKS));
         let snapshot = Rc::clone(snapshot);
-        self.send(cx, to, Packet::Chunk(Chunk { incarnation, snapshot, from_byte, to_byte, total }));
+        self.send(
+            cx,
+            to,
+            Packet::Chunk(Chunk {
+                incarnation,
+                snapshot,
+                from_byte,
+                to_byte,
+                total,
+            }),
+        );
     }
 
     fn receive_snapshot(&mut self, cx: &mut Cx, offer: &SnapshotOffer) {
@@ -138,24 +165,43 @@ impl Replica {
     pub(super) fn chunk(&mut self, cx: &mut Cx, from: NodeId, chunk: &Chunk) {
         let incarnation = self.disk.incarnation;
         let Some(life) = &mut self.life else { return };
-        let Some((last, have)) = &mut life.receiving else { return };
+        let Some((last, have)) = &mut life.receiving else {
+            return;
+        };
         if *last != chunk.snapshot.last || chunk.from_byte > *have {
             return;
         }
         *have = (*have).max(chunk.to_byte);
         let (last, have) = (*last, *have);
-        self.send(cx, from, Packet::ChunkAck { incarnation, last, have });
+        self.send(
+            cx,
+            from,
+            Packet::ChunkAck {
+                incarnation,
+                last,
+                have,
+            },
+        );
         if have >= chunk.total {
             let (node, life) = (self.id, self.disk.incarnation);
             let wait = Span(cx.rng().waiting(5_000));
             let snapshot = StagedSnapshot(Rc::clone(&chunk.snapshot));
-            cx.after(wait, Timer::Staged { node, life, snapshot });
+            cx.after(
+                wait,
+                Timer::Staged {
+                    node,
+                    life,
+                    snapshot,
+                },
+            );
         }
     }
 
     pub(super) fn chunk_ack(&mut self, cx: &mut Cx, from: NodeId, last: EntryId, have: u64) {
         let Some(life) = &mut self.life else { return };
-        let Some(snapshot) = life.offers.get(&from).filter(|s| s.last == last) else { return };
+        let Some(snapshot) = life.offers.get(&from).filter(|s| s.last == last) else {
+            return;
+        };
         let total = snapshot.machine.bytes();
         life.core.snapshot_progress(from);
         if have < total {
@@ -165,7 +211,10 @@ impl Replica {
 
     pub(super) fn staged(&mut self, snapshot: Rc<Snapshot>) {
         let Some(life) = &mut self.life else { return };
-        if life.receiving.is_some_and(|(last, _)| last == snapshot.last) {
+        if life
+            .receiving
+            .is_some_and(|(last, _)| last == snapshot.last)
+        {
             life.receiving = None;
         }
         let last = snapshot.last;
@@ -184,7 +233,10 @@ impl Replica {
     ) -> Option<super::disk::DiskOp> {
         let life = self.life.as_mut()?;
         let Some(snapshot) = life.staged.take().filter(|s| s.last == last) else {
-            cx.fail("host", format!("node {} is to install {last}, which is not staged", self.id));
+            cx.fail(
+                "host",
+                format!("node {} is to install {last}, which is not staged", self.id),
+            );
             return None;
         };
         life.machine = snapshot.machine.as_ref().clone();
@@ -202,11 +254,18 @@ impl Replica {
             kept_log: keep_suffix,
         });
         self.answer_readers(cx, last.index);
-        Some(super::disk::DiskOp::Install { snapshot, keep_suffix })
+        Some(super::disk::DiskOp::Install {
+            snapshot,
+            keep_suffix,
+        })
     }
 
     pub(super) fn compact_if_long(&mut self, cx: &mut Cx, settings: &super::Settings) {
-        if self.life.as_ref().is_some_and(|l| l.log.entries().len() >= settings.compact_at) {
+        if self
+            .life
+            .as_ref()
+            .is_some_and(|l| l.log.entries().len() >= settings.compact_at)
+        {
             self.compact(cx, settings);
         }
     }
@@ -214,18 +273,27 @@ impl Replica {
     /// Takes a snapshot of the state and forgets most of the log behind it. Returns whether there
     /// was anything to forget.
     pub(super) fn compact(&mut self, cx: &mut Cx, settings: &super::Settings) -> bool {
-        let Some(life) = &mut self.life else { return false };
+        let Some(life) = &mut self.life else {
+            return false;
+        };
         let kept = cx.rng().below(20);
         let upto = LogIndex(life.applied.get().saturating_sub(kept));
-        let Some(snapshot) = fresh(life) else { return false };
+        let Some(snapshot) = fresh(life) else {
+            return false;
+        };
         let known = self.disk.log.get(upto).map(|e| e.id);
-        let Some(id) = known.filter(|id| life.log.term_at(upto) == Some(id.term)) else { return false };
+        let Some(id) = known.filter(|id| life.log.term_at(upto) == Some(id.term)) else {
+            return false;
+        };
         life.log.compact(id);
         if let Err(error) = life.core.trimmed(upto) {
             cx.fail("host", format!("node {}: {error}", self.id));
         }
         self.disk.compact(snapshot, id);
-        cx.record(&Event::Compacted { node: self.id, upto });
+        cx.record(&Event::Compacted {
+            node: self.id,
+            upto,
+        });
         self.turn(cx, settings);
         true
     }
