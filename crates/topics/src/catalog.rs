@@ -176,3 +176,177 @@ fn refuse_topics_without_catalog(disk: &dyn Disk, data: &Path) -> Result<(), Cat
         .into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trilith_env::sim::{Failure, Op, SimConfig, SimDisk};
+
+    use super::*;
+
+    fn open(disk: &SimDisk) -> Result<Catalog, CatalogError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        Catalog::open(&disk, Path::new("/data"))
+    }
+
+    fn names(catalog: &Catalog) -> Vec<&str> {
+        catalog
+            .state()
+            .topics()
+            .map(|topic| topic.name.as_str())
+            .collect()
+    }
+
+    const NONE: TopicSettingsPatch = TopicSettingsPatch {
+        partitions: None,
+        retention_bytes: None,
+        retention_ms: None,
+        segment_bytes: None,
+        segment_ms: None,
+        record_bytes_max: None,
+    };
+
+    #[test]
+    fn changes_are_durable_when_they_return() {
+        let disk = SimDisk::new(1);
+        let mut catalog = open(&disk).unwrap();
+        let topic = catalog.create("a", &NONE).unwrap();
+        catalog.create("b", &NONE).unwrap();
+        catalog.mark_ready(topic.id).unwrap();
+        catalog
+            .alter(
+                "a",
+                &TopicSettingsPatch {
+                    retention_bytes: Some(5),
+                    ..NONE
+                },
+            )
+            .unwrap();
+        let gone = catalog.delete("b").unwrap();
+        let state = catalog.state().clone();
+        disk.power_cut();
+        disk.restart();
+        let mut catalog = open(&disk).unwrap();
+        assert_eq!(catalog.state(), &state);
+        let a = catalog.state().topic("a").unwrap();
+        assert_eq!((a.ready, a.settings.retention_bytes), (1, 5));
+        assert_eq!(
+            catalog.state().deleted().collect::<Vec<_>>(),
+            [(gone.id, 1)]
+        );
+        catalog.mark_removed(gone.id).unwrap();
+        assert_eq!(catalog.state().deleted().count(), 0);
+    }
+
+    #[test]
+    fn a_power_cut_leaves_the_old_or_the_new() {
+        for cut in 1..20 {
+            let disk = SimDisk::new(cut);
+            open(&disk).unwrap().create("a", &NONE).unwrap();
+            disk.crash_process();
+            let mut catalog = open(&disk).unwrap();
+            disk.power_cut_after(cut);
+            let created = catalog.create("b", &NONE);
+            disk.power_cut();
+            disk.restart();
+            let catalog = open(&disk).unwrap();
+            let names = names(&catalog);
+            assert!(
+                names == ["a", "b"] || (names == ["a"] && created.is_err()),
+                "cut {cut}: {names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_change_writes_nothing() {
+        let disk = SimDisk::new(1);
+        let mut catalog = open(&disk).unwrap();
+        catalog.create("a", &NONE).unwrap();
+        let before = disk.mutations();
+        assert!(catalog.create("a", &NONE).is_err());
+        assert!(catalog.alter("a", &NONE).is_ok(), "nothing changes");
+        assert_eq!(disk.mutations(), before);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_passes_and_a_failed_sync_is_one_that_stays() {
+        let disk = SimDisk::with(SimConfig {
+            capacity: Some(2 * 4096),
+            ..SimConfig::new(1)
+        });
+        let mut catalog = open(&disk).unwrap();
+        let error = (0..)
+            .find_map(|n| {
+                catalog
+                    .create(&format!("{n}-{}", "x".repeat(200)), &NONE)
+                    .err()
+            })
+            .unwrap();
+        assert!(
+            matches!(error, TopicError::Catalog(CatalogError::File(_))),
+            "{error}"
+        );
+        disk.configure(|config| config.capacity = None);
+        catalog.create("more", &NONE).unwrap();
+        disk.fail(Failure::of(Op::Sync));
+        assert!(catalog.create("lost", &NONE).is_err());
+        let poisoned = catalog.create("another", &NONE).unwrap_err();
+        assert!(
+            matches!(poisoned, TopicError::Catalog(CatalogError::Poisoned { .. })),
+            "{poisoned}"
+        );
+        assert!(names(&catalog).contains(&"more"));
+    }
+
+    #[test]
+    fn one_damaged_copy_is_repaired_and_two_are_an_error() {
+        let disk = SimDisk::new(1);
+        open(&disk).unwrap().create("a", &NONE).unwrap();
+        let [a, b] = MirroredFile::paths(Path::new("/data"), CATALOG);
+        let flip = |path: &Path| {
+            disk.flip_bit(path, 50, 1, trilith_env::sim::FlipIn::Both)
+                .unwrap()
+        };
+        flip(&a);
+        assert_eq!(names(&open(&disk).unwrap()), ["a"]);
+        flip(&b);
+        assert_eq!(
+            names(&open(&disk).unwrap()),
+            ["a"],
+            "the first copy was written again"
+        );
+        flip(&a);
+        flip(&b);
+        disk.create_dir_all(Path::new("/data/topics/1")).unwrap();
+        let error = open(&disk).unwrap_err();
+        assert!(
+            matches!(error, CatalogError::Missing { .. } | CatalogError::File(_)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn content_that_is_no_catalog_is_refused_and_so_is_a_directory_that_cannot_be_read() {
+        let disk = SimDisk::new(1);
+        drop(open(&disk).unwrap());
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut file = MirroredFile::load(&shared, Path::new("/data"), CATALOG)
+            .unwrap()
+            .file;
+        file.store(b"nonsense").unwrap();
+        assert!(matches!(
+            open(&disk),
+            Err(CatalogError::File(MirroredError::Content { .. }))
+        ));
+
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data/topics")).unwrap();
+        disk.fail(Failure::of(Op::List));
+        assert!(matches!(
+            open(&disk),
+            Err(CatalogError::File(MirroredError::Io { .. }))
+        ));
+        assert!(open(&disk).is_ok(), "an empty directory of topics is none");
+    }
+}
