@@ -28,6 +28,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Serve(commands::serve::Serve),
     Topic(commands::topic::Topic),
     Produce(commands::produce::Produce),
     Consume(commands::consume::Consume),
@@ -41,6 +42,7 @@ impl Command {
     /// Runs the command to its end.
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Serve(serve) => serve.run(),
             Self::Topic(topic) => topic.run(),
             Self::Produce(produce) => produce.run(),
             Self::Consume(consume) => consume.run(),

@@ -5,5 +5,6 @@ pub(crate) mod consume;
 pub(crate) mod inspect;
 mod offline;
 pub(crate) mod produce;
+pub(crate) mod serve;
 pub(crate) mod topic;
 pub(crate) mod verify;

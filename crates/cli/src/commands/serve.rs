@@ -1,0 +1,249 @@
+//! `trilith serve`.
+
+use std::{
+    future::Future,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use trilith_node::{Node, NodeConfig, OpenReport, RecoveredPartition};
+use trilith_server::{BoundServer, Server, ServerConfig};
+
+use crate::{failure::Failure, output::print_line, values::Sync};
+
+/// Run a server
+///
+/// Serves gRPC and HTTP on one port. SIGTERM and SIGINT (Ctrl-C) end it in order: what is in flight
+/// is finished and synced; a second signal ends it at once. When it is ready it prints the address
+/// on standard output; everything else is logged on standard error.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trilith serve
+  trilith serve --data /var/lib/trilith --listen 127.0.0.1:7400
+  trilith serve --sync every:10ms                  acknowledge before syncing; sync soon after
+  trilith serve --listen 0.0.0.0:7400 --insecure   reachable from other machines, unencrypted
+  curl http://127.0.0.1:7400/healthz               is it up?
+
+An acknowledged record is on disk with --sync always. With the others it is in the memory of the
+operating system: it survives the end of the server, but not a power cut.")]
+pub(crate) struct Serve {
+    /// The data directory; made when it is not there
+    #[arg(
+        long,
+        env = "TRILITH_DATA",
+        value_name = "DIR",
+        default_value = "./trilith-data"
+    )]
+    data: PathBuf,
+    /// The address for gRPC and HTTP; port 0 takes one that is free
+    #[arg(
+        long,
+        env = "TRILITH_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:7400"
+    )]
+    listen: SocketAddr,
+    /// When appends are synced: always, every:SIZE (every:4MiB), every:TIME (every:10ms), os
+    #[arg(
+        long,
+        env = "TRILITH_SYNC",
+        value_name = "POLICY",
+        default_value = "always"
+    )]
+    sync: Sync,
+    /// Allow listening beyond this machine although nothing is encrypted or authenticated
+    #[arg(long, env = "TRILITH_INSECURE")]
+    insecure: bool,
+    /// Let web pages of this origin send requests, for example <https://console.example.org>
+    #[arg(
+        long,
+        env = "TRILITH_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    allow_origin: Vec<String>,
+    /// Answer requests addressed to this host name, beside loopback names and the address
+    #[arg(
+        long,
+        env = "TRILITH_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    allow_host: Vec<String>,
+    /// What is logged: error, warn, info, debug, trace, or by module
+    /// (info,trilith_storage=debug)
+    #[arg(
+        long,
+        env = "TRILITH_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    log_level: String,
+    /// How it is logged
+    #[arg(long, env = "TRILITH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        self.start_logging()?;
+        let config = NodeConfig {
+            sync: self.sync.0,
+            ..NodeConfig::new(&self.data)
+        };
+        let (node, report) = Node::open(&trilith_env::os::env(), config)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        log_report(&report);
+        let runtime = tokio::runtime::Runtime::new()
+            .map_err(|error| Failure::because("cannot start the runtime's threads", error))?;
+        runtime.block_on(async {
+            // Before the address is told: whoever sees it may send a signal.
+            let signals = Signals::listen()?;
+            let bound = self.bind(node).await?;
+            let address = bound.local_addr();
+            print_line(&format!(
+                "trilith serves on http://{address}, data in {}",
+                self.data.display()
+            ))?;
+            let run = bound.run(signals.first());
+            run.await
+                .map_err(|error| Failure::Failed(error.to_string()))
+        })
+    }
+
+    async fn bind(&self, node: Node) -> Result<BoundServer, Failure> {
+        let config = ServerConfig {
+            listen: self.listen,
+            insecure: self.insecure,
+            allowed_hosts: self.allow_host.clone(),
+            allowed_origins: self.allow_origin.clone(),
+            ..ServerConfig::default()
+        };
+        let bound = Server::bind(config, node.clone()).await;
+        bound.map_err(|error| {
+            // Nothing was written; this only closes what was opened.
+            node.shutdown();
+            Failure::Failed(error.to_string())
+        })
+    }
+
+    fn start_logging(&self) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(&self.log_level).map_err(|error| {
+            Failure::Usage(format!("--log-level {:?}: {error}", self.log_level))
+        })?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal());
+        let started = match self.log_format {
+            LogFormat::Text => log.with_target(false).try_init(),
+            LogFormat::Json => log.json().flatten_event(true).try_init(),
+        };
+        started.map_err(|error| Failure::because("cannot start logging", error))
+    }
+}
+
+/// What opening the data directory found.
+fn log_report(report: &OpenReport) {
+    for RecoveredPartition {
+        topic,
+        partition,
+        recovery,
+    } in &report.recovered
+    {
+        let (topic, partition) = (topic.as_str(), partition.get());
+        for torn in &recovery.torn {
+            let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
+            let (position, bytes) = (torn.position, torn.bytes);
+            tracing::warn!(topic, partition, %file, position, bytes, %kept_in, "cut off an unfinished write");
+        }
+        for damage in &recovery.damage {
+            let (first, next) = (damage.first_offset.get(), damage.next_offset.get());
+            let (segment, position) = (damage.segment.0, damage.position);
+            tracing::error!(
+                topic,
+                partition,
+                segment,
+                position,
+                first_offset = first,
+                next_offset = next,
+                "damage on disk: these offsets are refused, all others are served"
+            );
+        }
+        let (scanned_bytes, rewritten_bytes) = (recovery.scanned_bytes, recovery.rewritten_bytes);
+        tracing::info!(
+            topic,
+            partition,
+            scanned_bytes,
+            rewritten_bytes,
+            "recovered after an unclean stop"
+        );
+    }
+    for lost in &report.unavailable {
+        let (topic, partition) = (lost.topic.as_str(), lost.partition.get());
+        tracing::error!(
+            topic,
+            partition,
+            reason = lost.reason,
+            "this partition is out of service"
+        );
+    }
+    let took_ms = report.took.as_millis() as u64;
+    tracing::info!(
+        topics = report.topics,
+        partitions = report.partitions,
+        took_ms,
+        "data opened"
+    );
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::because("cannot listen for signals", error))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Ready at the first signal; the second one ends the process.
+    fn first(mut self) -> impl Future<Output = ()> {
+        async move {
+            self.next().await;
+            tracing::info!("ending; a second signal ends at once");
+            tokio::spawn(async move {
+                self.next().await;
+                tracing::warn!("ended at once by a second signal");
+                std::process::exit(1);
+            });
+        }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The real binary, over real sockets, on real files.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+mod crash;
+mod formats;
+mod offline;
+mod pipes;
+mod round_trips;
+mod servers;
+mod small_disk;
+mod topics;

@@ -1,0 +1,143 @@
+//! Data directories looked at without a server.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use serde_json::Value;
+
+use crate::support::{Server, data_dir, run, trilith};
+
+fn offline(command: &str, data: &Path, more: &[&str]) -> Output {
+    let mut process = trilith();
+    process.arg(command).arg(data).args(more);
+    run(process, b"")
+}
+
+/// A data directory with a topic of several segments, closed in order.
+fn filled(data: &Path) {
+    let server = Server::start(data);
+    server.ok(&["topic", "create", "orders", "--segment-bytes", "1MiB"]);
+    let lines: String = (0..40_000).map(|n| format!("{n:064}\n")).collect();
+    server.feed(&["produce", "orders"], lines.as_bytes());
+    server.stop();
+}
+
+/// The stores, in order of their offsets.
+fn stores(data: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![data.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|name| name == "log") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_flipped_byte_is_found_with_file_and_place_and_costs_nothing_else() {
+    let (_dir, data) = data_dir();
+    filled(&data);
+    let clean = offline("verify", &data, &[]);
+    assert!(clean.status.success(), "{clean:?}");
+    assert!(
+        String::from_utf8(clean.stdout)
+            .unwrap()
+            .contains("as it was written")
+    );
+
+    let store = stores(&data).into_iter().next().unwrap();
+    let mut bytes = fs::read(&store).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 0x10;
+    fs::write(&store, bytes).unwrap();
+
+    let damaged = offline("verify", &data, &[]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let said = String::from_utf8(damaged.stdout).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("DAMAGED"))
+        .unwrap();
+    assert!(
+        line.contains(store.to_str().unwrap()) && line.contains("at byte"),
+        "{line}"
+    );
+    assert!(line.contains("topic orders, partition 0"), "{line}");
+
+    let json = offline("verify", &data, &["--output", "json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let finding = &json["findings"][0];
+    assert_eq!(
+        (finding["topic"].as_str(), &finding["loses_records"]),
+        (Some("orders"), &true.into())
+    );
+    let position = finding["position"].as_u64().unwrap() as usize;
+    assert!(position <= place, "{position} is behind {place}");
+}
+
+#[test]
+fn inspecting_shows_logs_segments_and_batches() {
+    let (_dir, data) = data_dir();
+    filled(&data);
+    let shown = offline("inspect", &data, &[]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("topic orders, partition 0"), "{shown}");
+    assert!(
+        shown.contains("offsets 0 to 40000, closed cleanly"),
+        "{shown}"
+    );
+
+    let json = offline("inspect", &data, &["--batches", "--output", "json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let segments = json[0]["segments"].as_array().unwrap();
+    assert_eq!(segments.len(), stores(&data).len());
+    assert!(segments.len() > 1);
+    let mut next = 0;
+    for segment in segments {
+        for batch in segment["batches"].as_array().unwrap() {
+            assert_eq!(batch["first_offset"], next);
+            next += batch["records"].as_u64().unwrap();
+        }
+        assert_eq!(segment["end_offset"], next);
+    }
+    assert_eq!(next, 40_000);
+    assert!(offline("inspect", &data, &["--batches"]).status.success());
+}
+
+#[test]
+fn a_directory_without_logs_is_an_error() {
+    let (dir, data) = data_dir();
+    for (path, hint) in [(dir.path(), "no logs"), (&data, "not a directory")] {
+        for command in ["inspect", "verify"] {
+            let output = offline(command, path, &[]);
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(hint), "{said}");
+        }
+    }
+    assert!(!data.exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_running_server_can_be_inspected() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "orders"]);
+    server.feed(&["produce", "orders"], b"a\nb\nc\n");
+    let json = offline("inspect", &data, &["--output", "json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&json[0]["end_offset"], &json[0]["topic"]),
+        (&3.into(), &"orders".into())
+    );
+}

@@ -1,0 +1,153 @@
+//! Starting and ending servers.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use trilith_client::{Client, ProducerConfig, Record};
+
+use crate::support::{Server, data_dir, run, trilith};
+
+fn refused(arguments: &[&str]) -> String {
+    let mut command = trilith();
+    command.arg("serve").args(arguments);
+    let output = run(command, b"");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_second_server_on_a_directory_is_refused_and_the_first_goes_on() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    let said = refused(&["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    assert!(said.contains("in use by process"), "{said}");
+    let said = trilith_verify(&data);
+    assert!(said.contains("in use by process"), "{said}");
+    server.ok(&["topic", "create", "t"]);
+    server.stop();
+}
+
+fn trilith_verify(data: &std::path::Path) -> String {
+    let mut command = trilith();
+    command.arg("verify").arg(data);
+    let output = run(command, b"");
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let (dir, data) = data_dir();
+    let server = Server::start(&data);
+    let other = dir.path().join("other");
+    let address = server.address.to_string();
+    let said = refused(&["--listen", &address, "--data", other.to_str().unwrap()]);
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+    // What was opened for nothing is free again.
+    Server::start(&other).stop();
+}
+
+#[test]
+fn beyond_loopback_it_must_be_said_that_it_is_meant() {
+    let (_dir, data) = data_dir();
+    let said = refused(&["--listen", "0.0.0.0:0", "--data", data.to_str().unwrap()]);
+    assert!(said.contains("--insecure"), "{said}");
+}
+
+#[test]
+fn without_a_server_commands_say_how_to_start_one() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut command = trilith();
+    command.args(["topic", "list", "--endpoints", &free.to_string()]);
+    let output = run(command, b"");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("trilith serve"), "{said}");
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight_and_keeps_what_was_acknowledged() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t"]);
+    let mut follower = server.command(["consume", "t", "--follow"]);
+    let mut follower = follower
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let acknowledged = runtime.block_on(async {
+        let client = Client::connect([server.address.to_string()]).await.unwrap();
+        let config = ProducerConfig {
+            batch_records: 10,
+            halt_on_failure: true,
+            ..ProducerConfig::default()
+        };
+        let producer = client.producer("t", config).await.unwrap();
+        let mut last = None;
+        for n in 0..5000 {
+            last = producer
+                .send(Record::new(n.to_string()))
+                .await
+                .ok()
+                .or(last);
+            if n == 2500 {
+                server.signal(Signal::TERM);
+            }
+        }
+        match producer.close().await {
+            Ok(report) => report.acknowledged,
+            Err(failed) => failed.report.acknowledged,
+        }
+    });
+    assert!(server.wait().success());
+    follower.wait().unwrap();
+    let server = Server::start(&data);
+    let read = server.ok(&["consume", "t"]);
+    let stored: Vec<u64> = read.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(
+        stored.len() as u64 >= acknowledged,
+        "{} of {acknowledged}",
+        stored.len()
+    );
+    assert!(stored.iter().copied().eq(0..stored.len() as u64));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    // An open connection may hold the first one up; the second does not ask.
+    server.ok(&["topic", "create", "t"]);
+    let mut follower = server.command(["consume", "t", "--follow"]);
+    let mut follower = follower
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    server.signal(Signal::INT);
+    server.signal(Signal::INT);
+    let status = server.wait();
+    assert!(matches!(status.code(), Some(0 | 1)), "{status:?}");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn the_environment_sets_what_flags_do_not() {
+    let (_dir, data) = data_dir();
+    let server = Server::start_with(&data, &["--log-format", "json", "--sync", "every:1ms"]);
+    server.ok(&["topic", "create", "t"]);
+    server.stop();
+    let log = std::fs::read_to_string(data.with_extension("stderr")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(first["level"], "INFO");
+    let mut command = trilith();
+    command.arg("serve").env("TRILITH_SYNC", "sometimes");
+    let output = run(command, b"");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

@@ -1,0 +1,94 @@
+//! A file system that runs full.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Server, data_dir, run};
+
+/// A file system in memory, taken away when dropped.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    /// `None` when this user may not mount.
+    fn mount(at: &'a Path, size: &str) -> Option<Self> {
+        fs::create_dir(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at);
+        let mounted = mount
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("--lazy").arg(self.0).status();
+        assert!(
+            status.unwrap().success(),
+            "cannot unmount {}",
+            self.0.display()
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_keeps_what_it_has_and_recovers_by_itself() {
+    let (dir, _) = data_dir();
+    let mount = dir.path().join("small");
+    let Some(_disk) = SmallDisk::mount(&mount, "160m") else {
+        // Written past the test harness, so that it is seen.
+        writeln!(
+            std::io::stderr(),
+            "skipped: mounting a small file system needs root"
+        )
+        .unwrap();
+        return;
+    };
+    let data = mount.join("data");
+    let ballast = mount.join("ballast");
+    fs::write(&ballast, vec![1; 32 << 20]).unwrap();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t", "--segment-bytes", "4MiB"]);
+
+    let lines: String = (0..200_000).map(|n| format!("{n:01000}\n")).collect();
+    let output = run(
+        server.command(["produce", "t", "--summary", "json"]),
+        lines.as_bytes(),
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not stored") && said.contains("space"),
+        "{said}"
+    );
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let acknowledged = summary["acknowledged"].as_u64().unwrap();
+    assert!(acknowledged > 0);
+
+    let read = server.ok(&["consume", "t", "--output", "%o\\n"]);
+    assert_eq!(read.lines().count() as u64, acknowledged);
+    fs::remove_file(&ballast).unwrap();
+    // The server looks for space from time to time; it is asked until it has looked.
+    let more = (0..600).any(|_| {
+        let output = run(
+            server.command(["produce", "t", "--summary", "none"]),
+            b"more\n",
+        );
+        output.status.success()
+    });
+    assert!(more, "appends did not go on by themselves");
+    assert!(
+        server
+            .ok(&["consume", "t", "--from", "-1"])
+            .ends_with("more\n")
+    );
+    server.stop();
+}
