@@ -15,6 +15,8 @@ pub struct PathError {
     pub operation: &'static str,
     /// The file or directory.
     pub path: PathBuf,
+    /// Where a rename wanted to put it.
+    pub to: Option<PathBuf>,
     /// What the file system answered.
     pub source: io::Error,
 }
@@ -22,12 +24,23 @@ pub struct PathError {
 impl PathError {
     /// Wraps `source`, keeping its kind.
     pub(crate) fn wrap(operation: &'static str, path: &Path, source: io::Error) -> io::Error {
-        let kind = source.kind();
+        Self::wrap_two(operation, path, None, source)
+    }
+
+    /// Wraps what an operation on one or two paths answered.
+    pub(crate) fn wrap_two(
+        operation: &'static str,
+        path: &Path,
+        to: Option<&Path>,
+        source: io::Error,
+    ) -> io::Error {
+        let (path, to) = (path.to_owned(), to.map(Path::to_owned));
         io::Error::new(
-            kind,
+            source.kind(),
             Self {
                 operation,
-                path: path.to_owned(),
+                path,
+                to,
                 source,
             },
         )
@@ -42,13 +55,11 @@ impl PathError {
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cannot {} {}: {}",
-            self.operation,
-            self.path.display(),
-            self.source
-        )
+        write!(f, "cannot {} {}", self.operation, self.path.display())?;
+        if let Some(to) = &self.to {
+            write!(f, " to {}", to.display())?;
+        }
+        write!(f, ": {}", self.source)
     }
 }
 
@@ -84,6 +95,17 @@ mod tests {
         let inner = PathError::of(&error).unwrap();
         assert_eq!(inner.operation, "write to");
         assert!(inner.source().is_some());
+    }
+
+    #[test]
+    fn an_error_of_a_rename_names_both_places() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let to = Some(Path::new("/b"));
+        let error = PathError::wrap_two("rename", Path::new("/a"), to, missing);
+        assert!(
+            error.to_string().starts_with("cannot rename /a to /b: "),
+            "{error}"
+        );
     }
 
     #[test]

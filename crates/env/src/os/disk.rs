@@ -66,7 +66,7 @@ impl Disk for OsDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to).map_err(|e| PathError::wrap("rename", from, e))
+        fs::rename(from, to).map_err(|e| PathError::wrap_two("rename", from, Some(to), e))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

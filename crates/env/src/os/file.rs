@@ -131,10 +131,10 @@ fn read_full(file: &fs::File, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
 fn write_full(file: &fs::File, pos: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
     let mut pos = pos;
     for parts in parts.chunks(PARTS_PER_CALL_MAX) {
-        let mut left: u64 = parts.iter().map(|p| p.len() as u64).sum();
+        let wanted: u64 = parts.iter().map(|p| p.len() as u64).sum();
         let written = write_some(file, pos, parts)?;
-        (pos, left) = (pos + written, left - written);
-        if left > 0 {
+        pos += written;
+        if written < wanted {
             pos = write_rest(file, pos, parts, written)?;
         }
     }
@@ -224,4 +224,49 @@ fn write_zeros(file: &fs::File, old_len: u64, end: u64) -> io::Result<()> {
         pos += n as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(file: &fs::File) -> Vec<u8> {
+        let mut found = vec![0; file.metadata().unwrap().len() as usize];
+        read_full(file, 0, &mut found).unwrap();
+        found
+    }
+
+    /// The kernel hardly ever writes short, so the way on is tried from every place it could stop.
+    #[test]
+    fn a_short_write_goes_on_where_it_stopped() {
+        let parts = [&b"one "[..], b"", b"two ", b"three"];
+        let whole = parts.concat();
+        let slices = parts.map(IoSlice::new);
+        for written in 0..=whole.len() {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&whole[..written], 10).unwrap();
+            let end = write_rest(&file, 10 + written as u64, &slices, written as u64).unwrap();
+            assert_eq!(end, 10 + whole.len() as u64);
+            assert_eq!(content(&file)[10..], whole);
+        }
+    }
+
+    #[test]
+    fn where_space_cannot_be_reserved_zeros_are_written() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"abc", 0).unwrap();
+        write_zeros(&file, 3, 2 * ZEROS as u64 + 7).unwrap();
+        let mut expected = b"abc".to_vec();
+        expected.resize(2 * ZEROS + 7, 0);
+        assert_eq!(content(&file), expected);
+    }
+
+    /// Fails at the first byte, past the largest file that any system has.
+    #[test]
+    fn a_refused_reservation_leaves_the_length() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"abc", 0).unwrap();
+        assert!(reserve(&file, 1 << 62, 4096).is_err());
+        assert_eq!(content(&file), b"abc");
+    }
 }

@@ -189,6 +189,11 @@ impl Content {
         self.diverged = true;
     }
 
+    /// Whether the device has what the cache has.
+    pub(super) const fn is_clean(&self) -> bool {
+        self.pending.is_empty() && !self.diverged
+    }
+
     /// Drops the cached pages that have no pending write.
     pub(super) fn drop_clean(&mut self) {
         let mut pages = self.durable.pages.clone();

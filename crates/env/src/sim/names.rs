@@ -10,7 +10,7 @@ use super::{
     state::{Inode, State},
     tree::{Child, Place},
 };
-use crate::{DirEntry, OpenMode, disk::holder_name};
+use crate::{DirEntry, OpenMode, PathError, disk::holder_name};
 
 impl State {
     /// Opens a file and counts the handle.
@@ -125,6 +125,10 @@ impl State {
             Ok(())
         };
         self.run(Op::Rename, from, effect, |_| ())
+            .map_err(|e| match e.downcast::<PathError>() {
+                Ok(e) => PathError::wrap_two(e.operation, from, Some(to), e.source),
+                Err(e) => e,
+            })
     }
 
     fn check_replacing(&self, moved: Child, replaced: Child) -> io::Result<()> {

@@ -211,8 +211,8 @@ impl Tree {
             let dir = Arc::make_mut(dir);
             dir.cached.clone_from(&dir.durable);
         }
-        let live = self.reachable(|dir| &dir.durable);
-        self.dirs.retain(|ino, _| live.contains(ino));
+        let live = self.named();
+        self.forget_all_but(&live);
         (n - survivors.len()) as u64
     }
 
@@ -223,32 +223,57 @@ impl Tree {
 
     /// Every file and directory that has a name now.
     pub(super) fn named(&self) -> BTreeSet<Ino> {
-        self.reachable(|dir| &dir.cached)
+        reachable(|ino| {
+            let dir = self.dirs.get(&ino);
+            dir.into_iter()
+                .flat_map(|dir| dir.cached.values().copied())
+                .collect()
+        })
     }
 
     /// Every file and directory that has a name now or may have one after a power cut.
     pub(super) fn mentioned(&self) -> BTreeSet<Ino> {
-        let names = self
-            .dirs
-            .values()
-            .flat_map(|d| d.cached.values().chain(d.durable.values()));
-        let pending = self.pending.iter().flat_map(|change| &change.names);
-        let pending = pending.filter_map(|(_, child)| child.as_ref());
-        names.chain(pending).map(|child| child.ino).collect()
+        let mut pending: BTreeMap<Ino, Vec<Child>> = BTreeMap::new();
+        for (place, child) in self.pending.iter().flat_map(|change| &change.names) {
+            pending.entry(place.dir).or_default().extend(child);
+        }
+        reachable(|ino| {
+            let mut children = pending.remove(&ino).unwrap_or_default();
+            if let Some(dir) = self.dirs.get(&ino) {
+                children.extend(dir.cached.values().chain(dir.durable.values()));
+            }
+            children
+        })
     }
 
-    fn reachable(&self, side: impl Fn(&Dir) -> &Names) -> BTreeSet<Ino> {
-        let mut found = BTreeSet::from([ROOT]);
-        let mut todo = vec![ROOT];
-        while let Some(dir) = todo.pop().and_then(|ino| self.dirs.get(&ino)) {
-            for child in side(dir).values() {
-                if found.insert(child.ino) && child.is_dir {
-                    todo.push(child.ino);
-                }
+    /// Forgets the directories that are not in `mentioned`, which nothing can bring back, and what
+    /// was done in them.
+    pub(super) fn forget_all_but(&mut self, mentioned: &BTreeSet<Ino>) {
+        self.dirs.retain(|ino, _| mentioned.contains(ino));
+        let is_known = |(place, _): &(Place, _)| mentioned.contains(&place.dir);
+        self.pending
+            .retain(|change| change.names.iter().any(is_known));
+    }
+
+    /// How many directories are known.
+    #[cfg(test)]
+    pub(super) fn dirs(&self) -> usize {
+        self.dirs.len()
+    }
+}
+
+/// Everything below the root, given what is in a directory.
+fn reachable(mut children: impl FnMut(Ino) -> Vec<Child>) -> BTreeSet<Ino> {
+    let mut found = BTreeSet::from([ROOT]);
+    let mut todo = vec![ROOT];
+    while let Some(dir) = todo.pop() {
+        for child in children(dir) {
+            if found.insert(child.ino) && child.is_dir {
+                todo.push(child.ino);
             }
         }
-        found
     }
+    found
 }
 
 /// Which pending changes survive. Each does or does not: only a directory's sync orders them.

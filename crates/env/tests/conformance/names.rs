@@ -88,6 +88,12 @@ pub fn a_rename_of_nothing_or_onto_a_directory_fails(p: &Place<'_>) {
         kind_naming(&missing, p.disk.rename(&missing, &p.path("to"))),
         ErrorKind::NotFound
     );
+    let error = p
+        .disk
+        .rename(&missing, &p.path("to"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(p.path("to").to_str().unwrap()), "{error}");
     p.filled("f", b"1");
     p.disk.create_dir_all(&dir).unwrap();
     let file = p.path("f");
