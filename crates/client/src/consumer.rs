@@ -53,6 +53,33 @@ pub struct ConsumeOptions {
 /// After an error the stream ends: nothing is resumed silently. [`Consumer::position`] says where
 /// to go on. A reader that is slow costs bounded memory on both sides: the server stops sending
 /// while what was sent waits unread. Dropping the consumer ends the reading on the server too.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/server.rs"));
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start().await?;
+/// # let address = server.address.clone();
+/// # use trilith_client::*;
+/// # let client = Client::connect([address]).await?;
+/// # client.create_topic("readings", TopicSettings::default()).await?;
+/// # let producer = client.producer("readings", ProducerConfig::default()).await?;
+/// # for n in 0..10 { producer.send(Record::new(n.to_string())).await?; }
+/// # producer.close().await?;
+/// use futures::StreamExt;
+/// use trilith_client::{ConsumeOptions, Offset, PartitionId, Position};
+///
+/// let from = Position::Offset(Offset(7));
+/// let options = ConsumeOptions { from, follow: true, limit: Some(3) };
+/// let mut records = client.consume("readings", PartitionId(0), options).await?;
+/// let mut seen = Vec::new();
+/// while let Some(record) = records.next().await {
+///     seen.push(record?.offset.get());
+/// }
+/// assert_eq!(seen, [7, 8, 9]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     connection: Connection,

@@ -7,6 +7,25 @@ use tonic_types::StatusExt;
 use trilith_types::PartitionId;
 
 /// Why a request failed.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/server.rs"));
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start().await?;
+/// # let address = server.address.clone();
+/// # use trilith_client::{Client, TopicSettings};
+/// # let client = Client::connect([address]).await?;
+/// # client.create_topic("stones", TopicSettings::default()).await?;
+/// // Make a topic unless it is there.
+/// match client.create_topic("stones", TopicSettings::default()).await {
+///     Ok(_) => {}
+///     Err(error) if error.reason() == Some("TOPIC_EXISTS") => {}
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -3,18 +3,22 @@
 //! Records travel in encoded batches, built and taken apart here, which the server stores and
 //! serves as they are.
 //!
-//! ```no_run
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/server.rs"));
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = ExampleServer::start().await?;
+//! # let address = server.address.clone();
 //! use futures::TryStreamExt;
 //! use trilith_client::{Client, ConsumeOptions, PartitionId, ProducerConfig, Record, TopicSettings};
 //!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(["127.0.0.1:7400"]).await?;
+//! let client = Client::connect([address]).await?; // for example "127.0.0.1:7400"
 //! client.create_topic("stones", TopicSettings::default()).await?;
 //!
 //! let producer = client.producer("stones", ProducerConfig::default()).await?;
 //! let delivery = producer.send(Record::new("lintel").with_key("trilith")).await?;
 //! let delivered = delivery.await?;
-//! println!("offset {} of partition {}", delivered.offset, delivered.partition);
+//! assert_eq!((delivered.partition, delivered.offset.get()), (PartitionId(0), 0));
 //! producer.close().await?;
 //!
 //! let mut records = client.consume("stones", PartitionId(0), ConsumeOptions::default()).await?;
@@ -24,6 +28,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What is promised
+//! An acknowledged record is as durable as its [`Delivered::durability`] says. A record that is
+//! not acknowledged has a [`Fate`]: not stored, or unknown. Nothing is retried behind one's back,
+//! so no record is stored twice.
 
 mod client;
 mod connection;

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     input,
     output::Progress,
+    values::Span,
 };
 
 /// Write records to a topic: lines, JSON lines or whole files
@@ -50,6 +51,9 @@ pub(crate) struct Produce {
     /// How batches are compressed
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
+    /// Give up when a connection or an answer does not come within this time
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    timeout: Span,
     /// How the summary at the end is printed
     #[arg(long, value_enum, default_value_t = Summary::Text)]
     summary: Summary,
@@ -112,6 +116,7 @@ impl Produce {
             compression: self.compression.into(),
             // The acknowledged records are then the first ones of the input.
             halt_on_failure: true,
+            delivery_timeout: self.timeout.0,
             ..ProducerConfig::default()
         };
         let producer = client.producer(&self.topic, config).await?;

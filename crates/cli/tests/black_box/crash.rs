@@ -10,7 +10,7 @@ use crate::support::{Server, data_dir};
 
 /// Produces numbered lines until the server is gone; how many were acknowledged.
 fn produce_until_killed(server: Server, first: u64) -> u64 {
-    let mut producer = server.command(["produce", "t", "--summary", "json"]);
+    let mut producer = server.command(["produce", "t", "--summary", "json", "--timeout", "10s"]);
     let mut producer = producer
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -41,6 +41,27 @@ use crate::{Record, SendError, Topic, connection::Connection};
 ///   unknown.
 ///
 /// A producer can be shared by reference or in an `Arc`.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/server.rs"));
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start().await?;
+/// # let address = server.address.clone();
+/// # use trilith_client::{Client, ProducerConfig, Record, TopicSettings};
+/// # let client = Client::connect([address]).await?;
+/// # client.create_topic("readings", TopicSettings::default()).await?;
+/// let producer = client.producer("readings", ProducerConfig::default()).await?;
+/// // Fast: each record is taken, and sent with others.
+/// for reading in 0..1000 {
+///     producer.send(Record::new(reading.to_string()).with_key("sensor-7")).await?;
+/// }
+/// // Everything is acknowledged, or the error says what was not and why.
+/// let report = producer.close().await?;
+/// assert_eq!(report.acknowledged, 1000);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Producer {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
