@@ -1,0 +1,125 @@
+//! One reader of a partition.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
+use trilith_node::{PartitionCursor, PartitionReader};
+use trilith_types::{Offset, TimestampMs};
+
+use crate::{
+    consume::Chunk,
+    error::{ApiError, Reason},
+    metrics::Metrics,
+};
+
+/// Reads go to the blocking pool, a bounded number at a time. Most are copies from the page cache
+/// and quick; but one that goes to the disk would keep every connection of its thread waiting, and
+/// which it will be is not known before. A chunk is large enough not to notice the difference.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    turns: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Turns {
+    pub(super) fn new(reads_max: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(reads_max.max(1))),
+            metrics,
+        }
+    }
+
+    /// Runs `read` when its turn has come.
+    async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let _waiting = self.metrics.reads.enter();
+        let begun = Instant::now();
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_closed| ApiError::shutting_down())?;
+        let work = move || {
+            // The turn ends with the read, also when nobody waits for it any more.
+            let _turn = turn;
+            read()
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        self.metrics.read_seconds.record(begun.elapsed());
+        done.map_err(|_| ApiError::new(Reason::Internal, "a read was broken off"))
+    }
+}
+
+/// Reads a partition forward.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    reader: PartitionReader,
+    /// Away while a read is under way; a read that was given up takes it along.
+    cursor: Option<PartitionCursor>,
+    turns: Turns,
+}
+
+impl Reader {
+    pub(super) const fn new(reader: PartitionReader, turns: Turns) -> Self {
+        Self {
+            reader,
+            cursor: None,
+            turns,
+        }
+    }
+
+    /// The earliest record's offset.
+    pub(crate) fn earliest(&self) -> Offset {
+        self.reader.earliest()
+    }
+
+    /// Behind the last readable record.
+    pub(crate) fn end(&self) -> Offset {
+        self.reader.end()
+    }
+
+    /// The first offset at or after a time; the end when there is none.
+    pub(crate) async fn offset_at_time(&self, time: TimestampMs) -> Result<Offset, ApiError> {
+        let reader = self.reader.clone();
+        Ok(self
+            .turns
+            .run(move || reader.offset_at_time(time))
+            .await??)
+    }
+
+    /// Whole batches from the one that holds `from`, about `bytes_max` bytes of them.
+    pub(crate) async fn read(&mut self, from: Offset, bytes_max: usize) -> Result<Chunk, ApiError> {
+        let left = self
+            .cursor
+            .take()
+            .filter(|cursor| cursor.position() == from);
+        let mut cursor = left.unwrap_or_else(|| self.reader.cursor(from));
+        let read = move || {
+            let batches = cursor.read(bytes_max);
+            (cursor, batches)
+        };
+        let (cursor, batches) = self.turns.run(read).await?;
+        self.cursor = Some(cursor);
+        let batches = batches?;
+        Ok(Chunk {
+            batches: batches
+                .batches
+                .into_iter()
+                .map(|batch| batch.bytes)
+                .collect(),
+            next: batches.next,
+            end: batches.end,
+        })
+    }
+
+    /// Waits until there is more than `end`, or the partition is gone: then the next read says so.
+    pub(crate) async fn advanced(&self, end: Offset) -> Result<(), ApiError> {
+        let (call, called) = oneshot::channel();
+        // Held to the end: dropped, it takes the callback back.
+        let _wait = self.reader.on_advance(end, move || _ = call.send(()))?;
+        // Dropped uncalled only when the node is gone.
+        called.await.map_err(|_| ApiError::shutting_down())
+    }
+}

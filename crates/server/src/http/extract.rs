@@ -1,0 +1,93 @@
+//! Parts of a request, with this server's errors when they are not what they should be.
+
+use std::str::FromStr;
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    app::App,
+    error::{ApiError, Reason},
+};
+
+/// An error as a response, counted.
+pub(crate) fn refuse(app: &App, error: ApiError) -> Response {
+    app.count(error).into_response()
+}
+
+/// The variable parts of a path.
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Segments<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(Self(segments)),
+            Err(rejection) => Err(ApiError::invalid(rejection.body_text())),
+        }
+    }
+}
+
+/// The query's parameters, of which none may be unknown.
+pub(crate) fn query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> {
+    let uri = format!("/?{}", query.unwrap_or_default());
+    let uri = uri
+        .parse()
+        .map_err(|_| ApiError::invalid("the query is no part of a URI"))?;
+    axum::extract::Query::try_from_uri(&uri)
+        .map(|axum::extract::Query(parameters)| parameters)
+        .map_err(|rejection| ApiError::invalid(rejection.body_text()))
+}
+
+/// One number of a path or a query.
+pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::invalid(format!("{name} is not a number in its range: {text:?}")))
+}
+
+/// A whole body of at most `limit` bytes.
+pub(crate) async fn bytes(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+        Err(error) => Err(ApiError::invalid(format!("the body ended early: {error}"))),
+    }
+}
+
+/// A whole JSON body of at most `limit` bytes. An empty one is an empty object.
+pub(crate) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, ApiError> {
+    let body = bytes(body, limit).await?;
+    let body = if body.is_empty() { &b"{}"[..] } else { &body };
+    serde_json::from_slice(body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
+}
+
+pub(crate) fn too_large(limit: usize) -> ApiError {
+    ApiError::new(
+        Reason::BodyTooLarge,
+        format!("the body has more than {limit} bytes"),
+    )
+    .with("limit", limit)
+}
+
+/// The media type alone, in lower case, without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("");
+    essence.trim().to_ascii_lowercase()
+}
