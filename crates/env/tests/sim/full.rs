@@ -7,7 +7,7 @@ use trilith_env::{
     sim::{SimConfig, SimDisk},
 };
 
-use super::{config, content, durable_file, open, path, write};
+use super::{config, content, durable_file, open, outcomes, path, write};
 
 fn disk_of(pages: u64) -> SimDisk {
     SimDisk::with(SimConfig {
@@ -102,6 +102,22 @@ fn space_is_counted_anew_after_a_crash() {
     assert_eq!(free(&disk), 6);
     write(&*open(&disk, "f"), 0, &[1; 8192]).unwrap();
     assert_eq!(free(&disk), 6);
+}
+
+#[test]
+fn what_a_power_cut_took_is_free_again() {
+    let disk = disk_of(8);
+    durable_file(&disk, "a").allocate(0, 3 * 4096).unwrap();
+    write(&*open(&disk, "b"), 0, &[1; 3 * 4096]).unwrap();
+    let left = outcomes(&disk, |d| {
+        let before = free(d);
+        for name in ["a", "b"] {
+            drop(d.remove_file(path(name)));
+        }
+        assert_eq!(free(d), 8);
+        before
+    });
+    assert!(left.contains(&8) && left.contains(&2), "{left:?}");
 }
 
 #[test]

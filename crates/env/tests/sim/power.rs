@@ -183,6 +183,38 @@ fn a_cut_file_is_old_or_new_but_never_a_mixture() {
     assert_eq!(kinds, [None, Some(0), Some(b'n'), Some(b'o')].into());
 }
 
+/// A regression: the block that a cut goes through came back with its old bytes behind the cut.
+#[test]
+fn the_block_that_a_cut_goes_through_is_written_with_the_cut() {
+    let disk = SimDisk::new(1);
+    let file = durable_file(&disk, "f");
+    write(&*file, 0, &[b'o'; 1024]).unwrap();
+    file.sync().unwrap();
+    write(&*file, 0, &[b'n'; 1024]).unwrap();
+    file.set_len(100).unwrap();
+    file.set_len(200).unwrap();
+    let mut lengths = BTreeSet::new();
+    for found in outcomes(&disk, |d| content(d, "f").unwrap()) {
+        assert!(found.len() == 1024 || found[..100] == [b'n'; 100]);
+        lengths.insert(found.len());
+    }
+    assert_eq!(lengths, [100, 200, 1024].into());
+}
+
+/// A regression: a page that was written, cut off and written again did not reach the device.
+#[test]
+fn a_page_that_was_cut_off_and_written_again_is_synced() {
+    let disk = SimDisk::new(1);
+    let file = durable_file(&disk, "f");
+    write(&*file, 0, &[b'o'; 8192]).unwrap();
+    file.sync().unwrap();
+    write(&*file, 4096, b"1").unwrap();
+    file.set_len(0).unwrap();
+    write(&*file, 4096, b"2").unwrap();
+    file.sync().unwrap();
+    assert_eq!(disk.on_device(path("f")).unwrap()[4096..], *b"2");
+}
+
 #[test]
 fn lengths_and_space_come_back_as_they_were_at_one_moment() {
     let disk = SimDisk::new(1);
