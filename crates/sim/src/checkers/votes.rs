@@ -27,7 +27,10 @@ impl DurableVotes {
         if term < known {
             return Err(format!("node {node} saved term {term} after term {known}"));
         }
-        let Some(vote) = vote else { return Ok(()) };
+        vote.map_or(Ok(()), |vote| self.keep(node, term, vote))
+    }
+
+    fn keep(&mut self, node: NodeId, term: Term, vote: NodeId) -> Result<(), String> {
         match self.saved.insert((node, term), vote) {
             Some(earlier) if earlier != vote => Err(format!(
                 "node {node} saved votes for {earlier} and {vote} in term {term}"
@@ -62,6 +65,12 @@ impl Checker for DurableVotes {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
             Event::VoteSaved { node, term, vote } => self.save(node, term, vote, before),
+            // A write that was on its way to the disk may have got there.
+            Event::Started {
+                node,
+                vote: (term, Some(vote)),
+                ..
+            } => self.keep(node, term, vote),
             Event::Voted {
                 node,
                 term,
