@@ -268,25 +268,27 @@ impl Core {
         Ok(())
     }
 
-    /// A leader that knows this life of the node tells its commit index: whatever an earlier life
+    /// A leader that knows this life of the node tells its commit index: what an earlier life
     /// acknowledged counts for nothing past it.
     fn note_settling_point(&mut self, commit: LogIndex) {
+        let term = self.hard.term;
         if let Some(unknown) = self.log.unknown.as_mut() {
-            let point = unknown.settled_at.unwrap_or(commit);
-            unknown.settled_at = Some(point.max(commit));
+            unknown.settled_at = match unknown.settled_at {
+                Some((of, point)) if of == term => Some((term, point.min(commit))),
+                _ => Some((term, commit)),
+            };
         }
     }
 
-    /// Ends the doubt about the suffix once everything that it can have held is back.
+    /// Ends the doubt about the suffix once everything that it can have helped to commit is back:
+    /// the log holds an entry of the leader's own term, so all that was committed before it, and
+    /// reaches the leader's commit index.
     pub(crate) fn settle_unknown(&mut self) {
-        let Some(unknown) = self.log.unknown else {
-            return;
-        };
+        let point = self.log.unknown.and_then(|unknown| unknown.settled_at);
+        let Some((term, point)) = point else { return };
         let back = self.verified.min(self.log.intact());
-        if unknown
-            .settled_at
-            .is_some_and(|point| back >= point && back >= self.log.commit)
-        {
+        let of_this_term = self.log.runs.term_at(back) == Some(self.hard.term);
+        if term == self.hard.term && of_this_term && back >= point.max(self.log.commit) {
             self.log.unknown = None;
         }
     }

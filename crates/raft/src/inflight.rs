@@ -20,6 +20,11 @@ impl Inflight {
         self.bytes
     }
 
+    /// Where the newest one ends.
+    pub(crate) fn last(&self) -> Option<LogIndex> {
+        self.sent.back().map(|&(last, _)| last)
+    }
+
     /// Whether one of the two limits is reached. The message that reaches the limit of bytes may
     /// go past it, so that an entry larger than the limit can be sent at all.
     pub(crate) fn is_full(&self, messages_max: u32, bytes_max: u64) -> bool {

@@ -1,6 +1,6 @@
 //! The log as the core knows it, without its bytes.
 
-use trilith_types::LogIndex;
+use trilith_types::{LogIndex, Term};
 
 use crate::{
     damage::Damage, entry::EntryId, history::History, restored::UnknownSuffix, term_runs::TermRuns,
@@ -10,9 +10,10 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown {
     pub(crate) last_possible: EntryId,
-    /// Once the log matches a leader's up to here, everything that an earlier life of this node
-    /// helped to commit is back: the commit index of a leader that knew of this life.
-    pub(crate) settled_at: Option<LogIndex>,
+    /// The commit index of a leader that knew of this life, in that leader's term. Whatever an
+    /// earlier life of this node helped to commit lies at or below it, or before that leader's
+    /// own first entry.
+    pub(crate) settled_at: Option<(Term, LogIndex)>,
 }
 
 impl From<UnknownSuffix> for Unknown {

@@ -138,7 +138,11 @@ impl Progress {
     /// An append up to `last` has gone out.
     pub(crate) fn sent(&mut self, last: LogIndex, bytes: u64) {
         match self.sending {
-            Sending::Probe => self.paused = true,
+            Sending::Probe => {
+                self.paused = true;
+                self.losses = 0;
+                self.inflight.add(last, bytes);
+            }
             Sending::Replicate => {
                 self.inflight.add(last, bytes);
                 self.next = last.next();
@@ -153,7 +157,14 @@ impl Progress {
         let news = ack.matched > self.matched;
         self.matched = self.matched.max(ack.matched);
         match self.sending {
-            Sending::Probe => self.replicate_from(ack.stored.next()),
+            Sending::Probe => {
+                // What the probe carried need not be sent again.
+                let sent = self.inflight.last().unwrap_or(ack.stored);
+                self.sending = Sending::Replicate;
+                self.losses = 0;
+                self.next = sent.max(ack.stored).next();
+                self.inflight.free_to(ack.stored);
+            }
             Sending::Replicate => {
                 self.inflight.free_to(ack.stored);
                 self.next = self.next.max(ack.stored.next());

@@ -349,7 +349,11 @@ impl Core {
     fn may_discard(&self) -> bool {
         let me = self.id();
         let never = |id| self.repairs.holding(id) == Some(Holding::Never);
-        let answered = |id| id == me || self.repairs.holding(id).is_some();
+        // What was compacted was committed; it is not lost.
+        let not_intact = |id| {
+            let holding = self.repairs.holding(id);
+            id == me || holding.is_some_and(|holding| holding != Holding::Compacted)
+        };
         let first = planted!(self, DiscardOnFirstNever)
             && self
                 .repairs
@@ -357,7 +361,7 @@ impl Core {
                 .iter()
                 .any(|&(_, holding)| holding == Holding::Never);
         let quorum = self.quorum();
-        first || quorum.is_reached(never) || quorum.is_unanimous(answered)
+        first || quorum.is_reached(never) || quorum.is_unanimous(not_intact)
     }
 
     /// A leader that could not mend its log in two election timeouts, or as long as a snapshot

@@ -419,18 +419,20 @@ impl Core {
     }
 }
 
-/// A follower that has not got what was sent, twice in a row, has lost it: probes again from
-/// where it is.
+/// A follower that has not got what was sent, or not answered a probe, twice in a row has lost
+/// it: probes again from where it is.
 fn watch_for_losses(peer: &mut Progress, received: LogIndex) {
-    match peer.sending {
-        Sending::Probe => peer.paused = false,
-        Sending::Replicate if received < peer.next.prev() => {
-            peer.losses = peer.losses.saturating_add(1);
-            if peer.losses >= LOSSES_MAX {
-                peer.probe_from(received.next());
-            }
-        }
-        Sending::Replicate => peer.losses = 0,
-        Sending::Snapshot => {}
+    let missing = match peer.sending {
+        Sending::Probe => peer.paused,
+        Sending::Replicate => received < peer.next.prev(),
+        Sending::Snapshot => false,
+    };
+    peer.losses = if missing { peer.losses.saturating_add(1) } else { 0 };
+    if peer.losses >= LOSSES_MAX {
+        let next = match peer.sending {
+            Sending::Probe => peer.next,
+            _ => received.next(),
+        };
+        peer.probe_from(next);
     }
 }

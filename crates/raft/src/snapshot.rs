@@ -63,15 +63,19 @@ impl Core {
             known,
             "a snapshot covers the log's base and only what is committed"
         );
-        if self.role != Role::Leader || !known {
+        if !known {
             return None;
         }
-        let peer = self
-            .peers
-            .get_mut(to)
-            .filter(|peer| peer.sending == Sending::Snapshot)?;
-        peer.streaming.offered = Some(offer.last);
-        peer.streaming.news_tick = tick;
+        if self.role == Role::Leader {
+            let peer = self.peers.get_mut(to)?;
+            if peer.sending != Sending::Snapshot {
+                return None;
+            }
+            peer.streaming.offered = Some(offer.last);
+            peer.streaming.news_tick = tick;
+        } else if self.donating_to != Some(to) {
+            return None;
+        }
         Some(self.message(to, Body::SnapshotOffer(offer)))
     }
 
@@ -149,7 +153,7 @@ impl Core {
         from: NodeId,
         reply: SnapshotReply,
     ) -> Result<(), Dropped> {
-        if self.donating_to == Some(from) {
+        if self.role != Role::Leader && self.donating_to == Some(from) {
             return self.on_donation_reply(from, reply);
         }
         if self.role != Role::Leader {

@@ -123,6 +123,8 @@ impl Core {
                 | Body::NewerTerm
                 | Body::TimeoutNow
                 | Body::ReadReply { .. }
+                | Body::SnapshotRequest
+                | Body::RepairRequest(_)
                 | Body::RepairReply(_)
                 | Body::Repair(_)
         );

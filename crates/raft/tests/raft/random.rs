@@ -138,13 +138,17 @@ impl World {
         let _ = self.cluster.core(id).change_membership(&changes, Transition::Auto);
     }
 
-    /// Damage on node 1 alone never reaches a majority of the copies of anything in a group of
-    /// three or more; smaller groups are spared.
+    /// Damage on node 1 alone never reaches a majority of the copies of anything, as long as no
+    /// configuration along its log has less than three voters in either half.
     fn damage(&mut self, id: u64) -> Damage {
         let mut damage = Damage::default();
         let host = self.cluster.host(id);
         let (first, last) = (host.disk.base.index.get() + 1, host.disk.last_index().get());
-        let few = host.disk.configuration_at(LogIndex(last)).voters.voters().count() < 3;
+        let mut members = vec![host.disk.base_configuration.clone()];
+        members.extend(host.disk.configurations().into_iter().map(|entry| entry.1));
+        let few = members.iter().any(|m| {
+            m.voters.incoming().len() < 3 || m.is_joint() && m.voters.outgoing().len() < 3
+        });
         if id != 1 || last < first || few || !self.one_in(2) {
             return damage;
         }

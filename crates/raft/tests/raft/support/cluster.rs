@@ -167,7 +167,7 @@ impl Cluster {
     }
 
     pub fn restart(&mut self, id: u64, damage: Damage) {
-        self.events.push(format!("{id}: starts with {damage:?}"));
+        self.events.push(format!("{id}: starts{damage}"));
         self.host(id).restart(damage);
         self.turn(id);
     }
@@ -270,5 +270,15 @@ impl Cluster {
 
     pub fn now(&mut self, id: u64) -> Moment {
         self.host(id).now
+    }
+}
+
+impl Drop for Cluster {
+    /// A failed test shows what led to it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let from = self.events.len().saturating_sub(100);
+            eprintln!("{}", self.events[from..].join("\n"));
+        }
     }
 }

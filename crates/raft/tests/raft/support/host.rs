@@ -1,6 +1,9 @@
 //! One node: a core, a disk with writes on their way, and a state machine that lists values.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
 
 use trilith_raft::{
     Body, Config, Configuration, Core, EntryId, HardState, LogOp, Message, Moment, Output, Payload,
@@ -31,6 +34,24 @@ pub struct Damage {
     pub unknown: Option<EntryId>,
     pub lost_vote: bool,
     pub lost_state: bool,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (first, last) in &self.ranges {
+            write!(f, ", {first}..{last} damaged")?;
+        }
+        for (is, words) in [
+            (self.unknown.is_some(), "unknown suffix"),
+            (self.lost_vote, "vote lost"),
+            (self.lost_state, "state lost"),
+        ] {
+            if is {
+                write!(f, ", {words}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 pub struct Host {

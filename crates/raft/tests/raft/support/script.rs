@@ -78,7 +78,8 @@ impl Script {
             }
             "read" => {
                 let now = cluster.now(id);
-                cluster.core(id).read(now, ReadId(number(0))).err().map(|e| e.to_string())
+                let mut ask = |at: usize| cluster.core(id).read(now, ReadId(number(at)));
+                (0..rest.len()).filter_map(|at| Some(ask(at).err()?.to_string())).next_back()
             }
             "transfer" => cluster.core(id).transfer(NodeId(number(0))).err().map(|e| e.to_string()),
             "change" => change(cluster, id, rest),
