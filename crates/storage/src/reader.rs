@@ -17,6 +17,7 @@ use crate::{
     poison::Poison,
     publish::Visible,
     segment::{OpenSegment, Segment},
+    store::FIRST_FRAME,
 };
 
 /// What a log and its readers share.
@@ -239,23 +240,33 @@ impl LogReader {
         max_bytes: usize,
     ) -> Result<(ReadChunk, Option<Spot>), ReadError> {
         let list = self.shared.list.load_full();
+        if from < list.start {
+            return Err(ReadError::OffsetGone {
+                offset: from,
+                earliest: list.start,
+            });
+        }
         let next = list
             .segments
             .iter()
-            .find(|segment| segment.first_index > ended.first_index);
-        match next {
-            Some(next) if next.base < visible => {
-                self.read_from(None, from.max(next.base).max(list.start), max_bytes)
-            }
-            _ => Ok((
+            .find(|segment| segment.first_index > ended.first_index && segment.base < visible);
+        let Some(next) = next else {
+            return Ok((
                 ReadChunk {
                     frames: Vec::new(),
                     next: visible,
                     end: visible,
                 },
                 None,
-            )),
-        }
+            ));
+        };
+        let spot = Spot {
+            segment: Arc::clone(next),
+            open: self.shared.files.get(next)?,
+            position: FIRST_FRAME,
+            index: next.first_index,
+        };
+        self.read_from(Some(spot), from.max(next.base), max_bytes)
     }
 
     /// Finds where the first offset at or after `from` is stored.

@@ -123,6 +123,16 @@ impl Log {
             ..meta
         };
         let segment = Segment::new(&self.place, &meta, &self.manifest.damage);
+        if let Some(open) = self.still_open(&meta) {
+            // Readers go on with the same mappings, which grow in place.
+            let io = |source| AppendError::Io {
+                what: "measure",
+                path: open.store.path.clone(),
+                source,
+            };
+            let allocated = open.store.file.len().map_err(io)?;
+            return self.activate(segment, open, end, allocated, meta);
+        }
         let store = match segment.open_store(OpenMode::Existing) {
             Ok(store) => store,
             Err(ReadError::Io { path, source }) => {
@@ -157,6 +167,14 @@ impl Log {
             allocated,
             meta,
         )
+    }
+
+    /// The open files of a segment, if they are open with an index that is to be trusted.
+    fn still_open(&self, meta: &SegmentMeta) -> Option<Arc<OpenSegment>> {
+        let list = self.shared.list.load();
+        let held = list.segments.iter().find(|segment| segment.id == meta.id)?;
+        held.opened()
+            .filter(|open| open.index.is_some() && !held.is_suspect())
     }
 
     /// The index of a segment that is resumed, built again if it cannot be used.
