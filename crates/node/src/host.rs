@@ -8,7 +8,7 @@ use trilith_topics::{Topic, group_id, partition_dir};
 use trilith_types::PartitionId;
 
 use crate::{
-    NodeConfig, directory::Slot, event::Event, inbox::Inbox, partition::PartitionShared,
+    Metrics, NodeConfig, directory::Slot, event::Event, inbox::Inbox, partition::PartitionShared,
     waiters::Waiters,
 };
 
@@ -17,6 +17,7 @@ pub(crate) struct Host {
     pub(crate) env: trilith_env::Env,
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) files: Arc<FileCache>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<Arc<Inbox<Event>>>,
 }
 
@@ -96,7 +97,7 @@ impl Host {
             None => Err(event),
         };
         if let Err(event) = sent {
-            crate::shell::answer_late(event);
+            crate::shell::answer_late(event, &self.metrics);
         }
     }
 }

@@ -102,10 +102,10 @@ impl Hosted {
         self.arrived.len() == 1
     }
 
-    /// Appends everything that waits, with as few writes as possible.
-    pub(crate) fn append_arrived(&mut self, now: Now) {
+    /// Appends everything that waits, with as few writes as possible. Returns whether anything did.
+    pub(crate) fn append_arrived(&mut self, now: Now) -> bool {
         if self.arrived.is_empty() {
-            return;
+            return false;
         }
         let mut waiting = std::mem::take(&mut self.arrived);
         self.metrics.queued_batches.sub(waiting.len() as u64);
@@ -146,6 +146,7 @@ impl Hosted {
             self.publish(self.log.end_offset());
         }
         self.chores.appended(now.monotonic);
+        true
     }
 
     /// Writes entries; when that fails, how many are in the log, and why the next one is not.
@@ -260,9 +261,11 @@ impl Hosted {
                 self.is_syncing = true;
                 self.unsynced_bytes = 0;
                 self.chores.sync_begun();
-                self.metrics
-                    .batches_per_sync
-                    .record(self.unsynced.len() as u64);
+                if !self.unsynced.is_empty() {
+                    self.metrics
+                        .batches_per_sync
+                        .record(self.unsynced.len() as u64);
+                }
                 Some(pending)
             }
             Ok(None) => {

@@ -115,6 +115,7 @@ impl Node {
             env: env.clone(),
             config: Arc::clone(&config),
             files: FileCache::new(config.open_segments_max),
+            metrics: Arc::clone(&metrics),
             shards: (0..config.shards).map(|_| Inbox::new()).collect(),
         };
         let sweeps = Inbox::new();

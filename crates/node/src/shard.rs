@@ -27,6 +27,10 @@ use crate::{
     sweeper::Sweep,
 };
 
+/// Most timers that are served in one turn; the rest are served in the next ones, after what has
+/// come in meanwhile. Many partitions may fall quiet at once, and settling each waits for the disk.
+const TIMERS_PER_TURN: usize = 8;
+
 /// Partitions and their logs.
 pub(crate) struct Shard {
     env: Env,
@@ -131,6 +135,10 @@ impl Shard {
         self.timers.first().map(|(at, _)| *at)
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Whether the shard was told to close and owes nobody anything.
     pub(crate) fn is_finished(&self) -> bool {
         self.is_closing
@@ -164,8 +172,14 @@ impl Shard {
     }
 
     fn attend(&mut self, hosted: &mut Hosted, now: Now, is_timed: bool) {
-        hosted.append_arrived(now);
-        hosted.acknowledge_written(now.monotonic);
+        let began = self.env.clock.monotonic();
+        if hosted.append_arrived(now) {
+            let appended = self.env.clock.monotonic();
+            self.metrics
+                .append_micros
+                .record_micros(appended.saturating_sub(began));
+            hosted.acknowledge_written(appended);
+        }
         if is_timed {
             self.do_chore(hosted, now);
         }
@@ -267,7 +281,8 @@ impl Shard {
 
     fn take_timers(&mut self, now: Duration) -> Vec<GroupId> {
         let mut due = Vec::new();
-        while let Some(&(at, group)) = self.timers.first()
+        while due.len() < TIMERS_PER_TURN
+            && let Some(&(at, group)) = self.timers.first()
             && at <= now
         {
             self.timers.pop_first();

@@ -10,7 +10,7 @@ use std::{
 
 use trilith_env::Env;
 
-use crate::{ProduceError, event::Event, inbox::Inbox, shard::Shard};
+use crate::{Metrics, PartitionStats, ProduceError, event::Event, inbox::Inbox, shard::Shard};
 
 /// Runs `work` on a thread of its own. A panic in it ends the process before anything more is
 /// sent: what the thread owned is in no state to go on from.
@@ -39,16 +39,20 @@ pub(crate) fn run_shard(mut shard: Shard, inbox: &Arc<Inbox<Event>>, env: &Env) 
         next_timer = shard.turn();
     }
     for event in inbox.close() {
-        answer_late(event);
+        answer_late(event, shard.metrics());
     }
     shard.close();
 }
 
 /// Answers what came after the shard had closed.
-pub(crate) fn answer_late(event: Event) {
+pub(crate) fn answer_late(event: Event, metrics: &Metrics) {
     match event {
-        Event::Append(append) => (append.done)(Err(ProduceError::ShuttingDown)),
-        Event::Describe { reply, .. } => reply(Default::default()),
+        Event::Append(append) => {
+            metrics.queued_batches.sub(1);
+            metrics.failed_batches.add(1);
+            (append.done)(Err(ProduceError::ShuttingDown));
+        }
+        Event::Describe { reply, .. } => reply(PartitionStats::default()),
         Event::Forget { reply, .. } => reply(),
         Event::Synced { .. } | Event::Host { .. } | Event::Configure { .. } | Event::Close => {}
     }

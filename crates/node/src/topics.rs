@@ -47,13 +47,23 @@ impl Node {
     ) -> Result<Topic, TopicError> {
         let _one_at_a_time = self.begin_change()?;
         let topic = self.inner.catalog.lock().create(name, settings)?;
-        match self.inner.host.open_new(&topic, 0) {
-            Ok(opened) => self.finish_change(topic, Vec::new(), opened),
-            Err(failed) => {
-                // What was made of it goes again; the catalog remembers until it is gone.
-                self.inner.catalog.lock().delete(name)?;
-                drop(self.inner.sweeps.send(Sweep::Topic(topic.id)));
-                Err(partition_error(&topic, failed))
+        let opened = self.inner.host.open_new(&topic, 0);
+        let made = opened
+            .map_err(|failed| partition_error(&topic, failed))
+            .and_then(|opened| self.finish_change(topic.clone(), Vec::new(), opened));
+        if made.is_err() {
+            self.undo_create(&topic);
+        }
+        made
+    }
+
+    /// What was made of a topic goes again; the catalog remembers until it is gone. Where the
+    /// catalog cannot be written either, the topic is found, whole and empty, at the next start.
+    fn undo_create(&self, topic: &Topic) {
+        match self.inner.catalog.lock().delete(topic.name.as_str()) {
+            Ok(_) => drop(self.inner.sweeps.send(Sweep::Topic(topic.id))),
+            Err(error) => {
+                tracing::warn!(topic = %topic.name, %error, "a half-made topic stays until the next start");
             }
         }
     }
@@ -201,11 +211,13 @@ impl Node {
         mut partitions: Vec<Slot>,
         opened: Vec<Opened>,
     ) -> Result<Topic, TopicError> {
-        let topic = Topic {
-            ready: topic.settings.partitions,
-            ..topic
-        };
-        self.inner.catalog.lock().mark_ready(topic.id)?;
+        // A partition that is out of service may never have been made.
+        let is_whole = partitions.iter().all(|slot| matches!(slot, Slot::Open(_)));
+        let mut topic = topic;
+        if is_whole {
+            self.inner.catalog.lock().mark_ready(topic.id)?;
+            topic.ready = topic.settings.partitions;
+        }
         partitions.extend(
             opened
                 .into_iter()

@@ -115,6 +115,36 @@ fn an_idle_log_is_settled_so_that_a_crash_finds_nothing_to_scan() {
 }
 
 #[test]
+fn many_logs_that_fall_quiet_at_once_are_settled_a_few_at_a_time() {
+    let mut world = World::new(NodeConfig {
+        shards: 1,
+        ..config()
+    });
+    let many = TopicSettingsPatch {
+        partitions: Some(30),
+        ..Default::default()
+    };
+    world.node.create_topic("t", &many).unwrap();
+    for partition in 0..30 {
+        world.produce("t", partition, &["x"]);
+    }
+    world.finish();
+    world.clock.advance(Duration::from_secs(61));
+    let before = world.disk.mutations();
+    world.run();
+    let first_turn = world.disk.mutations() - before;
+    world.pass(Duration::from_secs(1));
+    let all = world.disk.mutations() - before;
+    assert!(
+        first_turn > 0 && first_turn * 3 <= all,
+        "{first_turn} of {all}"
+    );
+    let settled = world.disk.mutations();
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.disk.mutations(), settled);
+}
+
+#[test]
 fn an_idle_log_says_soon_how_far_it_is_synced() {
     let mut world = World::new(config());
     world

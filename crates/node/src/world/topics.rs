@@ -148,6 +148,90 @@ fn a_topic_that_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
+fn a_topic_that_cannot_be_noted_as_made_is_not_half_there() {
+    let mut world = World::new(config());
+    world
+        .disk
+        .fail(Failure::of(Op::Write).under("/data/catalog.a").nth(2));
+    let refused = world.node.create_topic("t", &partitions(2)).unwrap_err();
+    assert!(matches!(refused, TopicError::Catalog(_)), "{refused}");
+    world.finish();
+    assert!(world.node.list_topics().is_empty());
+    assert!(world.disk.list(Path::new("/data/topics/1")).is_err());
+    world.node.create_topic("t", &partitions(2)).unwrap();
+}
+
+#[test]
+fn a_topic_that_cannot_be_taken_back_is_whole_or_gone_at_the_next_start() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let world = World::start(&SimDisk::new(seed), config()).unwrap();
+        // A failed write may have written all, a part or nothing.
+        world.disk.fail(
+            Failure::of(Op::Write)
+                .under("/data/catalog.a")
+                .nth(2)
+                .forever(),
+        );
+        assert!(world.node.create_topic("t", &partitions(2)).is_err());
+        assert!(world.node.list_topics().is_empty());
+        let disk = world.crash();
+        disk.clear_failures();
+        let mut world = World::start(&disk, config()).unwrap();
+        world.finish();
+        if let Some(topic) = world.node.list_topics().first() {
+            found += 1;
+            assert_eq!(topic.ready, 2, "seed {seed}");
+            world.produce("t", 1, &["x"]);
+            world.finish();
+            assert_eq!(world.values("t", 1).len(), 1, "seed {seed}");
+        } else {
+            assert!(
+                world.disk.list(Path::new("/data/topics/1")).is_err(),
+                "seed {seed}"
+            );
+        }
+    }
+    assert!((1..20).contains(&found), "{found}");
+}
+
+#[test]
+fn a_partition_that_could_not_be_made_is_made_at_a_later_start() {
+    let world = World::new(config());
+    world.node.create_topic("t", &partitions(1)).unwrap();
+    world
+        .disk
+        .fail(Failure::of(Op::CreateDir).under("/data/topics/1/1"));
+    assert!(matches!(
+        world.node.alter_topic("t", &partitions(3)),
+        Err(TopicError::Partition { .. })
+    ));
+    let disk = world.crash();
+    disk.fail(Failure::of(Op::CreateDir).under("/data/topics/1/2"));
+    let world = World::start(&disk, config()).unwrap();
+    assert_eq!(
+        (
+            world.report.unavailable.len(),
+            world.node.list_topics()[0].ready
+        ),
+        (1, 1)
+    );
+    // More partitions meanwhile do not make it count as made.
+    assert_eq!(
+        world.node.alter_topic("t", &partitions(4)).unwrap().ready,
+        1
+    );
+    let world = World::start(&world.crash(), config()).unwrap();
+    assert_eq!(
+        (
+            world.report.unavailable.len(),
+            world.node.list_topics()[0].ready
+        ),
+        (0, 4)
+    );
+}
+
+#[test]
 fn a_lost_partition_is_out_of_service_and_the_others_are_not() {
     let mut world = World::new(config());
     world.node.create_topic("t", &partitions(3)).unwrap();
