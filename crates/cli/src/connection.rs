@@ -10,10 +10,11 @@ use crate::failure::Failure;
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Connection {
-    /// Servers to talk to, tried in order: HOST:PORT, several with commas between
+    /// Servers to talk to, tried in order, with commas between
     #[arg(
         long,
         env = "TRILITH_ENDPOINTS",
+        hide_env_values = true,
         value_name = "HOST:PORT",
         value_delimiter = ',',
         default_value = "127.0.0.1:7400"

@@ -29,16 +29,16 @@ const STAMP_BYTES: usize = 8;
 const OPEN_REQUESTS_MAX: usize = 512;
 
 /// Measure how fast records are read
-///
-/// Without --rate every client reads a partition from its start to its end, again and again. With
-/// --rate records are produced at that rate, one by one, and the clients follow: latency counts
-/// from when a record was due to be sent until it was read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trilith bench consume --clients 2                over records made for the run
   trilith bench consume --topic orders             over what is there
-  trilith bench consume --rate 1000                from sending to reading")]
+  trilith bench consume --rate 1000                from sending to reading
+
+Without --rate every client reads a partition from its start to its end, again and again. With --rate
+records are produced at that rate, one by one, and the clients follow: latency counts from when a
+record was due to be sent until it was read.")]
 pub(crate) struct BenchConsume {
     #[command(flatten)]
     run: RunOptions,
@@ -139,7 +139,7 @@ impl BenchConsume {
             Some(rate) => format!("following {rate} records/s"),
         };
         Report {
-            title: format!("consume: {clients} clients, {mode}"),
+            title: format!("consume: {}, {mode}", super::report::clients(*clients)),
             latency_of: match rate {
                 None => "first record of a pass",
                 Some(_) => "from due to be sent until read",

@@ -44,7 +44,7 @@ pub(crate) struct BenchProduce {
     /// Requests that each client keeps open in a closed loop
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: u16,
-    /// How batches are compressed; the values are random and do not get smaller
+    /// How batches are compressed; the values are random and never get smaller
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
     /// Also measure plain write + fdatasync in this directory, before and after, and compare
@@ -215,8 +215,10 @@ impl BenchProduce {
             Some(rate) => format!("open loop, {rate} records/s offered"),
         };
         format!(
-            "produce: {} clients, records of {} in batches of {}, {mode}",
-            self.run.clients, self.run.size, self.batch
+            "produce: {}, records of {} in batches of {}, {mode}",
+            super::report::clients(self.run.clients),
+            self.run.size,
+            self.batch
         )
     }
 

@@ -118,6 +118,14 @@ impl Report {
     }
 }
 
+/// A number of clients, in words.
+pub(super) fn clients(number: u16) -> String {
+    match number {
+        1 => "1 client".to_owned(),
+        more => format!("{more} clients"),
+    }
+}
+
 fn millis(latency: Duration) -> String {
     format!("{:.3} ms", latency.as_secs_f64() * 1e3)
 }

@@ -25,9 +25,6 @@ const BLOCK_RECORDS: usize = 4096;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Print the records of a topic
-///
-/// Stops at the end of the log as of its start, or goes on with --follow. Records of one partition
-/// come in their order; those of several partitions are mixed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,6 +33,7 @@ Examples:
   trilith consume orders --from -10                the last 10 of each partition
   trilith consume orders --from -1h --count 100    100 records, from an hour ago on
   trilith consume orders --from 2026-01-31T12:00:00Z --output json
+  trilith consume orders --from @1767225600000     a time in milliseconds since 1970
   trilith consume orders --output '%p:%o %T %k=%s\\n'
   trilith consume images --partition 0 --output %s > disk.img
 
@@ -44,15 +42,17 @@ A FORMAT is text with
   %k key     %K its length   %h headers, as name=value,name=value
   %o offset  %p partition    %T timestamp in ms   %t topic   %%  a percent sign
   \\n \\t \\r \\0 \\\\ \\xHH       special characters
-Nothing is added at its end. A null key or value prints nothing and has length -1.")]
+Nothing is added at its end. A null key or value prints nothing and has length -1.
+
+Without --follow reading stops at the end of the log as of its start. Records of one partition come
+in their order; those of several partitions are mixed.")]
 pub(crate) struct Consume {
     /// The topic
     topic: String,
     /// Read this partition only; else all of them
     #[arg(long, short, value_name = "NUMBER")]
     partition: Option<u32>,
-    /// Where to start: start, end, an offset (42), the last N (-10), a time
-    /// (2026-01-31T12:00:00Z, -1h, @MILLISECONDS)
+    /// Where to start: start, end, an offset, -N for the last N records, or a time
     #[arg(
         long,
         value_name = "WHERE",

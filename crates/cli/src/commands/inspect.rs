@@ -21,15 +21,15 @@ use crate::{
 };
 
 /// Show what lies in a data directory: logs, segments, offsets, times, sizes
-///
-/// Nothing is changed, and a server may be running; the end of a log that is being written is then
-/// where it was a moment ago.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trilith inspect ./trilith-data
   trilith inspect ./trilith-data --batches         every batch
-  trilith inspect ./trilith-data --output json")]
+  trilith inspect ./trilith-data --output json
+
+Nothing is changed, and a server may be running; the end of a log that is being written is then where
+it was a moment ago.")]
 pub(crate) struct Inspect {
     /// A server's data directory, or one log's
     dir: PathBuf,
@@ -112,9 +112,8 @@ impl Inspect {
         summaries: &[Summary],
     ) -> Result<(), Failure> {
         print_line(&format!(
-            "{} (group {}, {}): offsets {} to {}, {}",
+            "{} ({}): offsets {} to {}, {}",
             offline.name(log),
-            manifest.group,
             log.display(),
             manifest.start.offset,
             summaries

@@ -18,10 +18,6 @@ use crate::{
 };
 
 /// Write records to a topic: lines, JSON lines or whole files
-///
-/// Ends when the input ends, with how many records were acknowledged and their offsets on standard
-/// error. An acknowledged record is as durable as the server's --sync says. When a record is not
-/// acknowledged nothing more is sent and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,13 +29,17 @@ Examples:
   trilith consume a --output json | trilith produce b --input json
 
 JSON lines have any of: key, value (text), key_base64, value_base64 (bytes), timestamp_ms,
-headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone.")]
+headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone.
+
+At the end of the input it says how many records were acknowledged, and their offsets. An
+acknowledged record is as durable as the server's --sync says. When a record is not acknowledged,
+nothing more is sent and the exit code is 1.")]
 pub(crate) struct Produce {
     /// The topic
     topic: String,
     /// Read these files, one after the other; '-' is standard input, as is none at all
     files: Vec<PathBuf>,
-    /// What a record is made of
+    /// What a record is: a line, a line of JSON, or a whole file
     #[arg(long, value_enum, default_value_t = input::Kind::Lines)]
     input: input::Kind,
     /// The text between key and value of a line; a line without it is a value
@@ -54,7 +54,7 @@ pub(crate) struct Produce {
     /// Give up when a connection or an answer does not come within this time
     #[arg(long, value_name = "TIME", default_value = "30s")]
     timeout: Span,
-    /// How the summary at the end is printed
+    /// The summary: text on standard error, a JSON object on standard output, or none
     #[arg(long, value_enum, default_value_t = Summary::Text)]
     summary: Summary,
     #[command(flatten)]
@@ -64,9 +64,7 @@ pub(crate) struct Produce {
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compression {
-    /// Not.
     None,
-    /// Fast, and small for text.
     Lz4,
 }
 
@@ -81,11 +79,8 @@ impl From<Compression> for trilith_client::Compression {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Summary {
-    /// A few lines on standard error.
     Text,
-    /// One JSON object on standard output.
     Json,
-    /// Nothing but errors.
     None,
 }
 

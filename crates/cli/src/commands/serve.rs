@@ -1,7 +1,6 @@
 //! `trilith serve`.
 
 use std::{
-    future::Future,
     io::{self, IsTerminal},
     net::SocketAddr,
     path::PathBuf,
@@ -15,11 +14,7 @@ use trilith_server::{BoundServer, Server, ServerConfig};
 
 use crate::{failure::Failure, output::print_line, values::Sync};
 
-/// Run a server
-///
-/// Serves gRPC and HTTP on one port. SIGTERM and SIGINT (Ctrl-C) end it in order: what is in flight
-/// is finished and synced; a second signal ends it at once. When it is ready it prints the address
-/// on standard output; everything else is logged on standard error.
+/// Run a server: gRPC and HTTP on one port
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +24,10 @@ Examples:
   trilith serve --listen 0.0.0.0:7400 --insecure   reachable from other machines, unencrypted
   curl http://127.0.0.1:7400/healthz               is it up?
 
+SIGTERM and SIGINT (Ctrl-C) end the server in order: what is in flight is finished and synced. A
+second signal ends it at once. When it is ready it prints its address on standard output; everything
+else is logged on standard error.
+
 An acknowledged record is on disk with --sync always. With the others it is in the memory of the
 operating system: it survives the end of the server, but not a power cut.")]
 pub(crate) struct Serve {
@@ -36,6 +35,7 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "TRILITH_DATA",
+        hide_env_values = true,
         value_name = "DIR",
         default_value = "./trilith-data"
     )]
@@ -44,6 +44,7 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "TRILITH_LISTEN",
+        hide_env_values = true,
         value_name = "ADDRESS:PORT",
         default_value = "127.0.0.1:7400"
     )]
@@ -52,17 +53,19 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "TRILITH_SYNC",
+        hide_env_values = true,
         value_name = "POLICY",
         default_value = "always"
     )]
     sync: Sync,
     /// Allow listening beyond this machine although nothing is encrypted or authenticated
-    #[arg(long, env = "TRILITH_INSECURE")]
+    #[arg(long, env = "TRILITH_INSECURE", hide_env_values = true)]
     insecure: bool,
     /// Let web pages of this origin send requests, for example <https://console.example.org>
     #[arg(
         long,
         env = "TRILITH_ALLOW_ORIGIN",
+        hide_env_values = true,
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
@@ -71,29 +74,28 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "TRILITH_ALLOW_HOST",
+        hide_env_values = true,
         value_name = "HOST",
         value_delimiter = ','
     )]
     allow_host: Vec<String>,
-    /// What is logged: error, warn, info, debug, trace, or by module
-    /// (info,trilith_storage=debug)
+    /// What is logged: error, warn, info, debug, trace; by module: info,trilith_storage=debug
     #[arg(
         long,
         env = "TRILITH_LOG_LEVEL",
+        hide_env_values = true,
         value_name = "LEVEL",
         default_value = "info"
     )]
     log_level: String,
-    /// How it is logged
-    #[arg(long, env = "TRILITH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    /// How it is logged: lines of text, or a JSON object a line
+    #[arg(long, env = "TRILITH_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
-    /// Lines for people.
     Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -228,16 +230,14 @@ impl Signals {
     }
 
     /// Ready at the first signal; the second one ends the process.
-    fn first(mut self) -> impl Future<Output = ()> {
-        async move {
+    async fn first(mut self) {
+        self.next().await;
+        tracing::info!("ending; a second signal ends at once");
+        tokio::spawn(async move {
             self.next().await;
-            tracing::info!("ending; a second signal ends at once");
-            tokio::spawn(async move {
-                self.next().await;
-                tracing::warn!("ended at once by a second signal");
-                std::process::exit(1);
-            });
-        }
+            tracing::warn!("ended at once by a second signal");
+            std::process::exit(1);
+        });
     }
 
     async fn next(&mut self) {

@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// Check every checksum of a data directory, and say where damage is
-///
-/// The server must not be running. Nothing is changed. The exit code is 1 when anything is not as
-/// it was written, be it records or something that can be made again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trilith verify ./trilith-data
-  trilith verify ./trilith-data --output json")]
+  trilith verify ./trilith-data --output json
+
+The server must not be running; nothing is changed. The exit code is 1 when anything is not as it was
+written, be it records or something that can be made again.")]
 pub(crate) struct Verify {
     /// A server's data directory, or one log's
     dir: PathBuf,

@@ -18,15 +18,11 @@ use trilith_client::{Record, limits::RECORD_BYTES_MAX};
 /// waits.
 const BLOCKS_MAX: usize = 4;
 
-/// What one record is made of.
+/// What one record is made of: a line, which may hold a key, too; a line of JSON; a whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Each line is a value, or key and value with --key-delimiter.
     Lines,
-    /// Each line is a JSON object with key, value, headers and timestamp, as `consume
-    /// --output json` prints them.
     Json,
-    /// Each file is one value.
     Files,
 }
 

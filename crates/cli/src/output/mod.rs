@@ -14,12 +14,10 @@ pub(crate) use json::write_record;
 pub(crate) use progress::Progress;
 pub(crate) use table::{Align, Table};
 
-/// How a listing is printed.
+/// How a listing is printed: columns for people, or one JSON document for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Listing {
-    /// Columns for people.
     Table,
-    /// One JSON document, for programs.
     Json,
 }
 
