@@ -515,3 +515,30 @@ fn the_bytes_are_those_of_the_protocol() {
     expected.extend(covered);
     assert_eq!(build(Compression::None, &written), expected);
 }
+
+/// A batch of one record as another implementation encodes it, with the checksum that it computed.
+#[test]
+fn a_batch_of_another_implementation_is_read() {
+    let header = [
+        &[0; 8][..],                      // base offset
+        &[0, 0, 0, 70, 0, 0, 0, 0, 2],    // length, leader epoch, magic
+        &[84, 121, 97, 253],              // checksum
+        &[0, 0, 0, 0, 0, 0],              // attributes, last offset delta
+        &[0, 0, 1, 88, 141, 205, 89, 56], // base timestamp
+        &[0; 8 + 8 + 2 + 4],              // maximum timestamp, producer id, epoch, sequence
+        &[0, 0, 0, 1],                    // record count
+    ];
+    let record = [
+        40, 0, 10, 0, 8, 1, 2, 3, 4, 6, 5, 6, 7, 2, 6, 8, 9, 10, 4, 11, 12,
+    ];
+    let batch = Bytes::from([header.concat(), record.to_vec()].concat());
+    let read = records(&batch).unwrap();
+    let expected = Record {
+        key: Some(Bytes::from_static(&[1, 2, 3, 4])),
+        value: Some(Bytes::from_static(&[5, 6, 7])),
+        headers: vec![Header::new("\u{8}\u{9}\u{a}", vec![11, 12])],
+        timestamp: TimestampMs(0x0158_8dcd_5938 + 5),
+    };
+    assert_eq!(read, [(Offset(0), expected)]);
+    assert_eq!(refused(&batch), BatchError::ProducerId { producer_id: 0 });
+}

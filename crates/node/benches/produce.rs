@@ -1,7 +1,12 @@
 //! How fast a node takes batches: checked, appended, synced, acknowledged. Each round sends a
 //! window of batches and waits for all answers; one partition, the default sync policy.
 
-use std::{path::Path, sync::mpsc};
+use std::{
+    fs::File,
+    io::{Seek, Write},
+    path::Path,
+    sync::mpsc,
+};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -43,6 +48,22 @@ fn round(node: &Node, batch: &Bytes, window: usize) {
     assert_eq!(rx.into_iter().count(), window);
 }
 
+/// What the same bytes cost as one plain write and one sync: what the rounds compare with.
+fn plain(file: &mut File, batch: &Bytes, window: usize) {
+    let bytes: Vec<u8> = batch.repeat(window);
+    file.write_all(&bytes)
+        .and_then(|()| file.sync_data())
+        .expect("the disk takes it");
+    if file
+        .metadata()
+        .is_ok_and(|meta| meta.len() > RETENTION_BYTES)
+    {
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .expect("the disk takes it");
+    }
+}
+
 fn produce(c: &mut Criterion) {
     // Beside the build, on a real disk: /tmp may be memory.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -55,6 +76,7 @@ fn produce(c: &mut Criterion) {
     };
     node.create_topic("bench", &settings)
         .expect("the topic is new");
+    let mut file = File::create(dir.path().join("plain")).expect("the directory is new");
     let mut group = c.benchmark_group("produce");
     for (name, records, bytes, window) in [
         ("1 x 100 B, alone", 1, 100, 1),
@@ -65,6 +87,9 @@ fn produce(c: &mut Criterion) {
         let batch = batch(records, bytes);
         group.throughput(Throughput::Elements((records * window) as u64));
         group.bench_function(name, |b| b.iter(|| round(&node, &batch, window)));
+        group.bench_function(format!("{name}, plain"), |b| {
+            b.iter(|| plain(&mut file, &batch, window))
+        });
     }
     group.finish();
     node.shutdown();
