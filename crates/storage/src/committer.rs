@@ -15,7 +15,7 @@ use trilith_types::{Offset, TimestampMs};
 
 use crate::{
     entry::{Entry, EntryKind},
-    error::SyncError,
+    error::{PartialAppend, SyncError},
     log::Log,
     sync_policy::{Durability, SyncPolicy},
 };
@@ -25,6 +25,9 @@ const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// Most entries that go into one round.
 const ROUND_ENTRIES_MAX: usize = 4096;
+
+/// How long a log is idle before its mark is written.
+const IDLE_BEFORE_MARK: Duration = Duration::from_millis(2);
 
 /// A new entry, as a writer gives it; index, term, offset and time are the log's to give.
 #[derive(Clone, Debug)]
@@ -115,6 +118,7 @@ impl Committer {
             queue: Arc::clone(&queue),
             unsynced_bytes: 0,
             synced_at: Duration::ZERO,
+            unmarked: false,
         };
         let thread = thread::Builder::new()
             .name("trilith-commit".to_owned())
@@ -222,12 +226,18 @@ struct Worker {
     queue: Arc<Queue>,
     unsynced_bytes: u64,
     synced_at: Duration,
+    /// The last entries are synced, and nothing on the disk says so yet.
+    unmarked: bool,
 }
 
 impl Worker {
     fn run(&mut self) {
         while let Some(round) = self.queue.take(self.patience()) {
-            let answers = self.commit(&round);
+            let answers = if round.is_empty() {
+                self.idle()
+            } else {
+                self.commit(&round)
+            };
             for (waiting, answer) in round.into_iter().zip(answers) {
                 waiting.done.complete(Ok(answer));
             }
@@ -236,9 +246,10 @@ impl Worker {
         let _ = self.log.sync();
     }
 
-    /// How long the thread may sleep before it must sync.
+    /// How long the thread may sleep before it has something to do of its own.
     fn patience(&self) -> Option<Duration> {
         match self.policy {
+            SyncPolicy::Always if self.unmarked => Some(IDLE_BEFORE_MARK),
             SyncPolicy::Every(every) if self.unsynced_bytes > 0 => {
                 Some((self.synced_at + every).saturating_sub(self.env.clock.monotonic()))
             }
@@ -246,60 +257,75 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, round: &[Waiting]) -> Vec<Answer> {
-        let first = self.log.end_offset();
-        let appended = self.append(round);
-        let synced = self.sync_if_due();
-        let mut offset = first;
-        let mut answers = Vec::with_capacity(round.len());
-        for (i, waiting) in round.iter().enumerate() {
-            answers.push(match (&appended, &synced) {
-                (Err((count, reason)), _) if i >= *count => Err(CommitError::Append {
-                    reason: reason.clone(),
-                }),
-                (_, Err(e)) => Err(e.clone().into()),
-                (_, Ok(durability)) => Ok(Committed {
-                    first_offset: offset,
-                    durability: *durability,
-                }),
-            });
-            offset = offset.plus(waiting.entry.records.into());
+    /// Nothing came for a while: syncs what is due, or writes the mark.
+    fn idle(&mut self) -> Vec<Answer> {
+        // Failures are met again by the next append, which is told.
+        if self.unmarked {
+            self.unmarked = false;
+            if matches!(self.log.mark_if_idle(), Ok(true)) {
+                let _ = self.log.sync();
+            }
+        } else {
+            let _ = self.sync_if_due();
         }
-        answers
+        Vec::new()
     }
 
-    /// Appends a round; after a failure, says how many entries are in and why the rest is not.
-    fn append(&mut self, round: &[Waiting]) -> Result<(), (usize, String)> {
+    /// Appends a round, syncs if that is due, and says what became of each entry.
+    fn commit(&mut self, round: &[Waiting]) -> Vec<Answer> {
+        let mut appended = Vec::with_capacity(round.len());
+        while let Some(rest) = round.get(appended.len()..).filter(|rest| !rest.is_empty()) {
+            let first = self.log.end_offset();
+            let (count, refused) = match self.append(rest) {
+                Ok(()) => (rest.len(), None),
+                Err(partial) => (partial.appended, Some(partial.source.to_string())),
+            };
+            let mut offset = first;
+            for waiting in rest.iter().take(count) {
+                appended.push(Ok(offset));
+                offset = offset.plus(waiting.entry.records.into());
+            }
+            // One that is refused does not stop those behind it.
+            appended.extend(refused.map(|reason| Err(CommitError::Append { reason })));
+        }
+        let reached = self.sync_if_due();
+        let answer = |offset: Result<Offset, CommitError>| {
+            let first_offset = offset?;
+            let durability = reached.clone()?;
+            Ok(Committed {
+                first_offset,
+                durability,
+            })
+        };
+        appended.into_iter().map(answer).collect()
+    }
+
+    /// Appends as many entries of a round as can be.
+    fn append(&mut self, round: &[Waiting]) -> Result<(), PartialAppend> {
         let (term, append_time) = (self.log.last_term(), self.env.clock.wall());
         let (mut index, mut offset) = (self.log.last_index(), self.log.end_offset());
         let payloads: Vec<[&[u8]; 1]> = round.iter().map(|w| [&w.entry.payload[..]]).collect();
-        let entries: Vec<Entry<'_>> = round
-            .iter()
-            .zip(&payloads)
-            .map(|(waiting, payload)| {
-                let new = &waiting.entry;
-                index = index.next();
-                let first_offset = offset;
-                offset = offset.plus(new.records.into());
-                Entry {
-                    index,
-                    term,
-                    kind: new.kind,
-                    first_offset,
-                    records: new.records,
-                    append_time,
-                    max_timestamp: new.max_timestamp,
-                    payload,
-                }
-            })
-            .collect();
-        self.unsynced_bytes += round
-            .iter()
-            .map(|w| w.entry.payload.len() as u64)
-            .sum::<u64>();
-        self.log
-            .append_all(&entries)
-            .map_err(|e| (e.appended, e.source.to_string()))
+        let entry = |(waiting, payload): (&Waiting, _)| {
+            let new = &waiting.entry;
+            let first_offset = offset;
+            index = index.next();
+            offset = offset.plus(new.records.into());
+            let (kind, records, max_timestamp) = (new.kind, new.records, new.max_timestamp);
+            Entry {
+                index,
+                term,
+                kind,
+                first_offset,
+                records,
+                append_time,
+                max_timestamp,
+                payload,
+            }
+        };
+        let payloads = payloads.iter().map(|payload| &payload[..]);
+        let entries: Vec<Entry<'_>> = round.iter().zip(payloads).map(entry).collect();
+        self.unsynced_bytes += entries.iter().map(Entry::payload_bytes).sum::<u64>();
+        self.log.append_all(&entries)
     }
 
     /// Syncs when the policy asks for it, and publishes what may be seen.
@@ -314,6 +340,7 @@ impl Worker {
         if due {
             self.log.sync()?;
             (self.unsynced_bytes, self.synced_at) = (0, now);
+            self.unmarked = true;
         }
         self.log.publish(self.log.end_offset());
         Ok(if due {
