@@ -1,6 +1,7 @@
 //! `trilith consume`.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufWriter, IsTerminal, StdoutLock, Write},
     pin::Pin,
 };
@@ -86,45 +87,22 @@ impl Consume {
 
     async fn consume(&self, client: &Client) -> Result<(), Failure> {
         let mut blocks = self.open(client).await?;
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+        let mut printer = Printer {
+            out: BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()),
+            topic: &self.topic,
+            format: &self.output,
+            left: self.count.unwrap_or(u64::MAX),
+            next: BTreeMap::new(),
+        };
         let progress = Progress::counting("reading", io::stdout().is_terminal());
-        let mut left = self.count.unwrap_or(u64::MAX);
-        while left > 0
+        while printer.left > 0
             && let Some((partition, block)) = blocks.next().await
         {
-            let written = self.write(&mut out, block, &mut left, partition)?;
-            out.flush()?;
-            progress.add(written);
+            progress.add(block.len() as u64);
+            printer.print(partition, block)?;
         }
         progress.finish();
         Ok(())
-    }
-
-    fn write(
-        &self,
-        out: &mut BufWriter<StdoutLock<'_>>,
-        block: Vec<Result<StoredRecord, Error>>,
-        left: &mut u64,
-        partition: PartitionId,
-    ) -> Result<u64, Failure> {
-        let before = *left;
-        for record in block {
-            if *left == 0 {
-                break;
-            }
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    // What was read before it is good.
-                    out.flush()?;
-                    let what = format!("reading partition {partition} stopped");
-                    return Err(Failure::because(what, error));
-                }
-            };
-            self.output.write(out, &self.topic, &record)?;
-            *left -= 1;
-        }
-        Ok(before - *left)
     }
 
     /// All partitions that are asked for, side by side.
@@ -167,5 +145,53 @@ impl Consume {
             follow: self.follow,
             limit: self.count,
         }
+    }
+}
+
+/// Prints records and remembers how far it is.
+struct Printer<'a> {
+    out: BufWriter<StdoutLock<'a>>,
+    topic: &'a str,
+    format: &'a Format,
+    /// How many more are wanted.
+    left: u64,
+    /// Behind the last record of each partition.
+    next: BTreeMap<PartitionId, Offset>,
+}
+
+impl Printer<'_> {
+    fn print(
+        &mut self,
+        partition: PartitionId,
+        block: Vec<Result<StoredRecord, Error>>,
+    ) -> Result<(), Failure> {
+        for record in block {
+            if self.left == 0 {
+                break;
+            }
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    // What was read before it is good.
+                    self.out.flush()?;
+                    return Err(self.stopped(partition, &error));
+                }
+            };
+            self.format.write(&mut self.out, self.topic, &record)?;
+            self.left -= 1;
+            self.next.insert(partition, record.offset.next());
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Says where to go on.
+    fn stopped(&self, partition: PartitionId, error: &Error) -> Failure {
+        let hint = match self.next.get(&partition) {
+            Some(next) => format!("; go on with --partition {partition} --from {next}"),
+            None => String::new(),
+        };
+        Failure::Failed(format!(
+            "reading partition {partition} stopped: {error}{hint}"
+        ))
     }
 }

@@ -141,7 +141,13 @@ impl Produce {
 
     async fn send_all(&self, producer: &Producer, progress: &Progress) -> Result<(), Failure> {
         let mut blocks = input::read(self.input, self.key_delimiter.clone(), self.files.clone());
-        while let Some(block) = blocks.recv().await {
+        loop {
+            let block = tokio::select! {
+                block = blocks.recv() => block,
+                // The report says why. Input may not come for long, so it is not waited for.
+                _ = producer.halted() => return Ok(()),
+            };
+            let Some(block) = block else { return Ok(()) };
             let records = block?;
             let read = records.len() as u64;
             for record in records {
@@ -158,7 +164,6 @@ impl Produce {
             }
             progress.add(read);
         }
-        Ok(())
     }
 
     fn print(&self, report: &Report) -> io::Result<()> {

@@ -116,10 +116,11 @@ impl Serve {
             let signals = Signals::listen()?;
             let bound = self.bind(node).await?;
             let address = bound.local_addr();
-            print_line(&format!(
+            // Whoever started the server may not care to read this.
+            let _ = print_line(&format!(
                 "trilith serves on http://{address}, data in {}",
                 self.data.display()
-            ))?;
+            ));
             let run = bound.run(signals.first());
             run.await
                 .map_err(|error| Failure::Failed(error.to_string()))

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod benches;
 mod crash;
 mod formats;
 mod offline;

@@ -1,6 +1,9 @@
 //! Starting and ending servers.
 
-use std::process::Stdio;
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
 
 use rustix::process::Signal;
 use trilith_client::{Client, ProducerConfig, Record};
@@ -150,4 +153,51 @@ fn the_environment_sets_what_flags_do_not() {
     command.arg("serve").env("TRILITH_SYNC", "sometimes");
     let output = run(command, b"");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn a_follower_whose_server_ends_says_where_to_go_on() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t"]);
+    server.feed(&["produce", "t"], b"a\nb\nc\n");
+    let mut follower = server.command(["consume", "t", "--follow"]);
+    let mut follower = follower
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert!(
+        lines
+            .by_ref()
+            .take(3)
+            .map(Result::unwrap)
+            .eq(["a", "b", "c"])
+    );
+    server.kill();
+    let output = follower.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("go on with --partition 0 --from 3"), "{said}");
+}
+
+#[test]
+fn a_producer_without_input_notices_that_its_last_records_are_lost() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t"]);
+    let mut producer = server.command(["produce", "t", "--timeout", "1ms"]);
+    let mut producer = producer
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    server.kill();
+    // The input stays open: the producer must not wait for more of it.
+    writeln!(input, "lost").unwrap();
+    let output = producer.wait_with_output().unwrap();
+    drop(input);
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -23,7 +23,7 @@ pub use delivery::{Delivered, Delivery, Durability};
 pub use report::{PartitionReport, Report, Unacknowledged};
 
 use self::{driver::Driver, open::Shared};
-use crate::{Record, SendError, Topic, connection::Connection};
+use crate::{DeliveryError, Record, SendError, Topic, connection::Connection};
 
 /// Writes records to one topic: collects them into batches and sends many at a time.
 ///
@@ -125,6 +125,12 @@ impl Producer {
     #[must_use]
     pub fn report(&self) -> Report {
         self.shared.report.lock().clone()
+    }
+
+    /// Waits until the producer halts ([`ProducerConfig::halt_on_failure`]) and gives the reason,
+    /// for a caller that may have nothing to send for long.
+    pub async fn halted(&self) -> DeliveryError {
+        self.shared.until_halted().await
     }
 
     /// Sends what was taken, without waiting for batches to fill, and waits for the answers.

@@ -48,6 +48,7 @@ pub(super) struct Shared {
     spare: Mutex<Vec<BatchBuilder>>,
     /// Set once, when nothing more is taken.
     halted: OnceLock<DeliveryError>,
+    halted_now: Notify,
     pub(super) report: Mutex<Report>,
 }
 
@@ -106,6 +107,7 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             spare: Mutex::default(),
             halted: OnceLock::new(),
+            halted_now: Notify::new(),
             report: Mutex::default(),
         }
     }
@@ -333,6 +335,19 @@ impl Shared {
         // Set before the partitions are locked one by one: whoever pushes later sees it.
         let _ = self.halted.set(error);
         self.seal_all();
+        self.halted_now.notify_waiters();
+    }
+
+    /// Waits until nothing more is taken, and gives the reason.
+    pub(super) async fn until_halted(&self) -> DeliveryError {
+        loop {
+            // Made before the look, so that no halt falls between the look and the wait.
+            let halted_now = self.halted_now.notified();
+            if let Some(error) = self.halted.get() {
+                return error.clone();
+            }
+            halted_now.await;
+        }
     }
 
     pub(super) fn halted(&self) -> Option<&DeliveryError> {

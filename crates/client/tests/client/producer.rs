@@ -245,9 +245,12 @@ async fn a_halting_producer_sends_nothing_after_a_failure() {
     let (first, queued) = (send(&producer, "a").await, send(&producer, "b").await);
     let mut stream = fake.stream().await;
     let a = stream.request().await;
+    let mut halted = Box::pin(producer.halted());
+    assert_waits(&mut halted).await;
     stream
         .refuse(&a, Code::ResourceExhausted, "DISK_FULL")
         .await;
+    assert_eq!(halted.await.cause.reason(), Some("DISK_FULL"));
     assert_eq!(fate(first).await, Fate::NotStored);
     let error = queued.await.unwrap_err();
     assert_eq!(
