@@ -86,7 +86,7 @@ impl Default for Limits {
             message_bytes_max: trilith_types::limits::BATCH_BYTES_MAX as usize + (64 << 10),
             body_bytes_max: 16 << 30,
             in_flight_bytes_max: 64 << 20,
-            admission_wait_max: Duration::from_secs(5),
+            admission_wait_max: Duration::from_secs(30),
             stream_requests_max: 512,
             stream_bytes_max: 32 << 20,
             response_bytes_default: 1 << 20,

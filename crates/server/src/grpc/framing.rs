@@ -277,3 +277,152 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, stream};
+    use http_body_util::{BodyExt, StreamBody};
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn rules(in_flight: usize) -> Rules {
+        Rules {
+            admission: Admission::new(in_flight, Duration::from_secs(600)),
+            message_bytes_max: 1000,
+            message_read_timeout: TIMEOUT,
+            deadline: None,
+        }
+    }
+
+    fn message(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend((length as u32).to_be_bytes());
+        bytes.extend((0..length).map(|n| n as u8));
+        bytes
+    }
+
+    type Frames = stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>;
+
+    /// A request that sends these pieces, then ends, or then goes quiet.
+    fn request(
+        pieces: Vec<Vec<u8>>,
+        ends: bool,
+        rules: &Rules,
+    ) -> (Framed<StreamBody<Frames>>, Shares) {
+        let pieces = stream::iter(pieces).map(|piece| Ok(Frame::data(Bytes::from(piece))));
+        let frames: Frames = match ends {
+            true => pieces.boxed(),
+            false => pieces.chain(stream::pending()).boxed(),
+        };
+        let shares = Shares::default();
+        (
+            Framed::new(StreamBody::new(frames), rules.clone(), Some(shares.clone())),
+            shares,
+        )
+    }
+
+    /// What is passed on, and the reason it ended with if it is an error.
+    async fn read(mut body: Framed<StreamBody<Frames>>) -> (Vec<u8>, Option<String>) {
+        let mut passed = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => passed.extend_from_slice(frame.data_ref().unwrap()),
+                Err(status) => {
+                    return (
+                        passed,
+                        Some(status.get_details_error_info().unwrap().reason),
+                    );
+                }
+            }
+        }
+        (passed, None)
+    }
+
+    #[tokio::test]
+    async fn messages_pass_whole_however_they_are_cut() {
+        let rules = rules(1 << 20);
+        let all = [message(300), message(0), message(1000), message(1)].concat();
+        for size in [1, 2, 4, 5, 6, 7, 300, 306, all.len()] {
+            let pieces = all.chunks(size).map(<[u8]>::to_vec).collect();
+            let (body, shares) = request(pieces, true, &rules);
+            assert_eq!(read(body).await, (all.clone(), None), "pieces of {size}");
+            assert!((0..4).all(|_| shares.take().is_some()));
+            assert!(shares.take().is_none());
+        }
+        assert_eq!(rules.admission.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_claim_above_the_limit_is_refused_by_its_length() {
+        let rules = rules(1 << 20);
+        for claim in [1001_u32, u32::MAX] {
+            let prefix = [&[0][..], &claim.to_be_bytes()].concat();
+            let (body, _) = request(vec![message(10), prefix], false, &rules);
+            assert_eq!(
+                read(body).await,
+                (message(10), Some("BATCH_TOO_LARGE".into()))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_ends_early_is_not_passed_on() {
+        let rules = rules(1 << 20);
+        for have in [1, 4, 5, 14] {
+            let (body, _) = request(vec![message(10)[..have].to_vec()], true, &rules);
+            assert_eq!(
+                read(body).await,
+                (vec![], Some("INVALID_ARGUMENT".into())),
+                "{have} bytes"
+            );
+        }
+        assert_eq!(rules.admission.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_does_not_go_on_is_given_up_and_a_quiet_stream_is_not() {
+        let rules = rules(1 << 20);
+        let (body, _) = request(vec![message(10), message(10)[..8].to_vec()], false, &rules);
+        let begun = Instant::now();
+        assert_eq!(
+            read(body).await,
+            (message(10), Some("DEADLINE_EXCEEDED".into()))
+        );
+        assert_eq!(begun.elapsed(), TIMEOUT);
+        let (body, _) = request(vec![message(10)], false, &rules);
+        assert!(
+            tokio::time::timeout(TIMEOUT * 10, read(body))
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_for_room_before_it_is_passed_on() {
+        let rules = rules(1024);
+        let held = rules.admission.try_take(1024).unwrap();
+        let (body, shares) = request(vec![message(500), message(500)], true, &rules);
+        let mut reading = Box::pin(read(body));
+        assert!(futures::poll!(&mut reading).is_pending());
+        drop(held);
+        assert_eq!(reading.await, ([message(500), message(500)].concat(), None));
+        assert!(rules.admission.in_flight() >= 1000);
+        drop((shares.take(), shares.take()));
+        assert_eq!(rules.admission.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_while_it_waits_gives_its_place_up() {
+        let rules = rules(64);
+        let held = rules.admission.try_take(64).unwrap();
+        let (body, _) = request(vec![message(10)], true, &rules);
+        let mut reading = Box::pin(read(body));
+        assert!(futures::poll!(&mut reading).is_pending());
+        drop(reading);
+        drop(held);
+        assert!(rules.admission.try_take(64).is_some());
+    }
+}

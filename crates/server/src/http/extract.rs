@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     app::App,
+    call::Call,
     error::{ApiError, Reason},
 };
 
@@ -58,18 +59,34 @@ pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, ApiError> 
         .map_err(|_| ApiError::invalid(format!("{name} is not a number in its range: {text:?}")))
 }
 
-/// A whole body of at most `limit` bytes.
-pub(crate) async fn bytes(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(error) => Err(ApiError::invalid(format!("the body ended early: {error}"))),
-    }
+/// A whole body of at most `limit` bytes, read until the call's deadline and not longer than
+/// [`Limits::message_read_timeout`](crate::Limits::message_read_timeout).
+pub(crate) async fn bytes(
+    app: &App,
+    call: &Call,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    let collecting = Limited::new(body, limit).collect();
+    let reading = async {
+        match tokio::time::timeout(app.limits.message_read_timeout, collecting).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+            Ok(Err(error)) => Err(ApiError::invalid(format!("the body ended early: {error}"))),
+            Err(_) => Err(ApiError::deadline("reading the body")),
+        }
+    };
+    call.within("reading the body", reading).await
 }
 
 /// A whole JSON body of at most `limit` bytes. An empty one is an empty object.
-pub(crate) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, ApiError> {
-    let body = bytes(body, limit).await?;
+pub(crate) async fn json<T: DeserializeOwned>(
+    app: &App,
+    call: &Call,
+    body: Body,
+    limit: usize,
+) -> Result<T, ApiError> {
+    let body = bytes(app, call, body, limit).await?;
     let body = if body.is_empty() { &b"{}"[..] } else { &body };
     serde_json::from_slice(body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
 }

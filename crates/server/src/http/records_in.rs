@@ -151,15 +151,7 @@ async fn one(
         return Err(extract::too_large(limit));
     }
     let share = app.admission.take(claimed as usize, call.deadline).await?;
-    let reading =
-        tokio::time::timeout(app.limits.message_read_timeout, extract::bytes(body, limit));
-    let body = call
-        .within("reading the body", async {
-            reading
-                .await
-                .unwrap_or_else(|_| Err(ApiError::deadline("reading the body")))
-        })
-        .await?;
+    let body = extract::bytes(app, call, body, limit).await?;
     let request = target.request(vec![record(&body)?]);
     let response = produce::append(app, call, request, Some(share)).await?;
     let appended = response.appended.first().ok_or_else(|| {

@@ -76,7 +76,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Response {
     let created = async {
-        let Create { name, settings } = extract::json(body, BODY_BYTES_MAX).await?;
+        let Create { name, settings } = extract::json(&app, &call, body, BODY_BYTES_MAX).await?;
         let topic = topics::create(&app, &call, name, settings.into()).await?;
         Ok((StatusCode::CREATED, Json(topic_json(topic))).into_response())
     };
@@ -109,7 +109,7 @@ pub(super) async fn alter(
     body: Body,
 ) -> Response {
     let altered = async {
-        let settings: Settings = extract::json(body, BODY_BYTES_MAX).await?;
+        let settings: Settings = extract::json(&app, &call, body, BODY_BYTES_MAX).await?;
         let topic = topics::alter(&app, &call, name, settings.into()).await?;
         Ok(Json(topic_json(topic)).into_response())
     };

@@ -158,6 +158,30 @@ async fn damage_on_disk_is_told_and_the_rest_is_served() {
     assert_eq!(lines[1]["error"]["reason"], "DATA_DAMAGED");
 }
 
+#[tokio::test]
+async fn a_partition_that_cannot_be_opened_is_out_of_service_and_the_others_are_not() {
+    let mut server = start().await;
+    server.create("broken", 1).await;
+    server.create("whole", 1).await;
+    let id = server.get("/v1/topics/broken").await.json()["id"].to_string();
+    server.append("broken", &["a"]).await;
+    server.append("whole", &["a"]).await;
+    server.begin_shutdown();
+    let dir = server.ended_with_dir().await;
+    for copy in ["manifest.a", "manifest.b"] {
+        let path = dir.path().join("topics").join(&id).join("0").join(copy);
+        assert!(path.exists());
+        std::fs::write(path, b"not a manifest").unwrap();
+    }
+    let server = Fixture::over(dir).await;
+    let request = produce_batch("broken", batch(1, 1));
+    assert_eq!(refused(&server, request).await, "PARTITION_UNAVAILABLE");
+    let answer = server.get("/v1/topics/broken/partitions/0/records").await;
+    assert_eq!(answer.reason(), "PARTITION_UNAVAILABLE");
+    let whole = server.get("/v1/topics/whole/partitions/0/records").await;
+    assert_eq!(whole.lines().len(), 1);
+}
+
 /// The names are a promise: changing one breaks clients.
 #[test]
 fn the_reasons_are_these() {

@@ -248,8 +248,13 @@ async fn a_client_that_says_nothing_or_only_half_is_cut() {
         drop(stream.read_to_end(&mut rest).await);
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
     }
-    let mut half = hold_bytes(&server, "t", 10).await;
+    let mut half = TcpStream::connect(server.addr).await.unwrap();
+    let begun = b"POST /v1/topics HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
+    half.write_all(begun).await.unwrap();
     let mut answer = vec![0; 12];
+    half.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 504");
+    let mut half = hold_bytes(&server, "t", 10).await;
     half.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 504");
     until_metric(&server, IN_FLIGHT, |bytes| bytes == 0).await;
