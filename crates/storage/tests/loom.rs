@@ -1,0 +1,96 @@
+//! Every interleaving of one writer that fills index slots and publishes, and readers that look
+//! them up, under the memory model: `RUSTFLAGS="--cfg loom" cargo test -p trilith-storage
+//! --release --test loom`. The functions are the log's own.
+#![cfg(loom)]
+#![allow(missing_docs)]
+
+use loom::{
+    sync::{Arc, atomic::AtomicU64},
+    thread,
+};
+use trilith_storage::publish::{Cell, Visible, get_half, put_half};
+
+/// Two offsets share a word; each entry has a slot of two words.
+struct Index {
+    offsets: [AtomicU64; 2],
+    entries: [AtomicU64; 6],
+    visible: Visible,
+}
+
+impl Index {
+    fn new() -> Self {
+        Self {
+            offsets: [AtomicU64::new(0), AtomicU64::new(0)],
+            entries: std::array::from_fn(|_| AtomicU64::new(0)),
+            visible: Visible::new(0),
+        }
+    }
+
+    /// What the writer does for the entry that takes one offset.
+    fn append(&self, offset: u64) {
+        let slot = offset as usize * 2;
+        self.entries[slot].put(100 + offset);
+        self.entries[slot + 1].put(200 + offset);
+        put_half(
+            &self.offsets[offset as usize / 2],
+            offset,
+            offset as u32 + 1,
+        );
+    }
+
+    /// What a reader does.
+    fn check(&self) {
+        let visible = self.visible.get();
+        for offset in 0..visible {
+            let ordinal = get_half(&self.offsets[offset as usize / 2], offset);
+            assert_eq!(
+                ordinal,
+                offset as u32 + 1,
+                "offset {offset} is visible and not indexed"
+            );
+            let slot = (ordinal as usize - 1) * 2;
+            assert_eq!(self.entries[slot].get(), 100 + offset);
+            assert_eq!(self.entries[slot + 1].get(), 200 + offset);
+        }
+    }
+}
+
+#[test]
+fn readers_see_whole_slots_of_everything_that_is_visible() {
+    loom::model(|| {
+        let index = Arc::new(Index::new());
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let index = Arc::clone(&index);
+                thread::spawn(move || index.check())
+            })
+            .collect();
+        // Two entries with one sync, then a third that shares a word with a published one's
+        // neighbour.
+        index.append(0);
+        index.append(1);
+        index.visible.raise(2);
+        index.append(2);
+        index.visible.raise(3);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        index.check();
+    });
+}
+
+#[test]
+fn storing_one_half_never_disturbs_the_other() {
+    loom::model(|| {
+        let index = Arc::new(Index::new());
+        index.append(0);
+        index.visible.raise(1);
+        let reader = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || index.check())
+        };
+        index.append(1);
+        index.visible.raise(2);
+        reader.join().unwrap();
+    });
+}
