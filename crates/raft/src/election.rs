@@ -328,7 +328,7 @@ impl Core {
 
     fn become_leader(&mut self) {
         // The election has judged the own unknown suffix together with all others.
-        self.log.unknown = None;
+        self.end_doubt();
         self.role = Role::Repairing;
         self.leader = Some(self.id());
         self.votes.clear();

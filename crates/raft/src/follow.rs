@@ -289,8 +289,13 @@ impl Core {
         let back = self.verified.min(self.log.intact());
         let of_this_term = self.log.runs.term_at(back) == Some(self.hard.term);
         if term == self.hard.term && of_this_term && back >= point.max(self.log.commit) {
-            self.log.unknown = None;
+            self.end_doubt();
         }
+    }
+
+    /// The unknown suffix is known to have held nothing that is missing.
+    pub(crate) fn end_doubt(&mut self) {
+        self.out.unknown_settled |= self.log.unknown.take().is_some();
     }
 }
 

@@ -63,6 +63,9 @@ pub struct Output {
     /// The members in force, when they have changed: connect to them, and mirror them beside term
     /// and vote before the write of this output is reported as persisted.
     pub configuration: Option<(LogIndex, Configuration)>,
+    /// The suffix that was unknown at the start is no longer in doubt: the mark that the host
+    /// keeps of it may go.
+    pub unknown_settled: bool,
     /// The role, term or leader, when one has changed. Proposals of an earlier term that are not
     /// yet committed are now of unknown outcome.
     pub role: Option<RoleChange>,
@@ -83,6 +86,7 @@ impl Output {
             && self.reads.is_empty()
             && self.configuration.is_none()
             && self.role.is_none()
+            && !self.unknown_settled
     }
 
     /// Takes everything out and keeps the memory.
@@ -98,6 +102,7 @@ impl Output {
         self.reads.clear();
         self.configuration = None;
         self.role = None;
+        self.unknown_settled = false;
     }
 }
 

@@ -87,7 +87,7 @@ impl Core {
     /// dropped. Gives what goes, first and last. What was acknowledged may be lost by it.
     pub fn discard_doubtful(&mut self) -> Option<(LogIndex, LogIndex)> {
         self.wake();
-        self.log.unknown = None;
+        self.end_doubt();
         let (first, _) = self.log.damage.range_from(self.log.commit.next())?;
         let last = self.log.last_index();
         self.truncate_log(first);

@@ -31,7 +31,9 @@ pub struct Restored {
     /// Ranges of entries whose identity is known and whose bytes are lost, first and last.
     pub damaged: Vec<(LogIndex, LogIndex)>,
     /// Whether the log may once have gone on past its end, and how far at most. The bytes are
-    /// set aside by the host; the core asks the group what to think of them.
+    /// set aside by the host; the core asks the group what to think of them. A doubt outlives
+    /// the start that found it: the host keeps a durable mark, and gives it back at every start
+    /// until [`Output::unknown_settled`](crate::Output::unknown_settled).
     pub unknown_suffix: Option<UnknownSuffix>,
     /// Whether the state machine's own data was lost: it is replaced by a peer's snapshot, and
     /// `applied` says nothing but the log's base.

@@ -221,6 +221,7 @@ fn whatever_happens_the_properties_hold_and_the_group_comes_back() {
     let mut elections = 0;
     for seed in first..first + seeds {
         let mut world = World::new(seed);
+        world.cluster.label = format!("seed {seed}");
         for _ in 0..3000 {
             world.step();
             if trace {

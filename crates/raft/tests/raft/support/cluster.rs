@@ -65,6 +65,8 @@ pub struct Cluster {
     applied: BTreeMap<LogIndex, String>,
     commits: BTreeMap<NodeId, LogIndex>,
     pub elections: u64,
+    /// What a failure is told with.
+    pub label: String,
 }
 
 /// Turns of delivery after which a network that does not come to rest is a failure.
@@ -278,7 +280,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let from = self.events.len().saturating_sub(100);
-            eprintln!("{}", self.events[from..].join("\n"));
+            eprintln!("{}\n{}", self.label, self.events[from..].join("\n"));
         }
     }
 }

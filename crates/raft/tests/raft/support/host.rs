@@ -62,6 +62,8 @@ pub struct Host {
     /// The same with what is on its way to the disk.
     pub view: Store,
     pending: VecDeque<Pending>,
+    /// The durable mark of an unknown suffix.
+    pub doubt: Option<EntryId>,
     /// Whether writes are on disk at once.
     pub syncs: bool,
     /// Proposed and received payloads that are not in the log yet.
@@ -92,6 +94,7 @@ impl Host {
             disk: store.clone(),
             view: store,
             pending: VecDeque::new(),
+            doubt: None,
             syncs: true,
             staging: BTreeMap::new(),
             staged: None,
@@ -135,6 +138,7 @@ impl Host {
 
     fn start(&mut self, damage: Damage) {
         self.view = self.disk.clone();
+        self.doubt = damage.unknown.or(self.doubt);
         let store = &self.disk;
         let vote = if damage.lost_vote {
             RestoredVote::Lost
@@ -149,7 +153,7 @@ impl Host {
             commit: store.commit,
             applied: store.base.index,
             damaged: damage.ranges,
-            unknown_suffix: damage.unknown.map(|last_possible| UnknownSuffix { last_possible }),
+            unknown_suffix: self.doubt.map(|last_possible| UnknownSuffix { last_possible }),
             state_machine_lost: damage.lost_state,
         };
         self.state = store.base_state.clone();
@@ -221,6 +225,10 @@ impl Host {
         }
         if let Some((index, members)) = &out.configuration {
             say(format!("members at {index}: {}", super::show_configuration(members)));
+        }
+        if out.unknown_settled {
+            say("the suffix is settled".to_owned());
+            self.doubt = None;
         }
         if let Some(write) = out.write {
             if let Some(hard) = write.hard_state {
@@ -381,6 +389,9 @@ impl Host {
 
     /// Forgets the log up to `index`.
     pub fn trim(&mut self, index: LogIndex) -> Result<(), String> {
+        if !self.pending.is_empty() {
+            return Err("trimming waits for the writes before it".to_owned());
+        }
         self.core_mut().trimmed(index).map_err(|e| e.to_string())?;
         let state: Vec<_> = self.state.iter().take(index.get() as usize).cloned().collect();
         self.view.trim(index, state.clone());
