@@ -93,12 +93,28 @@ impl Node {
             }
         }
         let has = before.topic.settings.partitions;
-        let opened = self
-            .inner
-            .host
-            .open_new(&topic, has)
-            .map_err(|failed| partition_error(&topic, failed))?;
-        self.finish_change(topic, before.partitions.clone(), opened)
+        match self.inner.host.open_new(&topic, has) {
+            Ok(opened) => self.finish_change(topic, before.partitions.clone(), opened),
+            Err(failed) => {
+                self.serve_without(&topic, &before, &failed.1);
+                Err(partition_error(&topic, failed))
+            }
+        }
+    }
+
+    /// Serves an altered topic whose new partitions could not be made: the catalog has them, and
+    /// the next start makes them.
+    fn serve_without(&self, topic: &Topic, before: &ServedTopic, reason: &str) {
+        let mut partitions = before.partitions.clone();
+        partitions.resize(
+            topic.settings.partitions as usize,
+            Slot::Unavailable(reason.into()),
+        );
+        let served = ServedTopic {
+            topic: topic.clone(),
+            partitions,
+        };
+        self.change_directory(|directory| directory.insert(served));
     }
 
     /// Deletes a topic. When this returns, it is gone for good; its files are removed in the

@@ -214,3 +214,58 @@ fn files_that_cannot_be_removed_are_removed_at_the_next_start() {
         earliest
     );
 }
+
+#[test]
+fn damage_is_refused_by_name_and_what_lies_around_it_is_served() {
+    use trilith_env::{Disk, sim::FlipIn};
+    let mut world = World::new(config());
+    world
+        .node
+        .create_topic("t", &TopicSettingsPatch::default())
+        .unwrap();
+    for value in ["stone", "DAMAGED", "lintel"] {
+        world.produce("t", 0, &[value]);
+        world.finish();
+    }
+    let disk = world.close();
+    let dir = std::path::Path::new("/data/topics/1/0");
+    let files = disk.list(dir).unwrap().into_iter().map(|entry| entry.path);
+    let store = files
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "log"))
+        .unwrap();
+    let bytes = disk.on_device(&store).unwrap();
+    let at = bytes
+        .windows(7)
+        .position(|window| window == b"DAMAGED")
+        .unwrap();
+    disk.flip_bit(&store, at as u64, 3, FlipIn::Both).unwrap();
+    disk.crash_process();
+
+    let mut world = World::start(&disk, config()).unwrap();
+    let reader = world.node.reader("t", PartitionId(0)).unwrap();
+    assert_eq!(reader.read(Offset(0), 1 << 20).unwrap().next, Offset(1));
+    let error = reader.read(Offset(1), 1 << 20).unwrap_err();
+    assert!(
+        error.to_string().contains(store.to_str().unwrap()),
+        "{error}"
+    );
+    assert!(matches!(
+        error,
+        ReadError::Damaged {
+            first: Offset(1),
+            next: Offset(2),
+            ..
+        }
+    ));
+    let mut cursor = reader.cursor(Offset(1));
+    assert!(cursor.read(1).is_err());
+    assert_eq!(
+        (cursor.position(), cursor.reader().end()),
+        (Offset(1), Offset(3))
+    );
+    cursor.seek(Offset(2));
+    assert_eq!(cursor.read(1).unwrap().batches[0].first_offset, Offset(2));
+    fill(&mut world, 1);
+    assert_eq!(reader.end(), Offset(4));
+}

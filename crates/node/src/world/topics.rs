@@ -206,6 +206,16 @@ fn a_partition_that_could_not_be_made_is_made_at_a_later_start() {
         world.node.alter_topic("t", &partitions(3)),
         Err(TopicError::Partition { .. })
     ));
+    let refused = world.produce("t", 1, &["x"]).get().unwrap_err();
+    assert!(matches!(
+        refused,
+        ProduceError::Partition(PartitionError::Unavailable { .. })
+    ));
+    assert_eq!(
+        world.node.list_topics()[0].settings.partitions,
+        3,
+        "as the catalog has it"
+    );
     let disk = world.crash();
     disk.fail(Failure::of(Op::CreateDir).under("/data/topics/1/2"));
     let world = World::start(&disk, config()).unwrap();
