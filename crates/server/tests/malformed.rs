@@ -180,6 +180,8 @@ async fn send_messages(addr: SocketAddr, seed: u64, count: u64) {
     ];
     let mut rng = Rng(seed);
     let stream = TcpStream::connect(addr).await.unwrap();
+    // Headers and body are two writes; without this the second waits for the first one's answer.
+    stream.set_nodelay(true).unwrap();
     let io = TokioIo::new(stream);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
     let (mut sender, connection) = handshake.await.unwrap();
