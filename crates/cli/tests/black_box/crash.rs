@@ -10,7 +10,7 @@ use crate::support::{Server, data_dir};
 
 /// Produces numbered lines until the server is gone; how many were acknowledged.
 fn produce_until_killed(server: Server, first: u64) -> u64 {
-    let mut producer = server.command(["produce", "t", "--summary", "json", "--timeout", "10s"]);
+    let mut producer = server.command(["produce", "t", "--summary", "json", "--timeout", "3s"]);
     let mut producer = producer
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -27,11 +27,11 @@ fn produce_until_killed(server: Server, first: u64) -> u64 {
     // Killed only once records are stored, so that there is something to lose.
     let from = format!("{first}");
     let mut seen = server.command([
-        "consume", "t", "--follow", "--count", "5000", "--from", &from,
+        "consume", "t", "--follow", "--count", "500", "--from", &from,
     ]);
     let mut seen = seen.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(seen.stdout.take().unwrap()).lines().count();
-    assert_eq!(lines, 5000);
+    assert_eq!(lines, 500);
     assert!(seen.wait().unwrap().success());
     server.kill();
     let output = producer.wait_with_output().unwrap();

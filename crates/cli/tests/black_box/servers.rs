@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     process::Stdio,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -88,6 +89,8 @@ fn sigterm_finishes_what_is_in_flight_and_keeps_what_was_acknowledged() {
         let config = ProducerConfig {
             batch_records: 10,
             halt_on_failure: true,
+            // How long the server is looked for when nothing was in flight.
+            delivery_timeout: Duration::from_secs(3),
             ..ProducerConfig::default()
         };
         let producer = client.producer("t", config).await.unwrap();
