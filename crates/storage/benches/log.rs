@@ -28,8 +28,11 @@ use trilith_storage::{
 };
 use trilith_types::{GroupId, Offset, Term, TimestampMs};
 
+/// A row of the table: its name, and what measures it in a directory of its own.
+type Row = (&'static str, fn(&Path));
+
 fn main() {
-    let rows: [(&str, fn(&Path)); 6] = [
+    let rows: [Row; 6] = [
         ("append", append),
         ("closed-loop", closed_loop),
         ("group-commit", group_commit),

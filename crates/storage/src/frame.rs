@@ -21,7 +21,7 @@ pub const FRAME_HEADER_BYTES: usize = 80;
 /// The first four bytes of every frame, `TFRM`.
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TFRM");
 
-const _: () = assert!(FRAME_HEADER_BYTES as u64 % FRAME_ALIGN == 0);
+const _: () = assert!((FRAME_HEADER_BYTES as u64).is_multiple_of(FRAME_ALIGN));
 
 /// What a header says. Numbers are little-endian on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

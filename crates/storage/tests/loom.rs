@@ -1,6 +1,7 @@
 //! Every interleaving of one writer that fills index slots and publishes, and readers that look
 //! them up, under the memory model: `RUSTFLAGS="--cfg loom" cargo test -p trilith-storage
 //! --release --test loom`. The functions are the log's own.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg(loom)]
 #![allow(missing_docs)]
 

@@ -1,4 +1,5 @@
 //! The file that is kept twice.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::{path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
 //! Writers and readers on threads of their own, over the real disk.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 
