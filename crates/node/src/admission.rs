@@ -7,6 +7,10 @@ use parking_lot::Mutex;
 /// Most callers that wait for room at once; the next one is refused.
 pub const ADMISSION_WAITERS_MAX: usize = 64 << 10;
 
+/// What a waiting batch takes beside its bytes, generously: its answer, its places in queues. So
+/// many small batches are bounded by memory too.
+pub const REQUEST_BYTES: usize = 512;
+
 /// Counts the bytes in flight and lets callers wait for room, first come first served.
 #[derive(Debug)]
 pub struct Admission {

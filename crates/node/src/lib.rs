@@ -54,7 +54,7 @@ mod waiters;
 #[cfg(test)]
 mod world;
 
-pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit};
+pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit, REQUEST_BYTES};
 pub use config::NodeConfig;
 pub use error::{OpenError, PartitionError, ProduceError, ReadError};
 pub use event::{Appended, PartitionStats};

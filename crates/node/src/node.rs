@@ -19,6 +19,7 @@ use trilith_types::PartitionId;
 
 use crate::{
     Admission, Metrics, NoRoom, NodeConfig, PartitionError, PartitionReader, Permit, ProduceError,
+    REQUEST_BYTES,
     directory::Directory,
     event::{Append, Appended, Event},
     host::Host,
@@ -144,7 +145,7 @@ impl Node {
         )?;
         let permit = match permit {
             Some(permit) => permit,
-            None => self.inner.admission.try_reserve(batch.len())?,
+            None => self.try_reserve(batch.len())?,
         };
         Ok(Examined {
             partition,
@@ -161,7 +162,7 @@ impl Node {
         Deadline(self.inner.host.env.clock.monotonic().saturating_add(after))
     }
 
-    /// Calls `ready` with room for a batch of `bytes`, at once or when others have given room
+    /// Calls `ready` with room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), at once or when others have given room
     /// back: for those who would rather wait than be refused.
     ///
     /// # Errors
@@ -171,15 +172,15 @@ impl Node {
         bytes: usize,
         ready: impl FnOnce(Permit) + Send + 'static,
     ) -> Result<(), NoRoom> {
-        self.inner.admission.reserve(bytes, ready)
+        self.inner.admission.reserve(bytes + REQUEST_BYTES, ready)
     }
 
-    /// Room for a batch of `bytes`, if there is any now.
+    /// Room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), if there is any now.
     ///
     /// # Errors
     /// There is none.
     pub fn try_reserve(&self, bytes: usize) -> Result<Permit, NoRoom> {
-        self.inner.admission.try_reserve(bytes)
+        self.inner.admission.try_reserve(bytes + REQUEST_BYTES)
     }
 
     /// A reader of a partition.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -18,6 +21,8 @@ type Callback = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct Waiters {
     inner: Mutex<Inner>,
+    /// As in `inner`, for those who only look: reading takes no lock.
+    gone: AtomicBool,
 }
 
 #[derive(Default)]
@@ -48,6 +53,7 @@ impl Waiters {
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
+            gone: AtomicBool::new(false),
         })
     }
 
@@ -95,13 +101,14 @@ impl Waiters {
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();
         inner.gone = true;
+        self.gone.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
         waiting.into_values().for_each(|(_, callback)| callback());
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.inner.lock().gone
+        self.gone.load(Ordering::Acquire)
     }
 }
 
@@ -132,7 +139,7 @@ impl std::fmt::Debug for Waiters {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

@@ -8,7 +8,8 @@ use trilith_types::{Offset, PartitionId};
 
 use super::{World, batch, config};
 use crate::{
-    NodeConfig, PartitionError, Produce, ProduceError, ReadError, SyncPolicy, TopicSettingsPatch,
+    NodeConfig, PartitionError, Produce, ProduceError, REQUEST_BYTES, ReadError, SyncPolicy,
+    TopicSettingsPatch,
 };
 
 fn slow() -> SimDisk {
@@ -290,7 +291,7 @@ fn bytes_in_flight_are_bounded_and_room_can_be_waited_for() {
     let mut world = start(
         &slow(),
         NodeConfig {
-            inflight_bytes_max: one.len() * 2,
+            inflight_bytes_max: (one.len() + REQUEST_BYTES) * 2,
             ..config()
         },
     );
