@@ -144,15 +144,17 @@ impl Session {
             return Ok(None);
         };
         let mut taken = 0;
+        let mut behind = chunk.next;
         for batch in &chunk.batches {
             if self.left == Some(0) {
+                chunk.next = behind;
                 break;
             }
             let header = BatchHeader::parse(batch).map_err(|e| damaged(from, &e))?;
             let records = wanted_of(&header, from);
             self.left = self.left.map(|left| left.saturating_sub(records));
             self.app.metrics.consumed_records.add(records);
-            chunk.next = header.last_offset().next();
+            behind = header.last_offset().next();
             taken += 1;
         }
         chunk.batches.truncate(taken);

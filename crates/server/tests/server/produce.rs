@@ -1,7 +1,7 @@
 //! `Log.Produce`.
 
 use trilith_batch::{Compression, partition_for_key};
-use trilith_proto::v1::{ConsumeRequest, Durability, ProduceRequest, Record};
+use trilith_proto::v1::{ConsumeRequest, Durability, ProduceRequest, Record, TopicSettings};
 
 use crate::fixture::{batch, batch_with, produce_batch, reason, record, start};
 
@@ -213,4 +213,31 @@ async fn headers_timestamps_null_and_empty_survive_the_way_there_and_back() {
     (expected[0].offset, expected[1].offset) = (0, 1);
     assert_eq!(response.records, expected);
     assert_eq!((response.next_offset, response.end_offset), (2, 2));
+}
+
+#[tokio::test]
+async fn records_that_do_not_fit_one_batch_go_into_two() {
+    let server = start().await;
+    let settings = TopicSettings {
+        record_bytes_max: Some(16 << 20),
+        ..TopicSettings::default()
+    };
+    server.create_with("t", settings).await;
+    let large = "x".repeat((8 << 20) + (40 << 10));
+    let records = vec![record(&large), record(&large), record("small")];
+    let request = ProduceRequest {
+        topic: "t".into(),
+        records,
+        ..ProduceRequest::default()
+    };
+    let response = server
+        .log()
+        .await
+        .produce(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(response.appended.len(), 2);
+    let offsets: Vec<u64> = response.positions.iter().map(|p| p.offset).collect();
+    assert_eq!(offsets, [0, 1, 2]);
 }
