@@ -141,6 +141,9 @@ impl Progress {
             Sending::Probe => {
                 self.paused = true;
                 self.losses = 0;
+                // Only the latest probe counts: an earlier one that went further and was lost
+                // would fill the window for ever, since nothing that is sent later ends there.
+                self.inflight.clear();
                 self.inflight.add(last, bytes);
             }
             Sending::Replicate => {
@@ -289,6 +292,20 @@ mod tests {
             (peer.sending, peer.next),
             (Sending::Replicate, LogIndex(16))
         );
+    }
+
+    /// Two probes that reached far were lost, the third reached less far: the first two must not
+    /// hold the window once it is answered.
+    #[test]
+    fn lost_probes_do_not_fill_the_window() {
+        let mut peer = peer();
+        for last in [15, 15, 13] {
+            peer.paused = false;
+            peer.sent(LogIndex(last), 60);
+        }
+        assert!(peer.accepted(ack(13), LogIndex(1)));
+        assert_eq!((peer.next, peer.inflight.messages()), (LogIndex(14), 0));
+        assert!(peer.may_send(&config()));
     }
 
     #[test]
