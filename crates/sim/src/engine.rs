@@ -1,12 +1,15 @@
 //! The loop that runs a world: one thread, virtual time, one seed.
 //!
-//! A run has three parts. First everything that the plan switched on goes wrong, and the checkers
+//! A run has four parts. First everything that the plan switched on goes wrong, and the checkers
 //! watch for broken safety. Then the world heals, and the group must settle within
-//! [`SETTLE_TIMEOUTS_MAX`] election timeouts. Then it must stay settled for a while.
+//! [`SETTLE_TIMEOUTS_MAX`] election timeouts. Then it must stay settled for a while, though it is
+//! falsely alarmed. Last, the clients fall silent, the leader's process dies, and the others must
+//! elect a new one within [`FAILOVER_TIMEOUTS_MAX`] election timeouts though nobody asks them
+//! for anything.
 
 use std::fmt;
 
-use trilith_types::NodeId;
+use trilith_types::{LogIndex, NodeId};
 
 use crate::{
     checkers::{PROGRESS, unsettled},
@@ -25,8 +28,11 @@ use crate::{
 /// Election timeouts within which a healed group must have settled.
 pub const SETTLE_TIMEOUTS_MAX: u64 = 80;
 
-/// Election timeouts for which a settled group is watched.
-const STABLE_TIMEOUTS: u64 = 12;
+/// Election timeouts for which a settled group is watched, and then again without clients.
+const STABLE_TIMEOUTS: u64 = 6;
+
+/// Election timeouts within which a settled group must have replaced a dead leader.
+pub const FAILOVER_TIMEOUTS_MAX: u64 = 40;
 
 /// Most events of one run; a world that never rests is stopped there and fails.
 const HAPPENINGS_MAX: u64 = 20_000_000;
@@ -284,6 +290,18 @@ impl<W: World> Engine<W> {
             return;
         }
         self.cx.record(&Event::Settled);
+        self.watch_stability();
+        if !self.is_over() {
+            self.fail_over();
+        }
+    }
+
+    fn watch_stability(&mut self) {
+        for _ in 0..STABLE_TIMEOUTS {
+            self.world.disturb(&mut self.cx);
+            self.run_until(self.cx.now().plus(self.election_timeout));
+        }
+        self.cx.clients.fall_silent();
         self.run_until(
             self.cx
                 .now()
@@ -291,27 +309,55 @@ impl<W: World> Engine<W> {
         );
     }
 
+    fn fail_over(&mut self) {
+        let leader = |cx: &Context<W>| {
+            cx.recorder
+                .checkers()
+                .view()
+                .leader()
+                .map(|(id, n)| (id, n.term))
+        };
+        let before = leader(&self.cx);
+        if !self.world.fail_leader(&mut self.cx) {
+            return;
+        }
+        for _ in 0..FAILOVER_TIMEOUTS_MAX {
+            self.run_until(self.cx.now().plus(self.election_timeout));
+            if self.is_over() || leader(&self.cx).is_some_and(|now| Some(now) != before) {
+                return;
+            }
+        }
+        let what = format!(
+            "no new leader {FAILOVER_TIMEOUTS_MAX} election timeouts after the old one died"
+        );
+        self.cx.fail(PROGRESS, what);
+    }
+
     /// Runs until the group has settled; false when something is wrong.
     fn settle(&mut self, healed: SimTime) -> bool {
+        // What the leader had at the last look: under load the others are always a little behind.
+        let mut mark = LogIndex::MAX;
         for _ in 0..SETTLE_TIMEOUTS_MAX {
             if self.is_over() {
                 return false;
             }
-            let recorder = &self.cx.recorder;
-            if unsettled(recorder.checkers().view(), recorder.history(), healed).is_none() {
+            if self.unsettled(healed, mark).is_none() {
                 return true;
             }
+            let leader = self.cx.recorder.checkers().view().leader();
+            mark = leader.map_or(LogIndex::MAX, |(_, n)| n.applied);
             self.run_until(self.cx.now().plus(self.election_timeout));
         }
-        let recorder = &self.cx.recorder;
-        let missing = unsettled(recorder.checkers().view(), recorder.history(), healed);
-        if let Some(what) = missing.filter(|_| !self.is_over()) {
-            self.cx.fail(
-                PROGRESS,
-                format!("{what}, {SETTLE_TIMEOUTS_MAX} election timeouts after healing"),
-            );
+        if let Some(what) = self.unsettled(healed, mark).filter(|_| !self.is_over()) {
+            let what = format!("{what}, {SETTLE_TIMEOUTS_MAX} election timeouts after healing");
+            self.cx.fail(PROGRESS, what);
         }
         !self.is_over()
+    }
+
+    fn unsettled(&self, healed: SimTime, mark: LogIndex) -> Option<String> {
+        let recorder = &self.cx.recorder;
+        unsettled(recorder.checkers().view(), recorder.history(), healed, mark)
     }
 
     fn run_until(&mut self, until: SimTime) {
@@ -398,6 +444,9 @@ impl<W: World> Engine<W> {
     }
 
     fn client_turn(&mut self, client: usize) {
+        if self.cx.clients.are_silent() {
+            return;
+        }
         let view = self.cx.recorder.checkers().view();
         let Some((node, object, action)) = self.cx.clients.choose(client, view) else {
             let pause = self.cx.clients.pause();

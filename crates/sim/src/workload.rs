@@ -44,6 +44,7 @@ pub struct Clients {
     objects: [Slot; 3],
     next_object: u32,
     next_value: u64,
+    silent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +79,7 @@ impl Clients {
             objects,
             next_object: 3,
             next_value: 1,
+            silent: false,
         }
     }
 
@@ -85,6 +87,17 @@ impl Clients {
     #[must_use]
     pub fn count(&self) -> usize {
         CLIENTS
+    }
+
+    /// They ask for nothing more.
+    pub fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Whether they have fallen silent.
+    #[must_use]
+    pub fn are_silent(&self) -> bool {
+        self.silent
     }
 
     /// A pause between two operations.

@@ -61,6 +61,13 @@ pub trait World: Sized {
     /// The faults are over: whatever can run again does, and stays.
     fn heal(&mut self, cx: &mut Context<Self>);
 
+    /// Nothing is wrong, but somebody thinks so: a follower is told that its leader is not to be
+    /// reached. Nobody may lose office over it.
+    fn disturb(&mut self, cx: &mut Context<Self>);
+
+    /// The leader's process dies and stays away. False when the group could not do without it.
+    fn fail_leader(&mut self, cx: &mut Context<Self>) -> bool;
+
     /// A client asks a node for something. The answer goes to [`Context::answer`], now or later.
     fn invoke(
         &mut self,

@@ -14,16 +14,21 @@ pub const PROGRESS: &str = "progress";
 
 /// What still keeps the group from being settled; `None` when it is settled: it has a leader, it
 /// has confirmed a write and a read that began after healing, every running member has applied
-/// all that the leader has, and no damage is left.
+/// all that the leader had at the last look (up to `mark`), and no damage is left.
 #[must_use]
-pub fn unsettled(view: &View, history: &History, healed: SimTime) -> Option<String> {
+pub fn unsettled(
+    view: &View,
+    history: &History,
+    healed: SimTime,
+    mark: LogIndex,
+) -> Option<String> {
     let Some((id, leader)) = view.leader() else {
         return Some("there is no leader".to_owned());
     };
     let behind = view
         .nodes()
         .filter(|(node, n)| n.running && leader.configuration.1.contains(*node))
-        .find(|(_, n)| n.applied < leader.applied || n.applied == LogIndex::ZERO);
+        .find(|(_, n)| n.applied < leader.applied.min(mark) || n.applied == LogIndex::ZERO);
     if let Some((node, n)) = behind {
         return Some(format!(
             "node {node} has applied {} of leader {id}'s {}",
@@ -118,15 +123,15 @@ mod tests {
     #[test]
     fn a_settled_group_is_settled() {
         let (view, history) = settled();
-        assert_eq!(unsettled(&view, &history, SimTime(10)), None);
-        let what = unsettled(&view, &history, SimTime(11)).unwrap();
+        assert_eq!(unsettled(&view, &history, SimTime(10), LogIndex::MAX), None);
+        let what = unsettled(&view, &history, SimTime(11), LogIndex::MAX).unwrap();
         assert!(what.contains("no write"), "{what}");
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let (mut view, history) = settled();
-        let what = |view: &View| unsettled(view, &history, SimTime(10)).unwrap();
+        let what = |view: &View| unsettled(view, &history, SimTime(10), LogIndex::MAX).unwrap();
         view.apply(&Event::Appended {
             node: NodeId(1),
             entries: &entries(2, &[1]),
@@ -141,7 +146,7 @@ mod tests {
             node: NodeId(2),
             why: crate::event::Down::Crash,
         });
-        assert_eq!(unsettled(&view, &history, SimTime(10)), None);
+        assert_eq!(unsettled(&view, &history, SimTime(10), LogIndex::MAX), None);
         view.apply(&Event::Role {
             node: NodeId(1),
             term: Term(2),
@@ -165,7 +170,7 @@ mod tests {
             configuration: &joint,
         });
         assert!(
-            unsettled(&view, &history, SimTime(10))
+            unsettled(&view, &history, SimTime(10), LogIndex::MAX)
                 .unwrap()
                 .contains("joint")
         );

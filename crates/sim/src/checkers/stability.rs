@@ -18,6 +18,8 @@ impl Checker for Stability {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
             Event::Settled => self.settled = true,
+            // Whoever wants the office of a dead leader disturbs nobody.
+            Event::Stopped { .. } => self.settled = false,
             Event::Role { node, term, role } if self.settled && !role.is_elected() => {
                 return match before.leader() {
                     Some((leader, n)) if leader == node => Err(format!(

@@ -13,20 +13,17 @@ use crate::{event::Event, view::View};
 pub(super) struct DurableVotes {
     saved: BTreeMap<(NodeId, Term), NodeId>,
     given: BTreeMap<(NodeId, Term), NodeId>,
+    // The highest term that each node has saved, also when its disk has forgotten it.
+    terms: BTreeMap<NodeId, Term>,
 }
 
 impl DurableVotes {
-    fn save(
-        &mut self,
-        node: NodeId,
-        term: Term,
-        vote: Option<NodeId>,
-        before: &View,
-    ) -> Result<(), String> {
-        let known = before.node(node).map_or(Term::ZERO, |n| n.saved.0);
-        if term < known {
+    fn save(&mut self, node: NodeId, term: Term, vote: Option<NodeId>) -> Result<(), String> {
+        let known = self.terms.entry(node).or_default();
+        if term < *known {
             return Err(format!("node {node} saved term {term} after term {known}"));
         }
+        *known = term;
         vote.map_or(Ok(()), |vote| self.keep(node, term, vote))
     }
 
@@ -62,9 +59,9 @@ impl Checker for DurableVotes {
         "durable votes"
     }
 
-    fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
+    fn check(&mut self, event: &Event<'_>, _: &View) -> Result<(), String> {
         match *event {
-            Event::VoteSaved { node, term, vote } => self.save(node, term, vote, before),
+            Event::VoteSaved { node, term, vote } => self.save(node, term, vote),
             // A write that was on its way to the disk may have got there.
             Event::Started {
                 node,

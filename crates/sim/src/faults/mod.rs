@@ -45,6 +45,8 @@ pub enum FaultKind {
     Damage,
     /// The end of a log that was durable is damaged so that nobody can say how long it was.
     DamagedTail,
+    /// The state machine's own data is damaged.
+    LostState,
     /// Both copies of term and vote are damaged.
     LostVote,
     /// A node comes back with an empty directory.
@@ -63,7 +65,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds, in the order in which sums are printed.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -81,6 +83,7 @@ impl FaultKind {
         Self::DiskFailure,
         Self::Damage,
         Self::DamagedTail,
+        Self::LostState,
         Self::LostVote,
         Self::EmptiedDirectory,
         Self::OldDirectory,
@@ -111,6 +114,7 @@ impl FaultKind {
             Self::DiskFailure => "disk-failure",
             Self::Damage => "damage",
             Self::DamagedTail => "damaged-tail",
+            Self::LostState => "lost-state",
             Self::LostVote => "lost-vote",
             Self::EmptiedDirectory => "emptied-directory",
             Self::OldDirectory => "old-directory",
@@ -128,12 +132,12 @@ impl FaultKind {
             Self::Loss | Self::Duplicate | Self::Reorder | Self::Straggle | Self::ClockDrift => {
                 return None;
             }
-            Self::Transfer | Self::Compaction | Self::CrashInStep => 300,
-            Self::SlowLink | Self::Partition | Self::Crash | Self::Pause => 500,
-            Self::Membership | Self::Suspicion | Self::ClockJump | Self::SlowDisk => 600,
-            Self::PowerCut | Self::Damage | Self::DamagedTail => 700,
-            Self::PowerCutAll | Self::DiskFailure | Self::LostVote => 1500,
-            Self::EmptiedDirectory | Self::OldDirectory => 2500,
+            Self::Transfer | Self::Compaction | Self::CrashInStep => 150,
+            Self::SlowLink | Self::Partition | Self::Crash | Self::Pause => 250,
+            Self::Membership | Self::Suspicion | Self::ClockJump | Self::SlowDisk => 300,
+            Self::PowerCut | Self::Damage | Self::DamagedTail | Self::LostState => 300,
+            Self::PowerCutAll | Self::DiskFailure | Self::LostVote => 800,
+            Self::EmptiedDirectory | Self::OldDirectory => 800,
         };
         Some(crate::time::Span::millis(millis))
     }

@@ -34,16 +34,12 @@ pub struct FaultPlan {
 impl FaultPlan {
     /// Draws the plan of a seed.
     pub fn draw(shape: &Shape, rng: &mut Rng) -> Self {
-        // From nearly nothing to nearly everything: the share itself is drawn first.
-        let share = rng.between(100_000, 700_000) as u32;
-        let enabled: Vec<FaultKind> = FaultKind::ALL
-            .into_iter()
-            .filter(|k| rng.chance(share) && shape.supported.contains(k))
-            .collect();
+        let focused = rng.below(3) == 0;
+        let enabled = Self::choose(shape, focused, rng);
         let nodes = [3, 3, 3, 4, 5, 5, 5, 6, 7];
         let timed = enabled
             .iter()
-            .filter_map(|k| Some((*k, Self::interval(*k, rng)?)))
+            .filter_map(|k| Some((*k, Self::interval(*k, focused, rng)?)))
             .collect();
         let on = |kind| enabled.contains(&kind);
         Self {
@@ -55,15 +51,40 @@ impl FaultPlan {
             } else {
                 0
             },
-            sync_mean: Span::micros(rng.between(50, 4_000)),
+            // From 50 µs to 50 ms, each doubling equally likely.
+            sync_mean: Span::micros(50 << rng.below(11)),
             enabled,
         }
     }
 
-    fn interval(kind: FaultKind, rng: &mut Rng) -> Option<Span> {
+    /// A mean of one to sixteen times the least, each doubling equally likely; in a focused run
+    /// always the least.
+    fn interval(kind: FaultKind, focused: bool, rng: &mut Rng) -> Option<Span> {
         let least = kind.interval_min()?;
-        // One to sixteen times the least, each doubling equally likely.
-        Some(least.times(1 << rng.below(5)))
+        Some(if focused {
+            least
+        } else {
+            least.times(1 << rng.below(5))
+        })
+    }
+
+    /// The faults that are on: in two runs of three a random share of all, in the third a few
+    /// that strike as often as they can.
+    fn choose(shape: &Shape, focused: bool, rng: &mut Rng) -> Vec<FaultKind> {
+        let mut supported: Vec<FaultKind> = FaultKind::ALL
+            .into_iter()
+            .filter(|k| shape.supported.contains(k))
+            .collect();
+        if focused {
+            rng.shuffle(&mut supported);
+            supported.truncate(rng.between(2, 6) as usize);
+            supported.sort_unstable();
+            return supported;
+        }
+        // From nearly nothing to nearly everything: the share itself is drawn first.
+        let share = rng.between(100_000, 700_000) as u32;
+        supported.retain(|_| rng.chance(share));
+        supported
     }
 
     fn links(shape: &Shape, on: &impl Fn(FaultKind) -> bool, rng: &mut Rng) -> LinkFaults {

@@ -2,21 +2,24 @@
 //!
 //! - **Damage** (of known identity, of a log's end, or of a whole node that is gone for good)
 //!   never hits a majority of the copies of an entry that may be committed: of the voters on
-//!   which the entry was ever durable, fewer than half have lost it at any moment. Whatever can
+//!   which the entry was ever durable, at most half have lost it at any moment. Whatever can
 //!   be committed then has an intact copy on a voter. Entries that are durable on no majority are
 //!   free prey.
 //! - **A node is gone for good** (lost vote, emptied or old directory) only while every
 //!   configuration that any node goes by keeps a quorum without it; an operator replaces it.
+//! - **A state machine** is lost only while every configuration keeps a quorum that has its own,
+//!   and counts as damage to all entries of that node: it cannot lead until it has a snapshot.
 //! - **An old directory** comes back only when every other voter has heard of a later start: a
 //!   copy of the latest incarnation cannot be told from the original, and a peer that never heard
-//!   of the later one cannot know.
+//!   of the later one cannot know. Nor does it, or an emptied one, start so often unheard that
+//!   its number catches up: it starts when it is put in place, and once more after healing.
 //! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log
 //!   ends in the unknown: with one voter gone, what is in doubt on another waits for an operator.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::{Incarnation, LogIndex, NodeId};
 
-use super::{Cx, RaftWorld};
+use super::{Cx, RaftWorld, replica::Replica};
 use crate::{
     event::Configuration,
     view::{NodeView, View},
@@ -38,7 +41,7 @@ impl RaftWorld {
     /// Whether the group can do without this node for ever.
     pub(super) fn can_lose(&self, cx: &Cx, node: NodeId) -> bool {
         let view = cx.recorder().checkers().view();
-        let stays = |id: NodeId| id != node && self.replica(id).is_some_and(|r| r.is_good());
+        let stays = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::can_lead);
         if !self
             .configurations(view)
             .iter()
@@ -50,6 +53,17 @@ impl RaftWorld {
             return false;
         };
         self.can_damage(cx, node, LogIndex(1), n.last().max(n.base.0))
+    }
+
+    /// Whether a quorum keeps its state when this node loses its own.
+    pub(super) fn can_lose_state(&self, cx: &Cx, node: NodeId) -> bool {
+        let view = cx.recorder().checkers().view();
+        let has = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::can_lead);
+        let Some(n) = view.node(node) else {
+            return false;
+        };
+        self.configurations(view).iter().all(|c| c.has_quorum(has))
+            && self.can_damage(cx, node, LogIndex(1), n.last().max(n.base.0))
     }
 
     /// Whether the entries from `first` to `last` may be damaged on this node.
@@ -102,12 +116,12 @@ impl RaftWorld {
             .iter()
             .filter(|id| **id == node || !self.holds_intact(**id, index, term))
             .count();
-        2 * lost < copies.len() || (lost == 0 && copies.is_empty())
+        2 * lost <= copies.len()
     }
 
     /// Whether the node's disk has the entry in good order, by itself or in its snapshot.
     fn holds_intact(&self, node: NodeId, index: LogIndex, term: trilith_types::Term) -> bool {
-        let Some(replica) = self.replica(node).filter(|r| r.is_good()) else {
+        let Some(replica) = self.replica(node).filter(|r| r.can_lead()) else {
             return false;
         };
         let log = &replica.disk.log;

@@ -261,11 +261,8 @@ impl Replica {
             settings.sync_mean
         };
         let takes = Span(cx.rng().waiting(mean.0));
-        self.disk.busy_until = self.disk.busy_until.max(now).plus(takes);
-        cx.after(
-            self.disk.busy_until.since(now),
-            Timer::Synced { node, life, seq },
-        );
+        let done = self.disk.submit(now, takes);
+        cx.after(done.since(now), Timer::Synced { node, life, seq });
         self.plant_at_submit(cx, settings, seq);
     }
 

@@ -23,7 +23,10 @@ use super::{
     entry::{Entry, Image},
     machine::Snapshot,
 };
-use crate::{rng::Rng, time::SimTime};
+use crate::{
+    rng::Rng,
+    time::{SimTime, Span},
+};
 
 /// An operation on the log.
 #[derive(Clone, Debug)]
@@ -80,8 +83,10 @@ pub(super) struct Disk {
     pub(super) pending: VecDeque<Pending>,
     /// Whether the log may have gone on past its end.
     pub(super) unknown: Option<UnknownSuffix>,
-    /// When the device is done with what it has been given.
-    pub(super) busy_until: SimTime,
+    /// The device: when the sync that runs is done, and when the one behind it is.
+    device: (SimTime, SimTime),
+    /// Whether the state machine's data is damaged; the snapshot here is void then.
+    pub(super) state_lost: bool,
     /// With a bug: the log as it really is on the device.
     #[cfg(feature = "planted-bugs")]
     unsynced_since: Option<Image>,
@@ -115,12 +120,29 @@ impl Disk {
             commit: LogIndex::ZERO,
             pending: VecDeque::new(),
             unknown: None,
-            busy_until: SimTime::ZERO,
+            device: (SimTime::ZERO, SimTime::ZERO),
+            state_lost: false,
             #[cfg(feature = "planted-bugs")]
             unsynced_since: None,
             #[cfg(feature = "planted-bugs")]
             pages_lost: false,
         }
+    }
+
+    /// When a write that is submitted now will be synced. A sync takes `takes` and covers every
+    /// write that was submitted before it began; those that come later wait for the next one.
+    pub(super) fn submit(&mut self, now: SimTime, takes: Span) -> SimTime {
+        let (running, next) = self.device;
+        self.device = if now >= next {
+            (now.plus(takes), now.plus(takes))
+        } else if now >= running {
+            (next, next.plus(takes))
+        } else if next == running {
+            (running, running.plus(takes))
+        } else {
+            (running, next)
+        };
+        self.device.1
     }
 
     /// The oldest pending writes up to `seq` are durable now.
@@ -169,6 +191,7 @@ impl Disk {
         }
         self.base_configuration = snapshot.configuration.clone();
         self.snapshot = snapshot;
+        self.state_lost = false;
     }
 
     /// Takes a snapshot and forgets the log up to `upto`. A rename puts both in place, durable
@@ -261,9 +284,18 @@ impl Disk {
         });
     }
 
+    /// The last entry that the state machine has on the disk.
+    pub(super) fn applied(&self) -> EntryId {
+        if self.state_lost {
+            self.log.base()
+        } else {
+            self.snapshot.last
+        }
+    }
+
     /// What a core is started from.
     pub(super) fn restored(&self) -> Restored {
-        let applied = self.snapshot.last;
+        let applied = self.applied();
         // A state machine that is ahead of what is left of the log starts a new one.
         let ahead = applied.index > self.log.last();
         let (base, configuration) = if ahead {
@@ -297,13 +329,13 @@ impl Disk {
                 Vec::new()
             },
             unknown_suffix: self.unknown,
-            state_machine_lost: false,
+            state_machine_lost: self.state_lost,
         }
     }
 
     /// Makes the durable log what [`Disk::restored`] says.
     pub(super) fn settle(&mut self) {
-        let applied = self.snapshot.last;
+        let applied = self.applied();
         if applied.index > self.log.last() {
             self.log = Image::starting_after(applied);
             self.base_configuration = self.snapshot.configuration.clone();
@@ -371,11 +403,10 @@ impl Disk {
             }
             cached.extend(pending.ops);
         }
-        self.unsynced_since = Some(
-            self.unsynced_since
-                .take()
-                .unwrap_or_else(|| self.log.clone()),
-        );
+        // Later syncs are of another file.
+        if !cached.is_empty() {
+            self.lose_pages();
+        }
         let mut synced = Synced::default();
         self.keep(
             Pending {

@@ -68,6 +68,7 @@ impl RaftWorld {
             }
             FaultKind::Damage => self.damage(cx, node),
             FaultKind::DamagedTail => self.damage_tail(cx, node),
+            FaultKind::LostState => self.lose_state(cx, node),
             FaultKind::LostVote => self.lose_vote(cx, node),
             FaultKind::EmptiedDirectory => self.empty_directory(cx, node),
             FaultKind::OldDirectory => self.old_directory(cx, node),
@@ -134,8 +135,9 @@ impl RaftWorld {
         let (settings, replica) = self.parts(node);
         let Some(replica) = replica else { return };
         if settings.jumps_reach_leases {
-            replica.clock.ahead =
-                Span(replica.clock.ahead.0 + super::settings::TICK.times(ticks).0);
+            replica
+                .clock
+                .jump(cx.now(), super::settings::TICK.times(ticks));
         }
         replica.tick(cx, settings, ticks);
     }
@@ -205,6 +207,21 @@ impl RaftWorld {
         }
     }
 
+    fn lose_state(&mut self, cx: &mut Cx, node: NodeId) {
+        // Without a compaction the log alone makes the state again.
+        let compacted = self
+            .replica(node)
+            .is_some_and(|r| r.disk.log.base().index > LogIndex::ZERO);
+        if !compacted || !self.can_lose_state(cx, node) {
+            return;
+        }
+        cx.fault(FaultKind::LostState, Some(node), &PLAIN);
+        self.stop(cx, node, Down::PowerCut);
+        if let Some(replica) = self.replica_mut(node) {
+            replica.disk.state_lost = true;
+        }
+    }
+
     fn lose_vote(&mut self, cx: &mut Cx, node: NodeId) {
         if !self.can_lose(cx, node) {
             return;
@@ -218,7 +235,7 @@ impl RaftWorld {
 
     fn empty_directory(&mut self, cx: &mut Cx, node: NodeId) {
         // An emptied directory counts its starts from one again.
-        if self.is_passed(cx, node, Incarnation(1)) && self.can_lose(cx, node) {
+        if self.is_passed(cx, node, Incarnation(2)) && self.can_lose(cx, node) {
             cx.fault(FaultKind::EmptiedDirectory, Some(node), &PLAIN);
             self.stop(cx, node, Down::PowerCut);
             self.replace_disk(node, Disk::new(trilith_raft::Configuration::default()));
@@ -230,7 +247,8 @@ impl RaftWorld {
             return;
         };
         let comes_as = Incarnation(copy.incarnation.get() + 1);
-        if self.is_passed(cx, node, comes_as) && self.can_lose(cx, node) {
+        let again = Incarnation(comes_as.get() + 1);
+        if self.is_passed(cx, node, again) && self.can_lose(cx, node) {
             cx.fault(
                 FaultKind::OldDirectory,
                 Some(node),

@@ -41,15 +41,19 @@ use self::{
 };
 use crate::{
     engine::Context,
+    event::Down,
     faults::{FaultKind, FaultPlan, Shape},
     history::{Action, Object, OpId},
     rng::Rng,
-    time::Span,
+    time::{SimTime, Span},
     world::World,
 };
 
 /// Ids beyond those of the first members, for nodes that join later.
 const SPARES: u64 = 4;
+
+/// The longest mean time of a sync once the world has healed.
+const SYNC_MEAN_HEALED: Span = Span::millis(3);
 
 type Cx = Context<RaftWorld>;
 
@@ -195,7 +199,8 @@ impl World for RaftWorld {
         let mut replicas: Vec<Replica> = (1..=Self::nodes_max(plan.nodes)).map(replica).collect();
         for replica in &mut replicas {
             let drift = i64::from(plan.drift);
-            replica.clock.drift = rng.between(0, 2 * plan.drift as u64) as i64 - drift;
+            let drawn = rng.between(0, 2 * u64::from(plan.drift)) as i64 - drift;
+            replica.clock.set_drift(SimTime::ZERO, drawn);
         }
         let settings = Settings::draw(plan, options, rng);
         Self {
@@ -241,8 +246,10 @@ impl World for RaftWorld {
 
     fn heal(&mut self, cx: &mut Cx) {
         self.healed = true;
+        // A disk so slow that a leader rightly gives up is a fault too.
+        self.settings.sync_mean = self.settings.sync_mean.min(SYNC_MEAN_HEALED);
         for replica in &mut self.replicas {
-            replica.clock.drift = 0;
+            replica.clock.set_drift(cx.now(), 0);
             replica.slow_until = cx.now();
             replica.sync_fails = false;
             if let Some(life) = &mut replica.life {
@@ -257,6 +264,37 @@ impl World for RaftWorld {
             }
         }
         cx.after(ELECTION_TIMEOUT, Timer::Operator);
+    }
+
+    fn disturb(&mut self, cx: &mut Cx) {
+        let leader = cx.recorder().checkers().view().leader().map(|(id, _)| id);
+        let followers: Vec<NodeId> = self
+            .replicas
+            .iter()
+            .filter(|r| r.is_awake() && !r.leads())
+            .map(|r| r.id)
+            .collect();
+        let follower = cx.rng().pick(&followers).copied();
+        if let (Some(leader), Some(follower)) = (leader, follower) {
+            self.tell_suspicion(cx, follower, leader, true);
+        }
+    }
+
+    fn fail_leader(&mut self, cx: &mut Cx) -> bool {
+        let view = cx.recorder().checkers().view();
+        let Some((leader, n)) = view.leader() else {
+            return false;
+        };
+        let stays = |id: NodeId| id != leader && self.replica(id).is_some_and(Replica::is_awake);
+        if !n.configuration.1.has_quorum(stays) {
+            return false;
+        }
+        self.stop(cx, leader, Down::Crash);
+        // The restart that it asked for is void.
+        if let Some(replica) = self.replica_mut(leader) {
+            replica.restarts += 1;
+        }
+        true
     }
 
     fn invoke(&mut self, cx: &mut Cx, op: OpId, node: NodeId, object: Object, action: Action) {

@@ -4,7 +4,7 @@
 use trilith_raft::{Change, Configuration, Transition};
 use trilith_types::NodeId;
 
-use super::{Cx, RaftWorld, Timer, settings::ELECTION_TIMEOUT};
+use super::{Cx, RaftWorld, Timer, replica::Replica, settings::ELECTION_TIMEOUT};
 use crate::{
     event::Note,
     event::{Event, List},
@@ -120,7 +120,7 @@ impl RaftWorld {
             next
         };
         let voters = after.voters.incoming();
-        let good = |id: NodeId| self.replica(id).is_some_and(|r| r.is_good());
+        let good = |id: NodeId| self.replica(id).is_some_and(Replica::can_lead);
         let added_are_good = voters.iter().all(|id| from.is_voter(*id) || good(*id));
         let good = voters.iter().filter(|id| good(**id)).count();
         added_are_good && voters.len() <= VOTERS_MAX && good > voters.len() / 2

@@ -50,20 +50,31 @@ pub(super) enum Input {
     },
 }
 
-/// A clock that runs too fast or too slow and may jump ahead.
+/// A clock that runs too fast or too slow and may jump ahead. It never goes back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
     /// Too fast by this, in a million; too slow when negative.
-    pub(super) drift: i64,
-    /// How far it has jumped.
-    pub(super) ahead: Span,
+    drift: i64,
+    /// When it began to run at this speed, and what it showed then.
+    since: (SimTime, u64),
 }
 
 impl Clock {
     pub(super) fn moment(&self, now: SimTime) -> Moment {
-        let drift = i128::from(now.0) * i128::from(self.drift) / 1_000_000;
-        let micros = (i128::from(now.0) + drift).max(0) as u64;
-        Moment(micros + self.ahead.0)
+        let passed = i128::from(now.since(self.since.0).0);
+        let shown = passed + passed * i128::from(self.drift) / 1_000_000;
+        Moment(self.since.1 + shown.max(0) as u64)
+    }
+
+    /// Runs at another speed from now on.
+    pub(super) fn set_drift(&mut self, now: SimTime, drift: i64) {
+        self.since = (now, self.moment(now).0);
+        self.drift = drift;
+    }
+
+    /// Jumps ahead.
+    pub(super) fn jump(&mut self, now: SimTime, by: Span) {
+        self.since = (now, self.moment(now).0 + by.0);
     }
 
     /// How long one of its ticks takes in truth.
@@ -98,8 +109,11 @@ pub(super) struct Life {
     pub(super) doom: Option<(u32, Down)>,
     /// Snapshots that are on their way to peers.
     pub(super) offers: BTreeMap<NodeId, Rc<Snapshot>>,
-    /// The snapshot that is being received, and how much of it is there.
+    /// The snapshot that is being received, and how much of it is there; kept for another try
+    /// when the stream breaks off.
     pub(super) receiving: Option<(EntryId, u64)>,
+    /// Ticks since its stream brought something; `None` when there is no stream.
+    pub(super) stream_idle: Option<u32>,
     pub(super) staged: Option<Rc<Snapshot>>,
     pub(super) suspected: BTreeSet<NodeId>,
 }
@@ -120,6 +134,39 @@ pub(super) struct Replica {
     pub(super) old_copy: Option<Disk>,
     /// Restarts that were asked for; only the last one counts.
     pub(super) restarts: u64,
+}
+
+/// Where an input comes from: a connection of its own, or the process itself.
+fn source(input: &Input) -> NodeId {
+    match input {
+        Input::Packet { from, .. } => *from,
+        Input::Client { .. } => NodeId(u64::MAX),
+        Input::Persisted(_) | Input::Send(_) | Input::Staged(_) => NodeId(0),
+    }
+}
+
+/// What waits on many connections is read in the order of each one, but the connections in any
+/// order.
+fn interleave(inbox: VecDeque<Input>, rng: &mut Rng) -> VecDeque<Input> {
+    let mut queues: Vec<(NodeId, VecDeque<Input>)> = Vec::new();
+    for input in inbox {
+        let from = source(&input);
+        match queues.iter_mut().find(|(id, _)| *id == from) {
+            Some((_, queue)) => queue.push_back(input),
+            None => queues.push((from, VecDeque::from([input]))),
+        }
+    }
+    let mut mixed = VecDeque::new();
+    while !queues.is_empty() {
+        let place = rng.below(queues.len() as u64) as usize;
+        // A readiness list hands over some of a connection's messages at a time.
+        let some = rng.between(1, 8) as usize;
+        if let Some((_, queue)) = queues.get_mut(place) {
+            mixed.extend(queue.drain(..some.min(queue.len())));
+        }
+        queues.retain(|(_, queue)| !queue.is_empty());
+    }
+    mixed
 }
 
 struct Seeded(Rng);
@@ -154,6 +201,11 @@ impl Replica {
     /// Whether it will ever take part again.
     pub(super) fn is_good(&self) -> bool {
         !self.gone && !self.refused && self.disk.hard_state.is_some()
+    }
+
+    /// Whether it can lead, once it runs.
+    pub(super) fn can_lead(&self) -> bool {
+        self.is_good() && !self.disk.state_lost
     }
 
     /// Whether it runs and leads.
@@ -218,8 +270,12 @@ impl Replica {
             out: Output::default(),
             incarnation: self.disk.incarnation,
             log: self.disk.log.clone(),
-            machine: snapshot.machine.as_ref().clone(),
-            applied: snapshot.last.index,
+            machine: if self.disk.state_lost {
+                Machine::default()
+            } else {
+                snapshot.machine.as_ref().clone()
+            },
+            applied: self.disk.applied().index,
             applied_configuration: snapshot.configuration.clone(),
             incoming: BTreeMap::new(),
             writers: BTreeMap::new(),
@@ -234,6 +290,7 @@ impl Replica {
             doom: None,
             offers: BTreeMap::new(),
             receiving: None,
+            stream_idle: None,
             staged: None,
             suspected: BTreeSet::new(),
         }
@@ -255,7 +312,7 @@ impl Replica {
             node: self.id,
             incarnation: self.disk.incarnation,
             base: (base.index, base.term),
-            applied: self.disk.snapshot.last.index,
+            applied: self.disk.applied().index,
             log: &log,
             damaged: &damaged,
             unknown_suffix: status.unknown_suffix,
@@ -279,7 +336,8 @@ impl Replica {
         });
     }
 
-    /// Ends the process; it comes back after a while unless it was refused.
+    /// Ends the process; it comes back after a while unless it was refused. One whose directory is
+    /// not its own comes back once, when the world heals (see `bounds.rs`).
     pub(super) fn stop(&mut self, cx: &mut Cx, settings: &Settings, why: Down) {
         if self.life.take().is_none() {
             return;
@@ -294,6 +352,9 @@ impl Replica {
                 self.refused = true;
                 return;
             }
+        }
+        if self.gone {
+            return;
         }
         let wait = Span(cx.rng().waiting(ELECTION_TIMEOUT.times(2).0));
         self.restart_after(cx, wait);
@@ -378,6 +439,9 @@ impl Replica {
     pub(super) fn resume(&mut self, cx: &mut Cx, settings: &Settings) {
         self.pause(cx, false);
         self.tick(cx, settings, 1);
+        if let Some(life) = &mut self.life {
+            life.inbox = interleave(std::mem::take(&mut life.inbox), cx.rng());
+        }
         while let Some(input) = self
             .life
             .as_mut()
@@ -410,6 +474,7 @@ impl Replica {
                 self.turn(cx, settings);
             }
         }
+        self.watch_stream(cx, settings);
         self.compact_if_long(cx, settings);
     }
 

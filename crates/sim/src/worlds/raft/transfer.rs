@@ -19,6 +19,9 @@ use crate::{
     time::Span,
 };
 
+/// Ticks without news after which a receiver gives a stream up.
+const STREAM_IDLE_TICKS_MAX: u32 = 20;
+
 /// Pieces that a snapshot is sent in.
 const CHUNKS: u64 = 4;
 
@@ -103,7 +106,12 @@ impl Replica {
 
     fn offer(&mut self, cx: &mut Cx, to: NodeId, at_least: LogIndex) {
         let stored = Rc::clone(&self.disk.snapshot);
+        let lost = self.disk.state_lost;
         let Some(life) = &mut self.life else { return };
+        if lost {
+            life.core.snapshot_failed(to);
+            return;
+        }
         // The one on disk, or one of the present state: both are in use.
         let usable = stored.last.index >= at_least.max(life.log.base().index);
         let snapshot = match (usable && cx.rng().below(2) == 0, fresh(life)) {
@@ -157,6 +165,7 @@ impl Replica {
         // something left to bring the answer that it is whole.
         let have = have.min(offer.bytes.saturating_sub(1));
         life.receiving = Some((offer.last, have));
+        life.stream_idle = Some(0);
         if let Err(error) = life.core.accept_snapshot(offer.last, have) {
             cx.fail("host", format!("node {}: {error}", self.id));
         }
@@ -172,6 +181,7 @@ impl Replica {
             return;
         }
         *have = (*have).max(chunk.to_byte);
+        life.stream_idle = Some(0);
         let (last, have) = (*last, *have);
         self.send(
             cx,
@@ -216,6 +226,7 @@ impl Replica {
             .is_some_and(|(last, _)| last == snapshot.last)
         {
             life.receiving = None;
+            life.stream_idle = None;
         }
         let last = snapshot.last;
         life.staged = Some(snapshot);
@@ -260,6 +271,22 @@ impl Replica {
         })
     }
 
+    /// A stream that brings nothing any more is given up; the leader offers again.
+    pub(super) fn watch_stream(&mut self, cx: &mut Cx, settings: &super::Settings) {
+        let Some(life) = &mut self.life else { return };
+        let Some(idle) = &mut life.stream_idle else {
+            return;
+        };
+        *idle += 1;
+        if *idle > STREAM_IDLE_TICKS_MAX {
+            life.stream_idle = None;
+            if let Some((last, _)) = life.receiving {
+                life.core.refuse_snapshot(last);
+                self.turn(cx, settings);
+            }
+        }
+    }
+
     pub(super) fn compact_if_long(&mut self, cx: &mut Cx, settings: &super::Settings) {
         if self
             .life
@@ -273,6 +300,9 @@ impl Replica {
     /// Takes a snapshot of the state and forgets most of the log behind it. Returns whether there
     /// was anything to forget.
     pub(super) fn compact(&mut self, cx: &mut Cx, settings: &super::Settings) -> bool {
+        if self.disk.state_lost {
+            return false;
+        }
         let Some(life) = &mut self.life else {
             return false;
         };
