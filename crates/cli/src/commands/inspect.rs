@@ -66,23 +66,43 @@ impl Inspect {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let offline = Offline::open(&self.dir)?;
         let mut documents = Vec::new();
+        let mut failed = false;
         for log in offline.logs()? {
-            let failed = |error| Failure::because(offline.name(&log), error);
-            let manifest = inspect::manifest(&offline.disk, &log).map_err(failed)?;
-            let summaries = manifest
-                .segments
-                .iter()
-                .map(|meta| self.summary(&offline, &log, meta));
-            let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
-            match self.output {
-                Listing::Json => documents.push(log_json(&offline, &log, &manifest, &summaries)),
-                Listing::Table => self.print(&offline, &log, &manifest, &summaries)?,
+            // One log that cannot be read does not hide the others.
+            if let Err(failure) = self.log(&offline, &log, &mut documents) {
+                if matches!(failure, Failure::OutputClosed) {
+                    return Err(failure);
+                }
+                let _exit_code = failure.report();
+                failed = true;
             }
         }
-        match self.output {
-            Listing::Json => Ok(print_json(&documents)?),
-            Listing::Table => Ok(()),
+        if self.output == Listing::Json {
+            print_json(&documents)?;
         }
+        if failed {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn log(
+        &self,
+        offline: &Offline,
+        log: &Path,
+        documents: &mut Vec<Value>,
+    ) -> Result<(), Failure> {
+        let manifest = inspect::manifest(&offline.disk, log)
+            .map_err(|error| Failure::because(offline.name(log), error))?;
+        let segments = manifest.segments.iter();
+        let summaries = segments.map(|meta| self.summary(offline, log, meta));
+        let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
+        match self.output {
+            Listing::Json => documents.push(log_json(offline, log, &manifest, &summaries)),
+            Listing::Table => self.print(offline, log, &manifest, &summaries)?,
+        }
+        Ok(())
     }
 
     /// Only a segment whose end is not known, or whose batches are asked for, is read.

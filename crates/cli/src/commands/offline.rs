@@ -73,6 +73,14 @@ impl Offline {
         Ok(logs)
     }
 
+    /// The directories of logs that the catalog knows and that are not among `logs`.
+    pub(super) fn missing(&self, logs: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
+        let partitions = self.catalog.topics().flat_map(|topic| {
+            (0..topic.ready).map(|number| partition_dir(&self.dir, topic.id, PartitionId(number)))
+        });
+        partitions.filter(|dir| !logs.contains(dir))
+    }
+
     /// The topic and partition whose log this is, when the catalog knows them.
     pub(super) fn owner(&self, log: &Path) -> Option<(String, PartitionId)> {
         self.catalog.topics().find_map(|topic| {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use trilith_storage::{
     DataDir,
+    inspect::InspectError,
     mirrored::CopyState,
     verify::{Finding, Verified, verify},
 };
@@ -45,11 +46,15 @@ impl Verify {
         };
         let progress = Progress::counting("checking entries", false);
         for log in &logs {
-            let verified = verify(&offline.disk, log)
-                .map_err(|error| Failure::because(offline.name(log), error))?;
-            progress.add(verified.entries);
-            add(&mut all, verified);
+            match verify(&offline.disk, log) {
+                Ok(verified) => {
+                    progress.add(verified.entries);
+                    add(&mut all, verified);
+                }
+                Err(error) => all.findings.push(unreadable(log, &error)),
+            }
         }
+        all.findings.extend(offline.missing(&logs).map(missing));
         progress.finish();
         self.print(&offline, logs.len(), &all)?;
         if all.findings.is_empty() {
@@ -134,6 +139,31 @@ fn catalog(offline: &Offline) -> Vec<Finding> {
         })
     });
     wrong.collect()
+}
+
+/// A log that cannot be checked at all.
+fn unreadable(log: &Path, error: &InspectError) -> Finding {
+    let path = match error {
+        InspectError::Io { path, .. } => path.clone(),
+        InspectError::Manifest(_) => log.join("manifest"),
+    };
+    Finding {
+        path,
+        position: 0,
+        what: error.to_string(),
+        loses_records: true,
+    }
+}
+
+/// A log that the catalog knows and that is not there.
+fn missing(path: PathBuf) -> Finding {
+    let what = "the log of this partition is missing".to_owned();
+    Finding {
+        path: path.join("manifest"),
+        position: 0,
+        what,
+        loses_records: true,
+    }
 }
 
 fn add(all: &mut Verified, one: Verified) {

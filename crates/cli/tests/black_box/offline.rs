@@ -141,3 +141,35 @@ fn a_running_server_can_be_inspected() {
         (&3.into(), &"orders".into())
     );
 }
+
+#[test]
+fn one_log_that_is_lost_does_not_hide_the_others() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "orders", "--partitions", "3"]);
+    server.feed(&["produce", "orders", "--partition", "2"], b"kept\n");
+    server.stop();
+    // Only the partition that was written to has a store: its neighbours lie beside it.
+    let written = stores(&data).remove(0).parent().unwrap().to_owned();
+    let logs = ["0", "1"].map(|number| written.with_file_name(number));
+    fs::write(logs[0].join("manifest.a"), b"nonsense").unwrap();
+    fs::write(logs[0].join("manifest.b"), b"nonsense").unwrap();
+    fs::remove_dir_all(&logs[1]).unwrap();
+
+    let verified = offline("verify", &data, &["--output", "json"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let findings = verified["findings"].as_array().unwrap();
+    let hit = |number: u64| {
+        findings
+            .iter()
+            .any(|finding| finding["partition"] == number)
+    };
+    assert!(hit(0) && hit(1) && !hit(2), "{findings:?}");
+    assert_eq!(verified["records"], 1);
+
+    let inspected = offline("inspect", &data, &[]);
+    assert_eq!(inspected.status.code(), Some(1));
+    let shown = String::from_utf8(inspected.stdout).unwrap();
+    assert!(shown.contains("topic orders, partition 2"), "{shown}");
+}
