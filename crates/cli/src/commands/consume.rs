@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryFutureExt, future, stream};
 use trilith_client::{
     Client, ConsumeOptions, Error, Offset, PartitionId, PartitionOffsets, Position, StoredRecord,
     TimestampMs,
@@ -24,6 +24,9 @@ use crate::{
 /// after each such block.
 const BLOCK_RECORDS: usize = 4096;
 const BUFFER_BYTES: usize = 256 << 10;
+/// Partitions read at a time over one connection; servers take 128 streams by default. Without
+/// following, the others wait for their turn.
+const STREAMS_PER_CONNECTION: usize = 64;
 
 /// Print the records of a topic
 #[derive(Debug, Args)]
@@ -105,28 +108,59 @@ impl Consume {
         Ok(())
     }
 
-    /// All partitions that are asked for, side by side.
-    async fn open(&self, client: &Client) -> Result<stream::SelectAll<Blocks>, Failure> {
-        let mut offsets = client.list_offsets(&self.topic, None).await?;
-        if let Some(wanted) = self.partition {
-            let partitions = offsets.len();
-            offsets.retain(|offsets| offsets.partition.get() == wanted);
-            if offsets.is_empty() {
-                return Err(Failure::Failed(format!(
-                    "there is no partition {wanted}; the topic has {partitions}, numbered from 0"
-                )));
+    /// All partitions that are asked for, mixed.
+    async fn open(&self, client: &Client) -> Result<Blocks, Failure> {
+        let offsets = self.partitions(client).await?;
+        let mut clients = vec![client.clone()];
+        let at_once = if self.follow {
+            // All are read at once, more than one connection takes.
+            for _ in 1..offsets.len().div_ceil(STREAMS_PER_CONNECTION) {
+                clients.push(self.connection.open().await?);
             }
+            None
+        } else {
+            Some(STREAMS_PER_CONNECTION)
+        };
+        let clients = clients.iter().cycle();
+        let all: Vec<Blocks> = offsets
+            .iter()
+            .zip(clients)
+            .map(|(offsets, client)| self.read(client, offsets))
+            .collect();
+        Ok(Box::pin(stream::iter(all).flatten_unordered(at_once)))
+    }
+
+    async fn partitions(&self, client: &Client) -> Result<Vec<PartitionOffsets>, Failure> {
+        let mut offsets = client.list_offsets(&self.topic, None).await?;
+        let Some(wanted) = self.partition else {
+            return Ok(offsets);
+        };
+        let partitions = offsets.len();
+        offsets.retain(|offsets| offsets.partition.get() == wanted);
+        if offsets.is_empty() {
+            return Err(Failure::Failed(format!(
+                "there is no partition {wanted}; the topic has {partitions}, numbered from 0"
+            )));
         }
-        let mut blocks = stream::SelectAll::new();
-        for offsets in offsets {
-            let partition = offsets.partition;
-            let records = client
-                .consume(&self.topic, partition, self.options(&offsets))
-                .await?;
-            let read = records.ready_chunks(BLOCK_RECORDS);
-            blocks.push(Box::pin(read.map(move |block| (partition, block))) as Blocks);
-        }
-        Ok(blocks)
+        Ok(offsets)
+    }
+
+    /// One partition, opened when it is first asked for records. Without following it ends where
+    /// the partition ended at the start of the command, whenever its turn comes.
+    fn read(&self, client: &Client, offsets: &PartitionOffsets) -> Blocks {
+        let (client, topic, options) = (client.clone(), self.topic.clone(), self.options(offsets));
+        let PartitionOffsets { partition, end, .. } = *offsets;
+        let end = if self.follow { Offset::MAX } else { end };
+        let opened = async move { client.consume(&topic, partition, options).await };
+        let records = opened.try_flatten_stream().take_while(move |record| {
+            let is_before = record.as_ref().map_or(true, |record| record.offset < end);
+            future::ready(is_before)
+        });
+        Box::pin(
+            records
+                .ready_chunks(BLOCK_RECORDS)
+                .map(move |block| (partition, block)),
+        )
     }
 
     fn options(&self, offsets: &PartitionOffsets) -> ConsumeOptions {

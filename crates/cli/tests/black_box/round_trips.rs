@@ -172,3 +172,24 @@ fn reading_starts_where_it_is_told() {
             .contains("numbered from 0")
     );
 }
+
+/// Servers bound the streams of one connection, and a stream that is not read holds its place:
+/// reading more partitions than that at once, over one connection, waited for ever.
+#[test]
+fn a_topic_of_many_partitions_is_read_whole() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t", "--partitions", "200"]);
+    let lines: String = (0..2000).map(|n| format!("{n}:{n}\n")).collect();
+    server.feed(&["produce", "t", "--key-delimiter", ":"], lines.as_bytes());
+    for more in [&[][..], &["--follow", "--count", "2000"]] {
+        let read = server.ok(&[&["consume", "t"], more].concat());
+        let mut numbers: Vec<u64> = read.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        assert!(
+            numbers.iter().copied().eq(0..2000),
+            "{} of 2000",
+            numbers.len()
+        );
+    }
+}
