@@ -97,6 +97,11 @@ impl Core {
     /// can be committed by counting (Raft §5.4.2, §8).
     pub(crate) fn begin_leading(&mut self) {
         self.role = Role::Leader;
+        // Mending the log may have shortened it since the election.
+        let next = self.log.last_index().next();
+        for peer in self.peers.iter_mut() {
+            peer.probe_from(next);
+        }
         self.term_start = self.append_own(1, Payload::Noop).first;
     }
 
@@ -427,7 +432,11 @@ fn watch_for_losses(peer: &mut Progress, received: LogIndex) {
         Sending::Replicate => received < peer.next.prev(),
         Sending::Snapshot => false,
     };
-    peer.losses = if missing { peer.losses.saturating_add(1) } else { 0 };
+    peer.losses = if missing {
+        peer.losses.saturating_add(1)
+    } else {
+        0
+    };
     if peer.losses >= LOSSES_MAX {
         let next = match peer.sending {
             Sending::Probe => peer.next,

@@ -192,7 +192,11 @@ impl Core {
     fn on_donation_reply(&mut self, to: NodeId, reply: SnapshotReply) -> Result<(), Dropped> {
         match reply {
             SnapshotReply::Wanted { last, from_byte } => {
-                self.out.snapshots.push(SnapshotOp::Stream { to, last, from_byte });
+                self.out.snapshots.push(SnapshotOp::Stream {
+                    to,
+                    last,
+                    from_byte,
+                });
             }
             SnapshotReply::Unneeded { .. } | SnapshotReply::Installed { .. } => {
                 self.donating_to = None;
@@ -206,7 +210,11 @@ impl Core {
         if self.role == Role::Follower && self.leader == Some(from) {
             let (term, at_least) = (self.hard.term, self.log.runs.base().index);
             self.donating_to = Some(from);
-            self.out.snapshots.push(SnapshotOp::Offer { to: from, term, at_least });
+            self.out.snapshots.push(SnapshotOp::Offer {
+                to: from,
+                term,
+                at_least,
+            });
             return Ok(());
         }
         if self.role != Role::Leader {

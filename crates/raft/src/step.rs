@@ -163,6 +163,8 @@ impl Core {
             Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotOffer(_) => Body::NewerTerm,
             Body::PreVote(request) => Body::PreVoteReply(denied(request.campaign)),
             Body::Vote(request) => Body::VoteReply(denied(request.campaign)),
+            // Bytes of a known identity are right whenever they come.
+            Body::Repair(_) => return Ok(Some(message)),
             // A voter in an earlier term answers a pre-vote from there: it raises no term.
             Body::PreVoteReply(_) => return Ok(Some(message)),
             Body::RepairRequest(_) if self.vote_lost => return Ok(Some(message)),

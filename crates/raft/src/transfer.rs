@@ -81,10 +81,8 @@ impl Core {
     }
 
     pub(crate) fn on_timeout_now(&mut self, from: NodeId) -> Result<(), Dropped> {
-        if self.role != Role::Follower || self.leader.is_some_and(|leader| leader != from) {
-            return Err(Dropped::WrongRole);
-        }
-        if !self.may_campaign() {
+        let in_order = self.role == Role::Follower && self.leader == Some(from);
+        if !in_order || !self.may_campaign() {
             return Err(Dropped::WrongRole);
         }
         self.start_campaign(Campaign::Transfer);

@@ -9,7 +9,6 @@
 
 mod support;
 
-mod allocation;
 mod fuzz;
 mod leases;
 mod paper;

@@ -23,7 +23,11 @@ impl World {
             let mut config = config(id);
             config.inflight_messages_max = 1 + chance.below(4) as u32;
             config.quiet_after_ticks = quiet.then_some(8);
-            let members = if id <= 3 { voters([1, 2, 3]) } else { Default::default() };
+            let members = if id <= 3 {
+                voters([1, 2, 3])
+            } else {
+                Default::default()
+            };
             cluster.add(config, members);
             let host = cluster.host(id);
             host.seed = seed * 100 + id;
@@ -31,7 +35,13 @@ impl World {
             host.crash();
             host.restart(Damage::default());
         }
-        Self { cluster, chance, next_value: 0, next_read: 0, quiet }
+        Self {
+            cluster,
+            chance,
+            next_value: 0,
+            next_read: 0,
+            quiet,
+        }
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -106,7 +116,11 @@ impl World {
         if count == 0 {
             return;
         }
-        let at = if self.one_in(3) { self.chance.below(count) } else { 0 } as usize;
+        let at = if self.one_in(3) {
+            self.chance.below(count)
+        } else {
+            0
+        } as usize;
         let packet = self.cluster.network.remove(at).unwrap();
         if self.one_in(20) {
             return;
@@ -135,7 +149,10 @@ impl World {
         if self.one_in(2) && other != node {
             changes.push(kind(self.chance.below(3), other));
         }
-        let _ = self.cluster.core(id).change_membership(&changes, Transition::Auto);
+        let _ = self
+            .cluster
+            .core(id)
+            .change_membership(&changes, Transition::Auto);
     }
 
     /// Damage on node 1 alone never reaches a majority of the copies of anything, as long as no
@@ -188,9 +205,14 @@ impl World {
         self.cluster.run(150);
         let leader = self.cluster.leader();
         let Some(leader) = leader else {
-            let all: Vec<_> =
-                (1..=5).map(|id| format!("{:?}", self.cluster.core(id).status())).collect();
-            panic!("seed {seed}: no leader after healing\n{}\n{}", all.join("\n"), self.tail());
+            let all: Vec<_> = (1..=5)
+                .map(|id| format!("{:?}", self.cluster.core(id).status()))
+                .collect();
+            panic!(
+                "seed {seed}: no leader after healing\n{}\n{}",
+                all.join("\n"),
+                self.tail()
+            );
         };
         let leader = leader.get();
         if self.cluster.core(leader).status().transfer.is_some() {
@@ -199,16 +221,39 @@ impl World {
         let index = self.cluster.propose(leader, "last");
         self.cluster.run(20);
         let status = self.cluster.core(leader).status();
-        assert!(status.commit >= index, "seed {seed}: no progress: {status:?}\n{}", self.tail());
-        let members: Vec<_> = self.cluster.core(leader).configuration().members().collect();
+        assert!(
+            status.commit >= index,
+            "seed {seed}: no progress: {status:?}\n{}",
+            self.tail()
+        );
+        let members: Vec<_> = self
+            .cluster
+            .core(leader)
+            .configuration()
+            .members()
+            .collect();
         self.cluster.run(60);
         for member in members {
             let other = self.cluster.core(member.get()).status();
-            assert!(other.applied >= index, "seed {seed}: {member} lags: {other:?}\n{}", self.tail());
-            assert_eq!(other.first_damaged, None, "seed {seed}: {member} is not mended");
-            assert!(!other.unknown_suffix, "seed {seed}: {member} is still in doubt");
+            assert!(
+                other.applied >= index,
+                "seed {seed}: {member} lags: {other:?}\n{}",
+                self.tail()
+            );
+            assert_eq!(
+                other.first_damaged, None,
+                "seed {seed}: {member} is not mended"
+            );
+            assert!(
+                !other.unknown_suffix,
+                "seed {seed}: {member} is still in doubt"
+            );
             let quiet = other.quiet || !self.quiet;
-            assert!(quiet, "seed {seed}: {member} is not quiet: {other:?}\n{}", self.tail());
+            assert!(
+                quiet,
+                "seed {seed}: {member} is not quiet: {other:?}\n{}",
+                self.tail()
+            );
         }
     }
 }

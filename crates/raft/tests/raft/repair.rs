@@ -1,1 +1,476 @@
-//! Later.
+//! Protocol-aware recovery: one test for each case of log, snapshot and metadata damage that
+//! Alagappan et al. (FAST'18) tell apart for consensus-based storage, and for the rules that go
+//! beyond the paper (unknown suffixes, a power cut on all nodes at once).
+//!
+//! In the names, *intact*, *damaged* and *never* say what a node holds of the entry in question.
+
+use trilith_raft::{EntryId, Role, Sending};
+use trilith_types::NodeId;
+
+use crate::support::{Cluster, Damage, i, id, n};
+
+fn damaged(first: u64, last: u64) -> Damage {
+    Damage {
+        ranges: vec![(i(first), i(last))],
+        ..Damage::default()
+    }
+}
+
+fn unknown() -> Damage {
+    Damage {
+        unknown: Some(EntryId::MAX),
+        ..Damage::default()
+    }
+}
+
+fn start(cluster: &mut Cluster, node: u64, damage: Damage) {
+    cluster.crash(node);
+    cluster.restart(node, damage);
+}
+
+/// Every log holds the same entries, all intact and applied.
+fn assert_mended(cluster: &mut Cluster, nodes: &[u64]) {
+    let all: Vec<_> = nodes
+        .iter()
+        .map(|&id| {
+            let status = cluster.core(id).status();
+            assert_eq!(status.first_damaged, None, "node {id} is not mended");
+            assert_eq!(status.applied, status.commit, "node {id} has not applied");
+            assert!(!status.unknown_suffix);
+            (status.last, status.commit, cluster.host(id).state.clone())
+        })
+        .collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+}
+
+#[test]
+fn leader_intact_follower_damaged_the_leader_hands_out_the_entry() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    start(&mut cluster, 2, damaged(2, 2));
+    cluster.elect(1);
+    cluster.run(6);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(2).state[1], "t1i2");
+}
+
+#[test]
+fn leader_intact_both_followers_damaged_at_different_entries() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    start(&mut cluster, 2, damaged(1, 2));
+    start(&mut cluster, 3, damaged(3, 3));
+    cluster.elect(1);
+    cluster.run(6);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn leader_never_follower_damaged_the_leaders_log_overwrites_it() {
+    // Entry 3 of node 3 was not committed; the leader's log goes another way.
+    let mut cluster = Cluster::with_logs(4, [&[1, 1, 4], &[1, 1, 4], &[1, 1, 2]]);
+    start(&mut cluster, 3, damaged(3, 3));
+    cluster.elect(1);
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(3).state[2], "t4i3");
+}
+
+#[test]
+fn leader_compacted_follower_damaged_the_follower_gets_a_snapshot() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    cluster.host(1).trim(i(3)).unwrap();
+    start(&mut cluster, 2, damaged(2, 2));
+    cluster.run(12);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.core(2).log().base(), id(3, 4));
+}
+
+#[test]
+fn leader_damaged_follower_intact_the_follower_hands_out_the_entry() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 1, damaged(2, 3));
+    cluster.isolate(3);
+    cluster.elect(1);
+    cluster.heal();
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
+}
+
+#[test]
+fn leader_damaged_majority_never_the_entry_is_discarded_and_what_follows_it() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    cluster.elect(1);
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.core(1).status().last, id(3, 3));
+}
+
+#[test]
+fn leader_damaged_one_never_one_silent_it_waits() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    cluster.crash(2);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    assert_eq!(cluster.core(1).status().commit, i(0));
+    assert_eq!(cluster.leader(), None);
+    // The silent one had it.
+    cluster.restart(2, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(3).state[2], "t2i3");
+}
+
+#[test]
+fn leader_damaged_one_damaged_one_intact_the_intact_copy_mends_both() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(2, 2));
+    start(&mut cluster, 2, damaged(2, 2));
+    cluster.elect(1);
+    cluster.run(6);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(2).state[1], "t1i2");
+}
+
+#[test]
+fn leader_damaged_one_damaged_one_silent_it_waits_for_the_third() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 2, damaged(3, 3));
+    cluster.crash(3);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    cluster.restart(3, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
+}
+
+#[test]
+fn leader_damaged_nobody_intact_and_all_have_answered_the_entry_is_discarded() {
+    // Two copies of three are bad: within the bound on damage, the entry was not committed.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 2, damaged(3, 3));
+    cluster.elect(1);
+    cluster.run(6);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(
+        cluster.core(1).log().term_at(i(3)),
+        Some(trilith_types::Term(3))
+    );
+}
+
+#[test]
+fn leader_damaged_known_to_be_committed_is_never_discarded() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    cluster.host(1).disk.commit = i(3);
+    start(&mut cluster, 1, damaged(3, 3));
+    cluster.campaign(1);
+    // Both others say that they never had it. They must be wrong, and it is not for this node to
+    // find out how.
+    let status = cluster.core(1).status();
+    assert_eq!(status.role, Role::Repairing);
+    assert_eq!(
+        (status.last, status.first_damaged),
+        (id(2, 3), Some(id(2, 3)))
+    );
+}
+
+#[test]
+fn leader_damaged_followers_have_compacted_a_follower_gives_a_snapshot() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(2);
+    cluster.run(2);
+    cluster.host(2).trim(i(4)).unwrap();
+    cluster.host(3).trim(i(4)).unwrap();
+    start(&mut cluster, 1, damaged(2, 2));
+    cluster.isolate(3);
+    cluster.crash(2);
+    cluster.restart(2, Damage::default());
+    // Node 3 is away: only node 1 can be elected with node 2, whose log is as long.
+    cluster.campaign(1);
+    cluster.run(10);
+    assert_eq!(cluster.role(1), Role::Leader);
+    cluster.heal();
+    cluster.run(10);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn different_entries_damaged_on_every_node_all_are_mended() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(1, 1));
+    start(&mut cluster, 2, damaged(2, 2));
+    start(&mut cluster, 3, damaged(3, 3));
+    cluster.elect(1);
+    cluster.run(6);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn a_damaged_entry_counts_in_elections_by_its_identity() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 2, damaged(3, 3));
+    cluster.crash(1);
+    cluster.campaign(3);
+    assert_ne!(
+        cluster.role(3),
+        Role::Leader,
+        "node 2 had entry 3 and says so"
+    );
+}
+
+#[test]
+fn a_followers_match_falls_with_its_new_life_and_the_commit_index_does_not() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    assert_eq!(cluster.core(1).peer(n(2)).unwrap().matched, i(4));
+    cluster.isolate(3);
+    start(&mut cluster, 2, damaged(2, 4));
+    let commit = cluster.core(1).status().commit;
+    cluster.tick(1);
+    while let Some(packet) = cluster.network.pop_front() {
+        // The leader's own entries do not get through yet.
+        if packet.from() == NodeId(2) || !packet.show().contains("repair") {
+            cluster.deliver_packet(packet);
+        }
+    }
+    assert_eq!(cluster.core(1).peer(n(2)).unwrap().matched, i(1));
+    assert_eq!(cluster.core(1).status().commit, commit);
+    cluster.heal();
+    cluster.run(10);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn one_unknown_suffix_the_others_elect_without_it() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 3, unknown());
+    cluster.elect(1);
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn an_unknown_suffix_helps_nobody_behind_what_it_may_have_held() {
+    // Entry 3 was committed by nodes 1 and 2; node 2 lost it, and node 3 never had it.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 2, unknown());
+    cluster.crash(1);
+    cluster.campaign(3);
+    cluster.campaign(2);
+    cluster.run(60);
+    assert_eq!(cluster.leader(), None);
+    cluster.restart(1, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.host(2).state[2], "t2i3");
+}
+
+#[test]
+fn a_bounded_unknown_suffix_votes_for_a_candidate_past_its_bound() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    let bound = Damage {
+        unknown: Some(id(2, 3)),
+        ..Damage::default()
+    };
+    start(&mut cluster, 2, bound);
+    cluster.crash(3);
+    cluster.elect(1);
+}
+
+#[test]
+fn a_power_cut_on_all_nodes_with_unknown_suffixes_comes_back() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1]]);
+    cluster.power_cut();
+    for node in 1..=3 {
+        cluster.restart(node, unknown());
+    }
+    cluster.run(80);
+    assert!(cluster.leader().is_some());
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(
+        cluster.host(3).state[2],
+        "t2i3",
+        "the longest intact log wins"
+    );
+}
+
+#[test]
+fn a_power_cut_on_five_nodes_waits_for_the_last_of_them() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1], &[1], &[1]]);
+    cluster.power_cut();
+    for node in 2..=5 {
+        cluster.restart(node, unknown());
+    }
+    cluster.run(80);
+    assert_eq!(cluster.leader(), None, "node 1 may hold more");
+    cluster.restart(1, unknown());
+    cluster.run(120);
+    assert_mended(&mut cluster, &[1, 2, 3, 4, 5]);
+    assert_eq!(cluster.host(5).state[2], "t2i3");
+}
+
+#[test]
+fn a_doubt_outlives_another_start() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 2, unknown());
+    cluster.crash(1);
+    start(&mut cluster, 2, Damage::default());
+    cluster.campaign(3);
+    assert_ne!(cluster.role(3), Role::Leader);
+}
+
+#[test]
+fn what_was_committed_and_is_gone_counts_as_an_unknown_suffix() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    cluster.host(2).disk.commit = i(3);
+    start(&mut cluster, 2, Damage::default());
+    assert!(cluster.core(2).status().unknown_suffix);
+    cluster.crash(1);
+    cluster.campaign(3);
+    assert_ne!(
+        cluster.role(3),
+        Role::Leader,
+        "node 2 knows that entry 3 was committed"
+    );
+    assert!(!cluster.core(2).campaign());
+}
+
+#[test]
+fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    let lost = Damage {
+        lost_vote: true,
+        ..Damage::default()
+    };
+    start(&mut cluster, 1, lost);
+    start(&mut cluster, 2, damaged(2, 2));
+    start(&mut cluster, 3, damaged(2, 2));
+    assert!(cluster.core(1).status().vote_lost && !cluster.core(1).campaign());
+    cluster.run(80);
+    assert_eq!(cluster.core(1).status().term, trilith_types::Term(2));
+    assert_mended(&mut cluster, &[2, 3]);
+    assert_eq!(cluster.host(2).state[1], "t1i2");
+}
+
+#[test]
+fn a_log_ahead_of_its_term_file_is_a_lost_vote() {
+    let mut cluster = Cluster::with_logs(1, [&[1, 1, 2], &[1], &[1]]);
+    assert!(cluster.core(1).status().vote_lost);
+    assert!(!cluster.core(2).status().vote_lost);
+}
+
+#[test]
+fn a_lost_state_machine_is_replaced_and_the_vote_stays_valid() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    let lost = Damage {
+        lost_state: true,
+        ..Damage::default()
+    };
+    start(&mut cluster, 2, lost);
+    assert!(!cluster.core(2).campaign(), "it has nothing to serve");
+    cluster.isolate(1);
+    cluster.campaign(3);
+    cluster.run(30);
+    assert_eq!(cluster.role(3), Role::Leader, "elected with node 2's vote");
+    cluster.heal();
+    cluster.run(10);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn a_leader_that_loses_its_state_machine_steps_down() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.core(1).state_machine_lost();
+    cluster.host(1).state.clear();
+    cluster.run(60);
+    assert_ne!(cluster.leader(), None);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn damage_found_while_following_is_mended() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    cluster.core(2).damaged(i(1), i(2)).unwrap();
+    cluster.settle();
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert!(cluster.core(2).damaged(i(0), i(1)).is_err());
+    assert!(cluster.core(2).damaged(i(3), i(9)).is_err());
+}
+
+#[test]
+fn damage_found_while_leading_is_mended_by_the_followers() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    assert_eq!(cluster.role(1), Role::Leader);
+    cluster.settle();
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn damage_to_a_leaders_uncommitted_entry_is_left_to_the_next_term() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.isolate(1);
+    cluster.propose(1, "a");
+    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    assert_eq!(cluster.role(1), Role::Follower);
+    cluster.heal();
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn a_peer_that_needs_what_the_leader_has_damaged_and_applied_gets_a_snapshot() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.isolate(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    cluster.cut.insert((n(1), n(2)));
+    cluster.cut.insert((n(2), n(1)));
+    for link in [(1, 3), (3, 1)] {
+        cluster.cut.remove(&(n(link.0), n(link.1)));
+    }
+    cluster.run(4);
+    assert_eq!(cluster.host(3).state.len(), 2);
+    assert_eq!(
+        cluster.core(1).peer(n(3)).unwrap().sending,
+        Sending::Replicate
+    );
+    assert_eq!(cluster.core(3).log().base(), id(1, 2));
+}
+
+#[test]
+fn an_operator_can_drop_what_nobody_can_decide() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 3, unknown());
+    cluster.crash(2);
+    cluster.run(60);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).discard_doubtful(), Some((i(3), i(3))));
+    assert_eq!(cluster.core(3).discard_doubtful(), None);
+    cluster.run(60);
+    assert!(cluster.leader().is_some());
+    assert_mended(&mut cluster, &[1, 3]);
+}

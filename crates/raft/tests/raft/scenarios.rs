@@ -90,7 +90,15 @@ scenarios! {
 fn every_transcript_is_run() {
     let files: BTreeSet<String> = fs::read_dir(directory())
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     assert_eq!(files, NAMES.iter().map(|name| (*name).to_owned()).collect());
 }

@@ -83,7 +83,13 @@ impl Cluster {
     }
 
     pub fn add(&mut self, config: Config, members: Configuration) {
-        self.add_with(config, Store { base_configuration: members, ..Store::default() });
+        self.add_with(
+            config,
+            Store {
+                base_configuration: members,
+                ..Store::default()
+            },
+        );
     }
 
     pub fn add_with(&mut self, config: Config, store: Store) {
@@ -97,7 +103,10 @@ impl Cluster {
         let members = Configuration::of_voters((1..=N as u64).map(NodeId));
         for (at, terms) in logs.iter().enumerate() {
             let id = at as u64 + 1;
-            let mut store = Store { base_configuration: members.clone(), ..Store::default() };
+            let mut store = Store {
+                base_configuration: members.clone(),
+                ..Store::default()
+            };
             store.hard.term = Term(term);
             for (position, &t) in terms.iter().enumerate() {
                 let value = format!("t{t}i{}", position + 1);
@@ -122,7 +131,9 @@ impl Cluster {
 
     /// Lets a node carry out what its core wants, and checks what must hold.
     pub fn turn(&mut self, id: u64) {
-        let Some(host) = self.hosts.get_mut(&NodeId(id)) else { return };
+        let Some(host) = self.hosts.get_mut(&NodeId(id)) else {
+            return;
+        };
         let turn = host.turn();
         self.events.extend(turn.events);
         self.network.extend(turn.packets);
@@ -134,16 +145,27 @@ impl Cluster {
 
     fn check(&mut self, id: NodeId) {
         let host = &self.hosts[&id];
-        let Some(core) = host.core.as_ref() else { return };
+        let Some(core) = host.core.as_ref() else {
+            return;
+        };
         let status = core.status();
         if matches!(status.role, Role::Leader | Role::Repairing) {
             let known = *self.leaders.entry(status.term).or_insert(id);
-            assert_eq!(known, id, "election safety: two leaders in term {}", status.term);
+            assert_eq!(
+                known, id,
+                "election safety: two leaders in term {}",
+                status.term
+            );
         }
         let before = self.commits.insert(id, status.commit).unwrap_or_default();
-        assert!(before <= status.commit, "the commit index of {id} went back");
+        assert!(
+            before <= status.commit,
+            "the commit index of {id} went back"
+        );
         for index in before.get() + 1..=status.commit.get().min(status.last.index.get()) {
-            let Some(term) = core.log().term_at(LogIndex(index)) else { continue };
+            let Some(term) = core.log().term_at(LogIndex(index)) else {
+                continue;
+            };
             let known = *self.committed.entry(LogIndex(index)).or_insert(term);
             assert_eq!(known, term, "node {id} committed another entry at {index}");
         }
@@ -151,7 +173,11 @@ impl Cluster {
             // Leader Completeness: every entry committed before its term is in its log.
             for (&index, &term) in &self.committed {
                 if term < status.term && index > status.base.index {
-                    assert_eq!(core.log().term_at(index), Some(term), "leader {id} lacks {index}");
+                    assert_eq!(
+                        core.log().term_at(index),
+                        Some(term),
+                        "leader {id} lacks {index}"
+                    );
                 }
             }
         }
@@ -205,7 +231,9 @@ impl Cluster {
             self.turn(id);
         }
         for _ in 0..DELIVERIES_MAX {
-            let Some(packet) = self.network.pop_front() else { return };
+            let Some(packet) = self.network.pop_front() else {
+                return;
+            };
             self.deliver_packet(packet);
         }
         panic!("the network does not come to rest");
@@ -240,7 +268,12 @@ impl Cluster {
     /// Makes `id` leader of a fresh group.
     pub fn elect(&mut self, id: u64) {
         self.campaign(id);
-        assert_eq!(self.role(id), Role::Leader, "events:\n{}", self.events.join("\n"));
+        assert_eq!(
+            self.role(id),
+            Role::Leader,
+            "events:\n{}",
+            self.events.join("\n")
+        );
     }
 
     pub fn propose(&mut self, id: u64, value: &str) -> LogIndex {
@@ -264,10 +297,13 @@ impl Cluster {
 
     pub fn leader(&self) -> Option<NodeId> {
         let leads = |host: &&Host| {
-            host.core.as_ref().is_some_and(|core| core.status().role == Role::Leader)
+            host.core
+                .as_ref()
+                .is_some_and(|core| core.status().role == Role::Leader)
         };
         let all = self.hosts.values().filter(leads);
-        all.max_by_key(|host| host.core().status().term).map(Host::id)
+        all.max_by_key(|host| host.core().status().term)
+            .map(Host::id)
     }
 
     pub fn now(&mut self, id: u64) -> Moment {

@@ -153,7 +153,9 @@ impl Host {
             commit: store.commit,
             applied: store.base.index,
             damaged: damage.ranges,
-            unknown_suffix: self.doubt.map(|last_possible| UnknownSuffix { last_possible }),
+            unknown_suffix: self
+                .doubt
+                .map(|last_possible| UnknownSuffix { last_possible }),
             state_machine_lost: damage.lost_state,
         };
         self.state = store.base_state.clone();
@@ -162,8 +164,14 @@ impl Host {
     }
 
     pub fn propose(&mut self, value: &str, bytes: u64) -> Result<LogIndex, String> {
-        let proposed = self.core_mut().propose(1, bytes).map_err(|e| e.to_string())?;
-        let id = EntryId { term: proposed.term, index: proposed.first };
+        let proposed = self
+            .core_mut()
+            .propose(1, bytes)
+            .map_err(|e| e.to_string())?;
+        let id = EntryId {
+            term: proposed.term,
+            index: proposed.first,
+        };
         self.staging.insert(id, Data::Value(value.to_owned()));
         Ok(proposed.first)
     }
@@ -173,18 +181,29 @@ impl Host {
             Packet::Message(message, payloads) => {
                 self.staging.extend(payloads);
                 let now = self.now;
-                self.core_mut().step(now, message).map_err(|e| e.to_string())
+                self.core_mut()
+                    .step(now, message)
+                    .map_err(|e| e.to_string())
             }
-            Packet::Bytes { last, state, configuration, .. } => {
+            Packet::Bytes {
+                last,
+                state,
+                configuration,
+                ..
+            } => {
                 self.staged = Some((last, state, configuration));
-                self.core_mut().snapshot_staged(last).map_err(|e| e.to_string())
+                self.core_mut()
+                    .snapshot_staged(last)
+                    .map_err(|e| e.to_string())
             }
         }
     }
 
     /// Puts the oldest write on disk; says whether there was one.
     pub fn sync_one(&mut self) -> bool {
-        let Some(write) = self.pending.pop_front() else { return false };
+        let Some(write) = self.pending.pop_front() else {
+            return false;
+        };
         if let Some(hard) = write.hard {
             self.disk.hard = hard;
         }
@@ -203,7 +222,9 @@ impl Host {
         let mut turn = Turn::default();
         let mut out = Output::default();
         loop {
-            let Some(core) = self.core.as_mut() else { return turn };
+            let Some(core) = self.core.as_mut() else {
+                return turn;
+            };
             core.drain(&mut out);
             if out.is_empty() {
                 return turn;
@@ -224,7 +245,10 @@ impl Host {
             turn.became_leader |= role.role == Role::Leader || role.role == Role::Repairing;
         }
         if let Some((index, members)) = &out.configuration {
-            say(format!("members at {index}: {}", super::show_configuration(members)));
+            say(format!(
+                "members at {index}: {}",
+                super::show_configuration(members)
+            ));
         }
         if out.unknown_settled {
             say("the suffix is settled".to_owned());
@@ -250,8 +274,11 @@ impl Host {
         self.send(out, turn);
         self.apply(out, turn);
         for read in out.reads.drain(..) {
-            let result = read.result.map_or_else(|e| e.to_string(), |index| format!("at {index}"));
-            turn.events.push(format!("{me}: read {} {result}", read.id.0));
+            let result = read
+                .result
+                .map_or_else(|e| e.to_string(), |index| format!("at {index}"));
+            turn.events
+                .push(format!("{me}: read {} {result}", read.id.0));
             self.reads.push(read);
         }
     }
@@ -270,16 +297,30 @@ impl Host {
             self.view.apply(&op, &data, install.as_ref());
             with_data.push((op, data));
         }
-        self.pending.push_back(Pending { seq: write.seq, hard: write.hard_state, commit: write.commit, ops: with_data, install });
+        self.pending.push_back(Pending {
+            seq: write.seq,
+            hard: write.hard_state,
+            commit: write.commit,
+            ops: with_data,
+            install,
+        });
     }
 
     fn payloads(&mut self, op: &LogOp) -> Vec<Data> {
         match op {
-            LogOp::Append { payload: Payload::Noop, .. } => vec![Data::Noop],
-            LogOp::Append { payload: Payload::Configuration(c), .. } => {
+            LogOp::Append {
+                payload: Payload::Noop,
+                ..
+            } => vec![Data::Noop],
+            LogOp::Append {
+                payload: Payload::Configuration(c),
+                ..
+            } => {
                 vec![Data::Members(c.clone())]
             }
-            LogOp::Append { term, first, last, .. } => (first.get()..=last.get())
+            LogOp::Append {
+                term, first, last, ..
+            } => (first.get()..=last.get())
                 .map(|index| self.staging[&EntryId::new(term.get(), index)].clone())
                 .collect(),
             LogOp::Rewrite { first, last } => (first.index.get()..=last.get())
@@ -325,7 +366,10 @@ impl Host {
             }
         }
         for repair in out.repairs.drain(..) {
-            let outcome = SendOutcome::Ready { last: repair.last_max, bytes: 1 };
+            let outcome = SendOutcome::Ready {
+                last: repair.last_max,
+                bytes: 1,
+            };
             if let Some(message) = self.core_mut().complete_repair(&repair, outcome) {
                 turn.packets.push(self.with_payloads(message));
             }
@@ -341,27 +385,47 @@ impl Host {
         match op {
             SnapshotOp::Offer { to, .. } => {
                 let term = self.core().log().term_at(applied).unwrap();
-                let last = EntryId { term, index: applied };
+                let last = EntryId {
+                    term,
+                    index: applied,
+                };
                 let configuration = self.view.configuration_at(applied);
                 self.offered.insert(last, configuration.clone());
-                let offer = SnapshotOffer { last, configuration, bytes: 1 };
+                let offer = SnapshotOffer {
+                    last,
+                    configuration,
+                    bytes: 1,
+                };
                 if let Some(message) = self.core_mut().offer_snapshot(to, offer) {
                     turn.packets.push(Packet::Message(message, Vec::new()));
                 }
             }
-            SnapshotOp::Stream { to, last, from_byte } => {
-                turn.events.push(format!("{me}: stream snapshot {last} to {to} from byte {from_byte}"));
+            SnapshotOp::Stream {
+                to,
+                last,
+                from_byte,
+            } => {
+                turn.events.push(format!(
+                    "{me}: stream snapshot {last} to {to} from byte {from_byte}"
+                ));
                 // A state machine that has gone on hands out the same prefix of its list.
                 let count = last.index.get() as usize;
                 let state = self.state.iter().take(count).cloned().collect();
                 let configuration = self.offered[&last].clone();
-                turn.packets.push(Packet::Bytes { from: me, to, last, state, configuration });
+                turn.packets.push(Packet::Bytes {
+                    from: me,
+                    to,
+                    last,
+                    state,
+                    configuration,
+                });
             }
             SnapshotOp::Abort { to } => {
                 turn.events.push(format!("{me}: abort snapshot to {to}"));
             }
             SnapshotOp::Receive { offer, .. } => {
-                turn.events.push(format!("{me}: receive snapshot {}", offer.last));
+                turn.events
+                    .push(format!("{me}: receive snapshot {}", offer.last));
                 self.core_mut().accept_snapshot(offer.last, 0).unwrap();
             }
         }
@@ -369,11 +433,20 @@ impl Host {
 
     /// The state has one line for every entry, so that positions can be compared.
     fn apply(&mut self, out: &mut Output, turn: &mut Turn) {
-        let Some(apply) = out.apply.take() else { return };
+        let Some(apply) = out.apply.take() else {
+            return;
+        };
         let mut values = Vec::new();
         for index in apply.first.get()..=apply.last.get() {
-            assert_eq!(self.state.len() as u64 + 1, index, "entries are applied in order");
-            let (_, data) = self.disk.get(LogIndex(index)).expect("what is applied is on disk");
+            assert_eq!(
+                self.state.len() as u64 + 1,
+                index,
+                "entries are applied in order"
+            );
+            let (_, data) = self
+                .disk
+                .get(LogIndex(index))
+                .expect("what is applied is on disk");
             let line = match data {
                 Data::Noop => "-".to_owned(),
                 Data::Value(value) => value.clone(),
@@ -383,7 +456,12 @@ impl Host {
             self.state.push(line);
         }
         let me = self.id();
-        turn.events.push(format!("{me}: apply {}..{} {}", apply.first, apply.last, values.join(" ")));
+        turn.events.push(format!(
+            "{me}: apply {}..{} {}",
+            apply.first,
+            apply.last,
+            values.join(" ")
+        ));
         self.core_mut().applied(apply.last).unwrap();
     }
 
@@ -393,7 +471,12 @@ impl Host {
             return Err("trimming waits for the writes before it".to_owned());
         }
         self.core_mut().trimmed(index).map_err(|e| e.to_string())?;
-        let state: Vec<_> = self.state.iter().take(index.get() as usize).cloned().collect();
+        let state: Vec<_> = self
+            .state
+            .iter()
+            .take(index.get() as usize)
+            .cloned()
+            .collect();
         self.view.trim(index, state.clone());
         self.disk.trim(index, state);
         Ok(())

@@ -9,8 +9,7 @@ mod store;
 pub use cluster::{Cluster, Packet};
 pub use host::{Damage, Host};
 pub use script::Script;
-pub use show::{show_body, show_configuration};
-pub use store::{Data, Store};
+pub use show::show_configuration;
 
 use trilith_raft::{Config, Configuration, EntryId};
 use trilith_types::{GroupId, Incarnation, LogIndex, NodeId};
@@ -35,5 +34,8 @@ pub fn voters<const N: usize>(ids: [u64; N]) -> Configuration {
 }
 
 pub fn config(node: u64) -> Config {
-    Config { quiet_after_ticks: None, ..Config::new(GROUP, NodeId(node), Incarnation(1)) }
+    Config {
+        quiet_after_ticks: None,
+        ..Config::new(GROUP, NodeId(node), Incarnation(1))
+    }
 }

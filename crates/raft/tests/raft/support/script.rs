@@ -5,9 +5,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use trilith_raft::{
-    Change, Configuration, EntryId, LeaseConfig, ReadId, Transition,
-};
+use trilith_raft::{Change, Configuration, EntryId, LeaseConfig, ReadId, Transition};
 use trilith_types::{LogIndex, NodeId};
 
 use super::{Cluster, config, host::Damage, store::Store};
@@ -79,9 +77,15 @@ impl Script {
             "read" => {
                 let now = cluster.now(id);
                 let mut ask = |at: usize| cluster.core(id).read(now, ReadId(number(at)));
-                (0..rest.len()).filter_map(|at| Some(ask(at).err()?.to_string())).next_back()
+                (0..rest.len())
+                    .filter_map(|at| Some(ask(at).err()?.to_string()))
+                    .next_back()
             }
-            "transfer" => cluster.core(id).transfer(NodeId(number(0))).err().map(|e| e.to_string()),
+            "transfer" => cluster
+                .core(id)
+                .transfer(NodeId(number(0)))
+                .err()
+                .map(|e| e.to_string()),
             "change" => change(cluster, id, rest),
             "leave" => cluster.core(id).leave_joint().err().map(|e| e.to_string()),
             "trim" => cluster.host(id).trim(LogIndex(number(0))).err(),
@@ -119,7 +123,10 @@ impl Script {
                 cluster.core(id).snapshot_failed(NodeId(number(0)));
                 None
             }
-            "discard" => cluster.core(id).discard_doubtful().map(|(a, b)| format!("dropped {a}..{b}")),
+            "discard" => cluster
+                .core(id)
+                .discard_doubtful()
+                .map(|(a, b)| format!("dropped {a}..{b}")),
             "status" => Some(status(cluster, id)),
             "peer" => Some(peer(cluster, id, number(0))),
             other => panic!("no command {other}"),
@@ -147,11 +154,20 @@ impl Script {
         let members = Configuration::of_voters(voters).with_learners(learners);
         let inside: Vec<_> = members.members().collect();
         for node in inside {
-            self.cluster.add(trilith_raft::Config { node, ..settings.clone() }, members.clone());
+            self.cluster.add(
+                trilith_raft::Config {
+                    node,
+                    ..settings.clone()
+                },
+                members.clone(),
+            );
         }
         for node in outside {
             self.cluster.add_with(
-                trilith_raft::Config { node, ..settings.clone() },
+                trilith_raft::Config {
+                    node,
+                    ..settings.clone()
+                },
                 Store::default(),
             );
         }
@@ -162,7 +178,12 @@ impl Script {
         let term: u64 = words[0].parse().unwrap();
         let logs: Vec<Vec<u64>> = words[1..]
             .iter()
-            .map(|w| w.split(',').filter(|t| *t != "-").map(|t| t.parse().unwrap()).collect())
+            .map(|w| {
+                w.split(',')
+                    .filter(|t| *t != "-")
+                    .map(|t| t.parse().unwrap())
+                    .collect()
+            })
             .collect();
         self.cluster = match &logs[..] {
             [a, b, c] => Cluster::with_logs(term, [a, b, c]),
@@ -194,14 +215,17 @@ impl Script {
         let fits = |p: &super::Packet| {
             from.is_none_or(|id| p.from() == NodeId(id)) && to.is_none_or(|id| p.to() == NodeId(id))
         };
-        let (taken, left) =
-            std::mem::take(&mut self.cluster.network).into_iter().partition(|p| fits(p));
+        let (taken, left) = std::mem::take(&mut self.cluster.network)
+            .into_iter()
+            .partition(|p| fits(p));
         self.cluster.network = left;
         taken.into()
     }
 
     fn link(&mut self, words: &[&str], cut: bool) {
-        let (Some(a), to) = Self::picks(words) else { panic!("which node?") };
+        let (Some(a), to) = Self::picks(words) else {
+            panic!("which node?")
+        };
         match (to, cut) {
             (Some(b), true) => {
                 self.cluster.cut.insert((NodeId(a), NodeId(b)));
@@ -212,7 +236,10 @@ impl Script {
                 self.cluster.cut.remove(&(NodeId(b), NodeId(a)));
             }
             (None, true) => self.cluster.isolate(a),
-            (None, false) => self.cluster.cut.retain(|&(x, y)| x != NodeId(a) && y != NodeId(a)),
+            (None, false) => self
+                .cluster
+                .cut
+                .retain(|&(x, y)| x != NodeId(a) && y != NodeId(a)),
         }
     }
 }
@@ -232,8 +259,10 @@ fn set(settings: &mut trilith_raft::Config, name: &str, value: &str) {
         "stall" => settings.disk_stall_ticks = number as u32,
         "snapshot-stall" => settings.snapshot_stall_ticks = number as u32,
         "lease" => {
-            settings.lease =
-                Some(LeaseConfig { duration_micros: number, promise_micros: number * 2 });
+            settings.lease = Some(LeaseConfig {
+                duration_micros: number,
+                promise_micros: number * 2,
+            });
         }
         _ => panic!("no setting {name}"),
     }
@@ -277,12 +306,20 @@ fn change(cluster: &mut Cluster, id: u64, words: &[&str]) -> Option<String> {
             _ => panic!("no change {word}"),
         }
     }
-    cluster.core(id).change_membership(&changes, transition).err().map(|e| e.to_string())
+    cluster
+        .core(id)
+        .change_membership(&changes, transition)
+        .err()
+        .map(|e| e.to_string())
 }
 
 fn status(cluster: &mut Cluster, id: u64) -> String {
     let s = cluster.core(id).status();
-    let role = trilith_raft::RoleChange { role: s.role, term: s.term, leader: s.leader };
+    let role = trilith_raft::RoleChange {
+        role: s.role,
+        term: s.term,
+        leader: s.leader,
+    };
     let mut text = super::show::show_role(&role);
     let _ = write!(text, ", log {}..{} stored {}", s.base, s.last, s.stored);
     let _ = write!(text, " commit {} applied {}", s.commit, s.applied);
@@ -312,4 +349,3 @@ fn peer(cluster: &mut Cluster, id: u64, peer: u64) -> String {
     )
     .to_lowercase()
 }
-

@@ -7,7 +7,11 @@ use trilith_raft::{
 use trilith_types::NodeId;
 
 fn list(nodes: &[NodeId]) -> String {
-    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    nodes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 pub fn show_configuration(members: &Configuration) -> String {
@@ -32,14 +36,21 @@ pub fn show_role(change: &RoleChange) -> String {
         Role::Repairing => "repairing",
         Role::Leader => "leader",
     };
-    let leader = change.leader.map_or("nobody".to_owned(), |id| id.to_string());
+    let leader = change
+        .leader
+        .map_or("nobody".to_owned(), |id| id.to_string());
     format!("{role} in term {} of {leader}", change.term)
 }
 
 pub fn show_op(op: &LogOp) -> String {
     match op {
         LogOp::Truncate { from } => format!("truncate from {from}"),
-        LogOp::Append { term, first, last, payload } => {
+        LogOp::Append {
+            term,
+            first,
+            last,
+            payload,
+        } => {
             let what = match payload {
                 Payload::Proposed => "proposed",
                 Payload::Received => "received",
@@ -50,7 +61,14 @@ pub fn show_op(op: &LogOp) -> String {
         }
         LogOp::Rewrite { first, last } => format!("rewrite {first}..{last}"),
         LogOp::Install { last, keep_suffix } => {
-            format!("install {last}{}", if *keep_suffix { " and keep what follows" } else { "" })
+            format!(
+                "install {last}{}",
+                if *keep_suffix {
+                    " and keep what follows"
+                } else {
+                    ""
+                }
+            )
         }
     }
 }
@@ -74,7 +92,10 @@ pub fn show_body(body: &Body) -> String {
         Body::VoteReply(r) => format!("vote {}", answer(r.answer)),
         Body::Append(a) => {
             let probe = if a.probe { " probe" } else { "" };
-            format!("append after {} [{}] commit {}{probe}", a.prev, a.runs, a.commit)
+            format!(
+                "append after {} [{}] commit {}{probe}",
+                a.prev, a.runs, a.commit
+            )
         }
         Body::AppendReply(AppendReply::Accepted(ack)) if ack.matched == ack.stored => {
             format!("accepted {}", ack.matched)
@@ -86,12 +107,17 @@ pub fn show_body(body: &Body) -> String {
             format!("conflict at {prev} hint {hint}")
         }
         Body::Heartbeat(h) => {
-            let quiet = h.quiet.map_or(String::new(), |last| format!(" quiet at {last}"));
+            let quiet = h
+                .quiet
+                .map_or(String::new(), |last| format!(" quiet at {last}"));
             format!("heartbeat commit {} round {}{quiet}", h.commit, h.round.0)
         }
         Body::HeartbeatReply(r) => {
             let quiet = if r.quiet { " quiet" } else { "" };
-            format!("heartbeat answer received {} round {}{quiet}", r.received, r.round.0)
+            format!(
+                "heartbeat answer received {} round {}{quiet}",
+                r.received, r.round.0
+            )
         }
         Body::SnapshotOffer(o) => format!("snapshot offer {}", o.last),
         Body::SnapshotReply(SnapshotReply::Wanted { last, from_byte }) => {
@@ -105,8 +131,14 @@ pub fn show_body(body: &Body) -> String {
         }
         Body::SnapshotRequest => "snapshot request".to_owned(),
         Body::ReadRequest { counter } => format!("read request {counter}"),
-        Body::ReadReply { counter, index: Some(index) } => format!("read {counter} at {index}"),
-        Body::ReadReply { counter, index: None } => format!("read {counter} refused"),
+        Body::ReadReply {
+            counter,
+            index: Some(index),
+        } => format!("read {counter} at {index}"),
+        Body::ReadReply {
+            counter,
+            index: None,
+        } => format!("read {counter} refused"),
         Body::TimeoutNow => "timeout now".to_owned(),
         Body::RepairRequest(r) => format!("repair request {} to {}", r.id, r.through),
         Body::RepairReply(r) => format!("repair answer {} {:?}", r.id, r.holding).to_lowercase(),

@@ -55,7 +55,10 @@ impl Store {
     }
 
     pub fn configuration_at(&self, index: LogIndex) -> Configuration {
-        let upto = self.configurations().into_iter().rfind(|entry| entry.0 <= index);
+        let upto = self
+            .configurations()
+            .into_iter()
+            .rfind(|entry| entry.0 <= index);
         upto.map_or_else(|| self.base_configuration.clone(), |entry| entry.1)
     }
 
@@ -69,10 +72,14 @@ impl Store {
     ) {
         match op {
             LogOp::Truncate { from } => {
-                let keep = self.position(*from).expect("a truncation starts past the base");
+                let keep = self
+                    .position(*from)
+                    .expect("a truncation starts past the base");
                 self.entries.truncate(keep);
             }
-            LogOp::Append { term, first, last, .. } => {
+            LogOp::Append {
+                term, first, last, ..
+            } => {
                 assert_eq!(*first, self.last_index().next(), "an append leaves no hole");
                 assert_eq!(data.len() as u64, last.get() + 1 - first.get());
                 self.entries.extend(data.iter().map(|d| (*term, d.clone())));
