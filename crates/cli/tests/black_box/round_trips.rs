@@ -179,7 +179,7 @@ fn reading_starts_where_it_is_told() {
 fn a_topic_of_many_partitions_is_read_whole() {
     let (_dir, data) = data_dir();
     let server = Server::start(&data);
-    server.ok(&["topic", "create", "t", "--partitions", "200"]);
+    server.ok(&["topic", "create", "t", "--partitions", "130"]);
     let lines: String = (0..2000).map(|n| format!("{n}:{n}\n")).collect();
     server.feed(&["produce", "t", "--key-delimiter", ":"], lines.as_bytes());
     for more in [&[][..], &["--follow", "--count", "2000"]] {
