@@ -295,7 +295,12 @@ impl Log {
     /// Makes the manifest durable, with the mark of what is known to be synced.
     pub(crate) fn store_manifest(&mut self) -> Result<(), crate::mirrored::MirroredError> {
         let synced = self.synced();
-        self.manifest.durable = (synced.index.next(), synced.next_offset);
+        // What retention has removed need not be synced any more.
+        let start = self.manifest.start;
+        self.manifest.durable = (
+            synced.index.next().max(start.index),
+            synced.next_offset.max(start.offset),
+        );
         self.manifest_file.store(&self.manifest.encode())?;
         self.marked = self.marked.max(synced.index);
         Ok(())

@@ -227,7 +227,10 @@ impl LogReader {
                     Some(spot),
                 ))
             }
-            Fetched::SegmentEnd => self.read_after(&spot.segment, from, visible, max_bytes),
+            Fetched::SegmentEnd => {
+                lost_end(&spot, from)?;
+                self.read_after(&spot.segment, from, visible, max_bytes)
+            }
         }
     }
 
@@ -249,7 +252,7 @@ impl LogReader {
         let next = list
             .segments
             .iter()
-            .find(|segment| segment.first_index > ended.first_index && segment.base < visible);
+            .find(|segment| segment.id > ended.id && segment.base < visible);
         let Some(next) = next else {
             return Ok((
                 ReadChunk {
@@ -313,5 +316,19 @@ impl LogReader {
         if segment.end().is_some() {
             self.shared.files.forget(segment);
         }
+    }
+}
+
+/// The frames of a segment end before its entries do: the last ones are damaged.
+fn lost_end(spot: &Spot, from: Offset) -> Result<(), ReadError> {
+    match spot.segment.end() {
+        Some(end) if from < end.next_offset => Err(ReadError::Damaged {
+            path: spot.open.store.path.clone(),
+            position: spot.position,
+            position_end: end.position,
+            first: from,
+            next: end.next_offset,
+        }),
+        _ => Ok(()),
     }
 }

@@ -154,8 +154,7 @@ impl Log {
     }
 }
 
-/// How many segments from the front are no longer kept. Only those count whose bytes are known
-/// to be on disk: what a reader was promised must not go before it was kept.
+/// How many segments from the front are no longer kept.
 fn expired(
     segments: &[SegmentMeta],
     has_active: bool,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trilith_env::OpenMode;
-use trilith_types::TimestampMs;
+use trilith_types::{Offset, TimestampMs};
 
 use crate::{
     config::LogConfig,
@@ -80,8 +80,8 @@ impl Log {
         }
         self.check_room()?;
         match self.resumable(entry) {
-            Some((meta, end)) => self.resume(meta, end),
-            None => self.begin_next(),
+            Some((meta, end)) => self.resume(meta, end, entry.first_offset),
+            None => self.begin_next(entry.first_offset),
         }
     }
 
@@ -117,7 +117,12 @@ impl Log {
 
     /// Goes on writing the last segment. Before its first new entry, the manifest says durably
     /// that its end is open.
-    fn resume(&mut self, meta: SegmentMeta, end: SegmentEnd) -> Result<(), AppendError> {
+    fn resume(
+        &mut self,
+        meta: SegmentMeta,
+        end: SegmentEnd,
+        first_offset: Offset,
+    ) -> Result<(), AppendError> {
         let meta = SegmentMeta {
             state: SegmentState::Open,
             ..meta
@@ -143,7 +148,7 @@ impl Log {
                 });
             }
             // Its store is gone or foreign: leave it as it is and begin another.
-            Err(_) => return self.begin_next(),
+            Err(_) => return self.begin_next(first_offset),
         };
         let io = |source| AppendError::Io {
             what: "measure",
@@ -152,7 +157,7 @@ impl Log {
         };
         let allocated = store.file.len().map_err(io)?;
         if allocated < end.position {
-            return self.begin_next();
+            return self.begin_next(first_offset);
         }
         let index = self.index_for(&segment, &store, end)?;
         let time_slots = index.times_len();
@@ -208,10 +213,10 @@ impl Log {
     }
 
     /// Makes the next segment's files, and lists them durably before anything is written to them.
-    fn begin_next(&mut self) -> Result<(), AppendError> {
+    fn begin_next(&mut self, base: Offset) -> Result<(), AppendError> {
         let meta = SegmentMeta {
             id: self.manifest.next_segment,
-            base: self.next_offset,
+            base,
             first_index: self.next_index,
             salt: self.env.rng.next_u64(),
             state: SegmentState::Open,

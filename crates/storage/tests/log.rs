@@ -157,6 +157,70 @@ fn holes_in_the_offsets_are_passed_over() {
 }
 
 #[test]
+fn a_hole_larger_than_a_segment_may_span_begins_a_new_one() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, small());
+    let far = 1 << 40;
+    for (index, first) in [(1, far), (2, far + 1), (3, 3 * far), (4, 3 * far + 9_999)] {
+        log.append(&Entry {
+            index: LogIndex(index),
+            term: Term(1),
+            kind: EntryKind::BATCH,
+            first_offset: Offset(first),
+            records: 1,
+            append_time: TimestampMs(1),
+            max_timestamp: TimestampMs(1),
+            payload: &[],
+        })
+        .unwrap();
+    }
+    log.sync().unwrap();
+    log.publish(log.end_offset());
+    let at = |from| {
+        log.reader().read(Offset(from), 1).unwrap().frames[0]
+            .first_offset
+            .get()
+    };
+    assert_eq!((at(0), at(far + 1), at(far + 2)), (far, far + 1, 3 * far));
+    assert_eq!(
+        (at(3 * far + 1), log.segments().len()),
+        (3 * far + 9_999, 2)
+    );
+    let (frames, _) = read_all(&log.reader());
+    assert_eq!(frames.len(), 4);
+}
+
+#[test]
+fn retention_may_take_what_was_never_synced() {
+    let disk = SimDisk::new(1);
+    let config = LogConfig {
+        segment_age: Some(HOUR),
+        ..small()
+    };
+    let (mut log, _) = open(&disk, config.clone());
+    append_at(&mut log, 3, 100, TimestampMs(0)).unwrap();
+    let now = TimestampMs(3_600_000);
+    assert!(log.rotate_if_old(now).unwrap());
+    let policy = RetentionPolicy {
+        bytes: Some(0),
+        age: None,
+    };
+    log.enforce_retention(now, &policy)
+        .unwrap()
+        .remove_files()
+        .unwrap();
+    drop(log);
+    disk.power_cut();
+    disk.restart();
+    let (mut log, _) = open(&disk, config);
+    assert_eq!(
+        (log.start_offset(), log.end_offset(), log.last_index()),
+        (Offset(3), Offset(3), LogIndex(1))
+    );
+    append_at(&mut log, 3, 100, now).unwrap();
+}
+
+#[test]
 fn what_cannot_follow_is_refused_and_changes_nothing() {
     let disk = SimDisk::new(1);
     let mut log = filled(&disk, 15);
