@@ -356,6 +356,9 @@ impl<W: World> Engine<W> {
     }
 
     fn unsettled(&self, healed: SimTime, mark: LogIndex) -> Option<String> {
+        if !self.world.is_whole() {
+            return Some("not everybody has started again".to_owned());
+        }
         let recorder = &self.cx.recorder;
         unsettled(recorder.checkers().view(), recorder.history(), healed, mark)
     }

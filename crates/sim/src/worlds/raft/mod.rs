@@ -266,6 +266,11 @@ impl World for RaftWorld {
         cx.after(ELECTION_TIMEOUT, Timer::Operator);
     }
 
+    fn is_whole(&self) -> bool {
+        let runs = |r: &Replica| r.life.is_some() || r.refused || r.disk.incarnation.get() == 0;
+        self.replicas.iter().all(runs)
+    }
+
     fn disturb(&mut self, cx: &mut Cx) {
         let leader = cx.recorder().checkers().view().leader().map(|(id, _)| id);
         let followers: Vec<NodeId> = self
