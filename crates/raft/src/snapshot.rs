@@ -182,6 +182,7 @@ impl Core {
             SnapshotReply::Installed { last } if offered == Some(last) => {
                 peer.installed(last.index);
                 self.maybe_commit();
+                self.advance_transfer();
             }
             _ => return Err(Dropped::Unsolicited),
         }

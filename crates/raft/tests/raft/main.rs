@@ -9,7 +9,9 @@
 
 mod support;
 
+mod checklist;
 mod fuzz;
+mod known;
 mod leases;
 mod paper;
 mod quiet;

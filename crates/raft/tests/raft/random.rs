@@ -1,7 +1,7 @@
 //! Chance against the checks of [`Cluster`]: losses, reordering, doubles, crashes, slow disks,
 //! transfers, membership changes, damage. A small cousin of the simulator, in the crate itself.
 
-use trilith_raft::{Change, EntryId, Random, ReadId, Role, SplitMix64, Transition};
+use trilith_raft::{Change, EntryId, LeaseConfig, Random, ReadId, Role, SplitMix64, Transition};
 use trilith_types::{LogIndex, NodeId};
 
 use crate::support::{Cluster, Damage, config, voters};
@@ -19,10 +19,15 @@ impl World {
         let mut cluster = Cluster::default();
         let mut chance = SplitMix64(seed);
         let quiet = chance.below(2) == 0;
+        let lease = (chance.below(3) == 0).then_some(LeaseConfig {
+            duration_micros: 6_000,
+            promise_micros: 9_000,
+        });
         for id in 1..=5 {
             let mut config = config(id);
             config.inflight_messages_max = 1 + chance.below(4) as u32;
             config.quiet_after_ticks = quiet.then_some(8);
+            config.lease = lease;
             let members = if id <= 3 {
                 voters([1, 2, 3])
             } else {
@@ -106,6 +111,7 @@ impl World {
                 self.cluster.cut.insert((NodeId(id), NodeId(other)));
             }
             98 => self.cluster.heal(),
+            99 if self.one_in(40) => self.cluster.power_cut(),
             _ => {}
         }
         self.cluster.turn(id);

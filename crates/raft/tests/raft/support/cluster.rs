@@ -203,7 +203,9 @@ impl Cluster {
     pub fn power_cut(&mut self) {
         let ids: Vec<_> = self.hosts.keys().map(|id| id.get()).collect();
         for id in ids {
-            self.crash(id);
+            if self.host(id).core.is_some() {
+                self.crash(id);
+            }
         }
         self.network.clear();
     }
