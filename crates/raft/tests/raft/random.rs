@@ -1,7 +1,11 @@
 //! Chance against the checks of [`Cluster`]: losses, reordering, doubles, crashes, slow disks,
 //! transfers, membership changes, damage. A small cousin of the simulator, in the crate itself.
 
-use trilith_raft::{Change, EntryId, LeaseConfig, Random, ReadId, Role, SplitMix64, Transition};
+use std::collections::BTreeMap;
+
+use trilith_raft::{
+    Change, EntryId, LeaseConfig, Moment, Random, ReadId, Role, SplitMix64, Transition,
+};
 use trilith_types::{LogIndex, NodeId};
 
 use crate::support::{Cluster, Damage, config, voters};
@@ -11,12 +15,16 @@ struct World {
     chance: SplitMix64,
     next_value: u64,
     next_read: u64,
+    /// What was committed when a read began.
+    floors: BTreeMap<ReadId, LogIndex>,
+    time: u64,
     quiet: bool,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut cluster = Cluster::default();
+        cluster.clock_is_apart = true;
         let mut chance = SplitMix64(seed);
         let quiet = chance.below(2) == 0;
         let lease = (chance.below(3) == 0).then_some(LeaseConfig {
@@ -45,6 +53,8 @@ impl World {
             chance,
             next_value: 0,
             next_read: 0,
+            floors: BTreeMap::new(),
+            time: 0,
             quiet,
         }
     }
@@ -62,6 +72,37 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.time += 50;
+        for host in self.cluster.hosts.values_mut() {
+            host.now = Moment(self.time);
+        }
+        self.do_something();
+        self.check_reads();
+    }
+
+    fn read(&mut self, id: u64) {
+        self.next_read += 1;
+        let (now, read) = (self.cluster.now(id), ReadId(self.next_read));
+        self.floors.insert(read, self.cluster.highest_committed());
+        let _ = self.cluster.core(id).read(now, read);
+    }
+
+    /// A read sees everything that was committed when it began.
+    fn check_reads(&mut self) {
+        for host in self.cluster.hosts.values_mut() {
+            for read in host.reads.drain(..) {
+                let floor = self.floors[&read.id];
+                if let Ok(index) = read.result {
+                    assert!(
+                        index >= floor,
+                        "a stale read at {index}, {floor} was committed"
+                    );
+                }
+            }
+        }
+    }
+
+    fn do_something(&mut self) {
         let id = self.node();
         if !self.is_up(id) {
             if self.one_in(4) {
@@ -74,11 +115,7 @@ impl World {
             0..30 => self.cluster.tick(id),
             30..70 => self.deliver(),
             70..80 => self.propose(id),
-            80..86 => {
-                self.next_read += 1;
-                let (now, read) = (self.cluster.now(id), ReadId(self.next_read));
-                let _ = self.cluster.core(id).read(now, read);
-            }
+            80..86 => self.read(id),
             86 => {
                 let syncs = self.one_in(2);
                 self.cluster.host(id).syncs = syncs;
@@ -196,6 +233,7 @@ impl World {
 
     /// Everything is well again: a leader must come and commit.
     fn heal_and_demand_progress(&mut self, seed: u64) {
+        self.cluster.clock_is_apart = false;
         self.cluster.heal();
         for id in 1..=5 {
             if !self.is_up(id) {
