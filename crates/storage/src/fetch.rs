@@ -29,6 +29,8 @@ pub(crate) enum Fetched {
     },
     /// The segment holds nothing more.
     SegmentEnd,
+    /// The place was not certain, and the frame there is not the one.
+    Astray,
 }
 
 /// Why a parser stopped, and where.
@@ -55,9 +57,16 @@ pub(crate) fn fetch(
     let mut len = planned_len(spot, spot.index, position, visible, max_bytes);
     loop {
         if len < FRAME_HEADER_BYTES as u64 {
-            return Ok(Fetched::SegmentEnd);
+            return Ok(if spot.certain {
+                Fetched::SegmentEnd
+            } else {
+                Fetched::Astray
+            });
         }
         let chunk = load(buffers, spot, position, len)?;
+        if !spot.certain && position == spot.position && !is_wanted(&chunk, spot, from) {
+            return Ok(Fetched::Astray);
+        }
         let mut parser = Parser {
             chunk: &chunk,
             spot,
@@ -106,6 +115,17 @@ pub(crate) fn fetch(
     }
 }
 
+/// Whether the bytes begin with the frame that the index promised.
+fn is_wanted(chunk: &[u8], spot: &Spot, from: Offset) -> bool {
+    chunk
+        .first_chunk::<FRAME_HEADER_BYTES>()
+        .and_then(|bytes| FrameHeader::decode(bytes, spot.open.store.salt, spot.position))
+        .is_some_and(|header| {
+            let holds = header.first_offset <= from && from < header.next_offset();
+            holds && header.index == spot.index && !header.is_mark()
+        })
+}
+
 /// How many bytes to read at `position`: whole frames, as far as the index knows.
 fn planned_len(
     spot: &Spot,
@@ -125,7 +145,10 @@ fn planned_len(
     if left <= max_bytes {
         return left;
     }
-    whole_frames(spot, index_at, position, max_bytes).unwrap_or(max_bytes)
+    whole_frames(spot, index_at, position, max_bytes)
+        .or_else(|| one_frame(spot, index_at, position))
+        .unwrap_or(max_bytes)
+        .min(left)
 }
 
 /// Where the last entry that may be seen ends in a segment that is being written.
@@ -158,6 +181,16 @@ fn whole_frames(spot: &Spot, index_at: LogIndex, position: u64, max_bytes: u64) 
     }
     let len = index.slot(low)?.position.checked_sub(position)?;
     (len >= FRAME_HEADER_BYTES as u64).then_some(len)
+}
+
+/// The length of the next frame as the index has it, unless it is so long that only the frame
+/// itself is believed.
+fn one_frame(spot: &Spot, index_at: LogIndex, position: u64) -> Option<u64> {
+    const BELIEVED_BYTES_MAX: u64 = 256 << 10;
+    let ordinal = u32::try_from(index_at.since(spot.segment.first_index)?).ok()?;
+    let slot = spot.open.index.as_ref()?.slot(ordinal)?;
+    let len = frame_len(slot.payload_len.into());
+    (slot.position == position && len <= BELIEVED_BYTES_MAX).then_some(len)
 }
 
 fn load(

@@ -60,6 +60,20 @@ pub(crate) fn by_offset(
     )
 }
 
+/// Where the index says that the frame is that holds `from`: two array reads, and nothing checked.
+pub(crate) fn by_hint(
+    segment: &Segment,
+    open: &OpenSegment,
+    from: Offset,
+) -> Option<(u64, LogIndex)> {
+    let index = open.index.as_ref()?;
+    let delta = from.since(segment.base)?;
+    let ordinal = index.ordinal_at(delta)?;
+    let slot = index.slot(ordinal)?;
+    let holds = u64::from(slot.offset_delta) <= delta && segment.damage.is_empty();
+    holds.then(|| (slot.position, segment.first_index.plus(ordinal.into())))
+}
+
 /// The damage that recovery found at `from`, if any.
 pub(crate) fn known_damage(
     segment: &Segment,

@@ -107,6 +107,8 @@ pub(crate) struct Spot {
     pub(crate) position: u64,
     /// The entry that begins there, or after a mark there.
     pub(crate) index: LogIndex,
+    /// Whether the place is certain. What only the index says is checked against the frame.
+    pub(crate) certain: bool,
 }
 
 impl LogReader {
@@ -193,7 +195,7 @@ impl LogReader {
         }
         let spot = match spot {
             Some(spot) => Some(spot),
-            None => self.find(from, visible)?,
+            None => self.find(from, visible, Look::Briefly)?,
         };
         let Some(spot) = spot else {
             return Ok((
@@ -205,8 +207,19 @@ impl LogReader {
                 None,
             ));
         };
-        let fetched = fetch::fetch(&self.shared.buffers, &spot, from, visible, max_bytes)?;
-        match fetched {
+        match fetch::fetch(&self.shared.buffers, &spot, from, visible, max_bytes)? {
+            // The index led astray, or the frame is damaged: look closely.
+            Fetched::Astray => match self.find(from, visible, Look::Closely)? {
+                Some(spot) => self.read_from(Some(spot), from, max_bytes),
+                None => Ok((
+                    ReadChunk {
+                        frames: Vec::new(),
+                        next: visible,
+                        end: visible,
+                    },
+                    None,
+                )),
+            },
             Fetched::Frames {
                 frames,
                 next,
@@ -216,6 +229,7 @@ impl LogReader {
                 let spot = Spot {
                     position,
                     index,
+                    certain: true,
                     ..spot
                 };
                 Ok((
@@ -268,12 +282,13 @@ impl LogReader {
             open: self.shared.files.get(next)?,
             position: FIRST_FRAME,
             index: next.first_index,
+            certain: true,
         };
         self.read_from(Some(spot), from.max(next.base), max_bytes)
     }
 
     /// Finds where the first offset at or after `from` is stored.
-    fn find(&self, from: Offset, visible: Offset) -> Result<Option<Spot>, ReadError> {
+    fn find(&self, from: Offset, visible: Offset, look: Look) -> Result<Option<Spot>, ReadError> {
         let list = self.shared.list.load();
         if from < list.start {
             return Err(ReadError::OffsetGone {
@@ -287,6 +302,18 @@ impl LogReader {
                 continue;
             }
             let open = self.shared.files.get(segment)?;
+            if look == Look::Briefly
+                && let Some((position, index)) = locate::by_hint(segment, &open, from)
+            {
+                let segment = Arc::clone(segment);
+                return Ok(Some(Spot {
+                    segment,
+                    open,
+                    position,
+                    index,
+                    certain: false,
+                }));
+            }
             match locate::by_offset(segment, &open, from, visible)? {
                 Located::At {
                     position,
@@ -301,6 +328,7 @@ impl LogReader {
                         open,
                         position,
                         index,
+                        certain: true,
                     }));
                 }
                 Located::Nothing => {}
@@ -317,6 +345,15 @@ impl LogReader {
             self.shared.files.forget(segment);
         }
     }
+}
+
+/// How an offset is looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The index is believed, and the frame is checked when it has been read.
+    Briefly,
+    /// The frame is read first, and a walk over the store decides if it disagrees.
+    Closely,
 }
 
 /// The frames of a segment end before its entries do: the last ones are damaged.
