@@ -10,6 +10,7 @@ use trilith_raft::planted::Bug;
 
 use crate::{
     engine::{self, Run},
+    faults::FaultKind,
     recorder::{Finished, Recorder},
     time::Span,
     trace::Trace,
@@ -37,9 +38,16 @@ pub struct Case {
     pub bug: Planted,
     /// The checkers that should find it.
     pub by: &'static [&'static str],
+    /// Faults that it cannot show itself without: they are on in every seed of its hunt, and in
+    /// the same seeds without the bug.
+    pub with: &'static [FaultKind],
 }
 
 impl Case {
+    const fn with(self, with: &'static [FaultKind]) -> Self {
+        Self { with, ..self }
+    }
+
     /// The bug's name.
     #[must_use]
     pub fn name(&self) -> String {
@@ -51,7 +59,10 @@ impl Case {
     }
 
     fn options(&self) -> Options {
-        let mut options = Options::default();
+        let mut options = Options {
+            always: self.with,
+            ..Options::default()
+        };
         match self.bug {
             Planted::Core(bug) => options.core_bug = Some(bug),
             Planted::Host(bug) => options.host_bug = Some(bug),
@@ -71,6 +82,7 @@ impl Case {
         };
         Options {
             leases,
+            always: self.with,
             ..Options::default()
         }
     }
@@ -170,6 +182,7 @@ const fn core(bug: Bug, by: &'static [&'static str]) -> Case {
     Case {
         bug: Planted::Core(bug),
         by,
+        with: &[],
     }
 }
 
@@ -177,21 +190,24 @@ const fn host(bug: HostBug, by: &'static [&'static str]) -> Case {
     Case {
         bug: Planted::Host(bug),
         by,
+        with: &[],
     }
 }
 
 /// Every planted bug, with the checkers that should find it.
 pub const CASES: &[Case] = &[
-    core(
-        Bug::CommitOlderTermByCount,
-        &[COMPLETENESS, COMMIT, ACKNOWLEDGED],
-    ),
+    core(Bug::CommitOlderTermByCount, &[COMMIT, COMPLETENESS])
+        .with(&[FaultKind::Partition, FaultKind::Crash]),
     core(Bug::VoteBeforePersist, &[VOTES]),
     core(Bug::AckBeforePersist, &[ACKNOWLEDGED, COMPLETENESS]),
     core(Bug::CountOwnUnpersisted, &[ACKNOWLEDGED, COMPLETENESS]),
     core(Bug::ReadWithoutOwnTermCommit, &[READS]),
-    core(Bug::ReusedReadRound, &[READS]),
-    core(Bug::OldHeartbeatConfirmsRead, &[READS]),
+    core(Bug::ReusedReadRound, &[READS]).with(&[
+        FaultKind::Straggle,
+        FaultKind::Pause,
+        FaultKind::Partition,
+    ]),
+    core(Bug::OldHeartbeatConfirmsRead, &[READS]).with(&[FaultKind::Pause]),
     core(
         Bug::TruncateOnMatchingAppend,
         &[COMMIT, COMPLETENESS, ACKNOWLEDGED],
@@ -199,7 +215,12 @@ pub const CASES: &[Case] = &[
     core(
         Bug::StaleAckAcrossTerms,
         &[ACKNOWLEDGED, COMMIT, COMPLETENESS],
-    ),
+    )
+    .with(&[
+        FaultKind::Straggle,
+        FaultKind::Partition,
+        FaultKind::Transfer,
+    ]),
     core(Bug::ChangeWithoutOverlap, &[CONFIGURATION]),
     core(Bug::ConfigurationNotRolledBack, &[CONFIGURATION]),
     core(Bug::PreVoteRaisesTerm, &[STABILITY, PROGRESS]),
@@ -207,12 +228,12 @@ pub const CASES: &[Case] = &[
     core(Bug::InstallOlderSnapshot, &[COMMIT, STATE]),
     core(Bug::DamagedAsMissing, &[COMMIT, COMPLETENESS]),
     core(Bug::LostVoteAsNone, &[VOTES, ELECTION]),
-    core(Bug::LeaseFromArrival, &[LEASE, READS]),
+    core(Bug::LeaseFromArrival, &[LEASE, READS]).with(&[FaultKind::Partition]),
     core(Bug::QuietNeverWakes, &[PROGRESS]),
     core(Bug::UnknownSuffixVotes, &[COMPLETENESS, COMMIT]),
     core(Bug::VoteTwice, &[VOTES, ELECTION]),
     core(Bug::VoteIgnoresLog, &[COMPLETENESS]),
-    core(Bug::CommitBeyondMatched, &[COMMIT]),
+    core(Bug::CommitBeyondMatched, &[COMMIT]).with(&[FaultKind::Partition]),
     core(Bug::ElectionOnHalf, &[ELECTION, COMPLETENESS]),
     core(
         Bug::MatchSurvivesRestart,
@@ -220,7 +241,8 @@ pub const CASES: &[Case] = &[
     ),
     core(Bug::NoPreviousCheck, &[MATCHING]),
     core(Bug::LearnersCount, &[ACKNOWLEDGED, COMPLETENESS]),
-    core(Bug::LeaseSurvivesTransfer, &[LEASE, READS]),
+    core(Bug::LeaseSurvivesTransfer, &[LEASE, READS])
+        .with(&[FaultKind::Transfer, FaultKind::SlowLink]),
     core(Bug::TwoChangesInFlight, &[CONFIGURATION]),
     core(Bug::StaleWriteReport, &[ACKNOWLEDGED, COMPLETENESS]),
     core(Bug::DiscardOnFirstNever, &[COMMIT, COMPLETENESS]),
@@ -230,13 +252,15 @@ pub const CASES: &[Case] = &[
     ),
     core(Bug::DisruptiveCampaign, &[STABILITY]),
     host(HostBug::ReportBeforeSync, &[ACKNOWLEDGED, VOTES]),
+    // The core keeps a commit index with each write: it sees that entries are gone and waits for
+    // those who have them rather than lose them, which shows as a group without progress.
     host(
         HostBug::RecoveredNotSynced,
-        &[COMPLETENESS, ACKNOWLEDGED, COMMIT],
+        &[COMPLETENESS, ACKNOWLEDGED, COMMIT, PROGRESS],
     ),
     host(
         HostBug::FailedSyncRetried,
-        &[COMPLETENESS, ACKNOWLEDGED, COMMIT],
+        &[COMPLETENESS, ACKNOWLEDGED, COMMIT, PROGRESS],
     ),
     host(
         HostBug::SameIncarnation,
@@ -256,6 +280,7 @@ pub const CASES: &[Case] = &[
     Case {
         bug: Planted::Drift,
         by: &[LEASE, READS],
+        with: &[FaultKind::Partition],
     },
 ];
 

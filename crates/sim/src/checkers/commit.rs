@@ -1,10 +1,14 @@
 //! Commit never goes back: a node's commit index only rises while it runs; all nodes call the
-//! same entries committed; and no node gives up an entry that was committed.
+//! same entries committed; no node gives up an entry that was committed; and what a leader
+//! commits by counting copies ends with an entry of its own term (Raft §5.4.2, figure 8).
 
 use trilith_types::{LogIndex, NodeId};
 
 use super::Checker;
-use crate::{event::Event, view::View};
+use crate::{
+    event::{Event, Role},
+    view::View,
+};
 
 /// Has nothing to remember.
 #[derive(Debug)]
@@ -24,6 +28,13 @@ fn rises(node: NodeId, index: LogIndex, before: &View) -> Result<(), String> {
         return Err(format!(
             "node {node} commits to {index}; its log ends at {}",
             n.last()
+        ));
+    }
+    let counted = n.role == Role::Leader && index > before.committed_last();
+    if let Some(last) = n.entry(index).filter(|e| counted && e.term != n.term) {
+        return Err(format!(
+            "leader {node} commits up to {last} in its term {}",
+            n.term
         ));
     }
     let mut next = n.committed.next();
@@ -132,6 +143,15 @@ mod tests {
         assert!(bench.bad(&commit(1, 1)).contains("fell from 2 to 1"));
         assert!(bench.bad(&commit(2, 3)).contains("ends at 2"));
         assert!(bench.bad(&commit(3, 2)).contains("was committed there"));
+    }
+
+    #[test]
+    fn counting_copies_of_an_older_terms_entry_is_seen() {
+        let mut bench = bench();
+        bench.role(1, 3, crate::event::Role::Leader);
+        assert!(bench.bad(&commit(1, 3)).contains("in its term 3"));
+        bench.append(1, 4, &[3]);
+        bench.good(&commit(1, 4));
     }
 
     #[test]

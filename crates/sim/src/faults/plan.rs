@@ -8,6 +8,8 @@ use crate::{network::LinkFaults, rng::Rng, time::Span};
 pub struct Shape {
     /// The faults that the world knows how to inject.
     pub supported: &'static [FaultKind],
+    /// Faults that are on in every run, whatever the seed says.
+    pub always: &'static [FaultKind],
     /// The world's election timeout, the measure of everything that takes long.
     pub election_timeout: Span,
     /// The largest clock drift that the world's promises hold under, in a million.
@@ -35,7 +37,10 @@ impl FaultPlan {
     /// Draws the plan of a seed.
     pub fn draw(shape: &Shape, rng: &mut Rng) -> Self {
         let focused = rng.below(3) == 0;
-        let enabled = Self::choose(shape, focused, rng);
+        let mut enabled = Self::choose(shape, focused, rng);
+        enabled.extend(shape.always);
+        enabled.sort_unstable();
+        enabled.dedup();
         let nodes = [3, 3, 3, 4, 5, 5, 5, 6, 7];
         let timed = enabled
             .iter()
@@ -98,7 +103,7 @@ impl FaultPlan {
             loss: rate(FaultKind::Loss, 200_000, rng),
             duplicate: rate(FaultKind::Duplicate, 300_000, rng),
             reorder: rate(FaultKind::Reorder, 500_000, rng),
-            straggle: rate(FaultKind::Straggle, 30_000, rng),
+            straggle: rate(FaultKind::Straggle, 80_000, rng),
             straggle_max: shape.election_timeout.times(rng.between(2, 20)),
         }
     }
@@ -110,6 +115,7 @@ mod tests {
 
     const SHAPE: Shape = Shape {
         supported: &FaultKind::ALL,
+        always: &[],
         election_timeout: Span::millis(100),
         drift_max: 50_000,
     };

@@ -19,6 +19,9 @@ use crate::{
     time::Span,
 };
 
+/// The longest that a sync takes on the slowest of disks.
+const SYNC_MAX: Span = Span::secs(1);
+
 /// The size that a configuration's payload is taken to have.
 const CONFIGURATION_BYTES: u32 = 100;
 
@@ -260,7 +263,7 @@ impl Replica {
         } else {
             settings.sync_mean
         };
-        let takes = Span(cx.rng().waiting(mean.0));
+        let takes = Span(cx.rng().waiting(mean.0)).min(SYNC_MAX);
         let done = self.disk.submit(now, takes);
         cx.after(done.since(now), Timer::Synced { node, life, seq });
         self.plant_at_submit(cx, settings, seq);

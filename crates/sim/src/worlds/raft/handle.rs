@@ -119,7 +119,13 @@ impl Replica {
                 vote: hard.vote,
             });
         }
-        for entry in synced.repaired.iter().map(Entry::seen) {
+        // A truncation that is not on disk yet may have overtaken the repair.
+        let still = |e: &&Entry| {
+            self.life
+                .as_ref()
+                .is_some_and(|l| l.log.term_at(e.id.index) == Some(e.id.term))
+        };
+        for entry in synced.repaired.iter().filter(still).map(Entry::seen) {
             cx.record(&Event::Repaired {
                 node: self.id,
                 entry,

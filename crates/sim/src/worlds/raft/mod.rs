@@ -176,6 +176,7 @@ impl World for RaftWorld {
         };
         Shape {
             supported: &FaultKind::ALL,
+            always: options.always,
             election_timeout: ELECTION_TIMEOUT,
             drift_max,
         }
@@ -199,7 +200,13 @@ impl World for RaftWorld {
         let mut replicas: Vec<Replica> = (1..=Self::nodes_max(plan.nodes)).map(replica).collect();
         for replica in &mut replicas {
             let drift = i64::from(plan.drift);
-            let drawn = rng.between(0, 2 * u64::from(plan.drift)) as i64 - drift;
+            let drawn = if options.leases == LeaseMode::DriftBeyond {
+                // Half of the clocks as slow as can be and half as fast.
+                let far = i64::from(DRIFT_BEYOND);
+                if rng.below(2) == 0 { far } else { -far }
+            } else {
+                rng.between(0, 2 * u64::from(plan.drift)) as i64 - drift
+            };
             replica.clock.set_drift(SimTime::ZERO, drawn);
         }
         let settings = Settings::draw(plan, options, rng);

@@ -55,6 +55,8 @@ pub enum LeaseMode {
 pub struct Options {
     /// Whether leaders may read by lease.
     pub leases: LeaseMode,
+    /// Faults that are on in every run.
+    pub always: &'static [FaultKind],
     /// A bug of the core.
     #[cfg(feature = "planted-bugs")]
     pub core_bug: Option<trilith_raft::planted::Bug>,
