@@ -1,6 +1,8 @@
 //! Trilith's log against the crate `commitlog` 0.2: the same records, the same batches, the same
 //! syncs, in one run. `cd benches/commitlog && cargo run --release`.
 //!
+//! `TRILITH_BENCH_ROW` chooses rows by a part of their name.
+//!
 //! `commitlog` flushes without an fsync, so its files are synced here, as ours are.
 
 use std::{
@@ -30,7 +32,8 @@ fn main() {
         ("read 256 MiB in order, checksums verified", read),
         ("100,000 lookups by offset", lookup),
     ];
-    for (name, row) in rows {
+    let wanted = std::env::var("TRILITH_BENCH_ROW").unwrap_or_default();
+    for (name, row) in rows.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let _ = fs::remove_dir_all(&dir);

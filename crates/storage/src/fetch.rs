@@ -145,10 +145,11 @@ fn planned_len(
     if left <= max_bytes {
         return left;
     }
-    whole_frames(spot, index_at, position, max_bytes)
-        .or_else(|| one_frame(spot, index_at, position))
-        .unwrap_or(max_bytes)
-        .min(left)
+    let len = match one_frame(spot, index_at, position) {
+        Some(first) if first >= max_bytes => Some(first),
+        first => whole_frames(spot, index_at, position, max_bytes).or(first),
+    };
+    len.unwrap_or(max_bytes).min(left)
 }
 
 /// Where the last entry that may be seen ends in a segment that is being written.

@@ -38,17 +38,32 @@ impl SyncPolicy {
 
 /// A text that is no sync policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is no sync policy; use always, os, bytes:<n> (with KiB, MiB or GiB if you like) or every:<n>ms or every:<n>s"
-)]
+#[error("{text:?} is not one of always, every:SIZE (every:4MiB), every:TIME (every:10ms), os")]
 pub struct ParseSyncPolicyError {
     /// What was given.
     pub text: String,
 }
 
+/// The units of a size and the bytes in each. Without a unit, bytes are meant.
+const SIZES: [(&str, u64); 9] = [
+    ("", 1),
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+/// The units of a time and the milliseconds in each.
+const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+
 impl FromStr for SyncPolicy {
     type Err = ParseSyncPolicyError;
 
+    /// Reads `always`, `every:4MiB`, `every:10ms` or `os`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text).ok_or_else(|| ParseSyncPolicyError {
             text: text.to_owned(),
@@ -62,39 +77,45 @@ fn parse(text: &str) -> Option<SyncPolicy> {
         "os" => return Some(SyncPolicy::Os),
         _ => {}
     }
-    if let Some(size) = text.strip_prefix("bytes:") {
-        return bytes(size).filter(|&n| n > 0).map(SyncPolicy::EveryBytes);
+    let every = text.strip_prefix("every:")?;
+    if let Some(millis) = quantity(every, &TIMES) {
+        return Some(SyncPolicy::Every(Duration::from_millis(millis)));
     }
-    let time = text.strip_prefix("every:")?;
-    let duration = match (time.strip_suffix("ms"), time.strip_suffix('s')) {
-        (Some(millis), _) => Duration::from_millis(millis.parse().ok()?),
-        (None, Some(seconds)) => Duration::from_secs(seconds.parse().ok()?),
-        (None, None) => return None,
-    };
-    (!duration.is_zero()).then_some(SyncPolicy::Every(duration))
+    quantity(every, &SIZES).map(SyncPolicy::EveryBytes)
 }
 
-fn bytes(size: &str) -> Option<u64> {
-    const UNITS: [(&str, u32); 3] = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-    let unit = UNITS
+/// A whole number above zero with one of `units`. No unit is both a time's and a size's.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let (_, factor) = units
         .iter()
-        .find_map(|&(name, shift)| Some((size.strip_suffix(name)?, shift)));
-    let (number, shift) = unit.unwrap_or((size, 0));
-    number
-        .trim_end()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1 << shift)
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(*factor).filter(|&product| product > 0)
 }
 
 impl fmt::Display for SyncPolicy {
+    /// As it is read, sizes and times in their largest whole unit.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("always"),
-            Self::EveryBytes(n) => write!(f, "bytes:{n}"),
-            Self::Every(time) => write!(f, "every:{}ms", time.as_millis()),
-            Self::Os => f.write_str("os"),
-        }
+        let (number, units) = match self {
+            Self::Always => return f.write_str("always"),
+            Self::Os => return f.write_str("os"),
+            Self::EveryBytes(bytes) => (*bytes, &SIZES[..6]),
+            Self::Every(time) => (
+                u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                &TIMES[..],
+            ),
+        };
+        let whole = units
+            .iter()
+            .rev()
+            .find(|(_, size)| number.is_multiple_of(*size));
+        let (unit, size) = whole.unwrap_or(&("", 1));
+        write!(f, "every:{}{unit}", number / size)
     }
 }
 
@@ -109,26 +130,49 @@ mod tests {
         let parse = |text: &str| text.parse::<SyncPolicy>();
         assert_eq!(parse("always"), Ok(SyncPolicy::Always));
         assert_eq!(parse("os"), Ok(SyncPolicy::Os));
-        assert_eq!(parse("bytes:100"), Ok(SyncPolicy::EveryBytes(100)));
-        assert_eq!(parse("bytes:4MiB"), Ok(SyncPolicy::EveryBytes(4 << 20)));
-        assert_eq!(
-            parse("every:5s"),
-            Ok(SyncPolicy::Every(Duration::from_secs(5)))
-        );
+        for (text, bytes) in [
+            ("every:100", 100),
+            ("every:4MiB", 4 << 20),
+            ("every:4 mib", 4 << 20),
+            ("every:1MB", 1_000_000),
+        ] {
+            assert_eq!(parse(text), Ok(SyncPolicy::EveryBytes(bytes)), "{text}");
+        }
+        for (text, millis) in [
+            ("every:10ms", 10),
+            ("every:5s", 5_000),
+            ("every:1m", 60_000),
+        ] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(parse(text), Ok(SyncPolicy::Every(time)), "{text}");
+        }
         for bad in [
             "",
-            "every:5",
+            "every",
+            "every:",
+            "every:0",
             "every:0ms",
-            "bytes:0",
-            "bytes:x",
+            "every:4M",
+            "every:soon",
+            "every:-1s",
+            "bytes:4MiB",
             "never",
-            "bytes:99999999999GiB",
+            "every:99999999999GiB",
         ] {
             assert!(
-                parse(bad).unwrap_err().to_string().contains("use always"),
+                parse(bad).unwrap_err().to_string().contains("every:4MiB"),
                 "{bad}"
             );
         }
+        let shown = [
+            SyncPolicy::EveryBytes(4 << 20),
+            SyncPolicy::Every(Duration::from_millis(10)),
+            SyncPolicy::Every(Duration::from_secs(90)),
+        ];
+        assert_eq!(
+            shown.map(|policy| policy.to_string()),
+            ["every:4MiB", "every:10ms", "every:90s"]
+        );
         assert_eq!(SyncPolicy::default().promises(), Durability::Synced);
         assert_eq!(SyncPolicy::Os.promises(), Durability::Written);
     }

@@ -247,8 +247,14 @@ impl Index {
     #[must_use]
     pub fn slot(&self, ordinal: u32) -> Option<Slot> {
         let first = u64::from(ordinal) * ENTRY_WORDS;
-        let word = |n| self.entries.get(first + n).map(Cell::get);
-        let (place, term, rest) = (word(0)?, word(1)?, word(2)?);
+        let [place, term, rest] = match self.entries.from(first)? {
+            [place, term, rest, ..] => [place.get(), term.get(), rest.get()],
+            // A slot may lie across two chunks.
+            _ => {
+                let word = |n| self.entries.get(first + n).map(Cell::get);
+                [word(0)?, word(1)?, word(2)?]
+            }
+        };
         let position = (place & u64::from(u32::MAX)) * FRAME_ALIGN;
         (position > 0).then_some(Slot {
             position,
