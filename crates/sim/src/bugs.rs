@@ -60,7 +60,7 @@ impl Case {
 
     fn options(&self) -> Options {
         let mut options = Options {
-            always: self.with,
+            always: self.with.to_vec(),
             ..Options::default()
         };
         match self.bug {
@@ -82,7 +82,7 @@ impl Case {
         };
         Options {
             leases,
-            always: self.with,
+            always: self.with.to_vec(),
             ..Options::default()
         }
     }

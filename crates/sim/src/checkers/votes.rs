@@ -1,9 +1,9 @@
 //! Durable votes (Raft §5.2, §5.1): a node votes once in a term for as long as it lives, however
 //! often it restarts, and a vote leaves it only after it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trilith_types::{NodeId, Term};
+use trilith_types::{Incarnation, NodeId, Term};
 
 use super::Checker;
 use crate::{event::Event, view::View};
@@ -15,6 +15,9 @@ pub(super) struct DurableVotes {
     given: BTreeMap<(NodeId, Term), NodeId>,
     // The highest term that each node has saved, also when its disk has forgotten it.
     terms: BTreeMap<NodeId, Term>,
+    latest: BTreeMap<NodeId, Incarnation>,
+    // Nodes that run with a directory that is not their latest: peers refuse what they say.
+    passed: BTreeSet<NodeId>,
 }
 
 impl DurableVotes {
@@ -60,19 +63,33 @@ impl Checker for DurableVotes {
     }
 
     fn check(&mut self, event: &Event<'_>, _: &View) -> Result<(), String> {
+        if let Event::Started {
+            node, incarnation, ..
+        } = *event
+        {
+            let latest = self.latest.entry(node).or_default();
+            if incarnation >= *latest {
+                *latest = incarnation;
+                self.passed.remove(&node);
+            } else {
+                self.passed.insert(node);
+            }
+        }
         match *event {
-            Event::VoteSaved { node, term, vote } => self.save(node, term, vote),
+            Event::VoteSaved { node, term, vote } if !self.passed.contains(&node) => {
+                self.save(node, term, vote)
+            }
+            Event::Voted {
+                node,
+                term,
+                candidate,
+            } if !self.passed.contains(&node) => self.give(node, term, candidate),
             // A write that was on its way to the disk may have got there.
             Event::Started {
                 node,
                 vote: (term, Some(vote)),
                 ..
-            } => self.keep(node, term, vote),
-            Event::Voted {
-                node,
-                term,
-                candidate,
-            } => self.give(node, term, candidate),
+            } if !self.passed.contains(&node) => self.keep(node, term, vote),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use std::{io, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use trilith_sim::{
     engine::{self, Run},
+    faults::FaultKind,
     picture::Picture,
     recorder::{Finished, Recorder},
     time::Span,
@@ -98,6 +99,19 @@ pub(crate) struct WorldArgs {
     /// Whether leaders may read by lease.
     #[arg(long, value_enum, default_value_t = Leases::BySeed)]
     leases: Leases,
+    /// Faults that are on whatever the seed says, by the names that the sums show.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    with: Vec<FaultKind>,
+}
+
+fn fault(name: &str) -> Result<FaultKind, String> {
+    let known = FaultKind::ALL.into_iter().find(|kind| kind.name() == name);
+    known.ok_or_else(|| {
+        format!(
+            "{name} is no fault; they are {}",
+            FaultKind::ALL.map(FaultKind::name).join(" ")
+        )
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -128,6 +142,7 @@ impl WorldArgs {
         };
         Options {
             leases,
+            always: self.with.clone(),
             ..Options::default()
         }
     }
@@ -156,6 +171,10 @@ impl WorldArgs {
         }
         if let (false, Some(name)) = (matches!(self.leases, Leases::BySeed), name(self.leases)) {
             command.push_str(&format!(" --leases {name}"));
+        }
+        if !self.with.is_empty() {
+            let names: Vec<&str> = self.with.iter().map(|kind| kind.name()).collect();
+            command.push_str(&format!(" --with {}", names.join(",")));
         }
         command
     }

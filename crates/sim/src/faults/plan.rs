@@ -4,12 +4,12 @@ use super::FaultKind;
 use crate::{network::LinkFaults, rng::Rng, time::Span};
 
 /// What a world tells the plan of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// The faults that the world knows how to inject.
     pub supported: &'static [FaultKind],
     /// Faults that are on in every run, whatever the seed says.
-    pub always: &'static [FaultKind],
+    pub always: Vec<FaultKind>,
     /// The world's election timeout, the measure of everything that takes long.
     pub election_timeout: Span,
     /// The largest clock drift that the world's promises hold under, in a million.
@@ -38,7 +38,7 @@ impl FaultPlan {
     pub fn draw(shape: &Shape, rng: &mut Rng) -> Self {
         let focused = rng.below(3) == 0;
         let mut enabled = Self::choose(shape, focused, rng);
-        enabled.extend(shape.always);
+        enabled.extend(&shape.always);
         enabled.sort_unstable();
         enabled.dedup();
         let nodes = [3, 3, 3, 4, 5, 5, 5, 6, 7];
@@ -113,17 +113,19 @@ impl FaultPlan {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
-        supported: &FaultKind::ALL,
-        always: &[],
-        election_timeout: Span::millis(100),
-        drift_max: 50_000,
-    };
+    fn shape() -> Shape {
+        Shape {
+            supported: &FaultKind::ALL,
+            always: Vec::new(),
+            election_timeout: Span::millis(100),
+            drift_max: 50_000,
+        }
+    }
 
     #[test]
     fn seeds_differ_in_what_they_switch_on() {
         let plans: Vec<FaultPlan> = (0..200)
-            .map(|seed| FaultPlan::draw(&SHAPE, &mut Rng::new(seed, 0)))
+            .map(|seed| FaultPlan::draw(&shape(), &mut Rng::new(seed, 0)))
             .collect();
         for kind in FaultKind::ALL {
             let on = plans.iter().filter(|p| p.enabled.contains(&kind)).count();
@@ -143,7 +145,7 @@ mod tests {
     fn what_the_world_cannot_do_is_never_on() {
         let shape = Shape {
             supported: &[FaultKind::Crash],
-            ..SHAPE
+            ..shape()
         };
         for seed in 0..50 {
             let plan = FaultPlan::draw(&shape, &mut Rng::new(seed, 0));
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn rates_belong_to_the_links_and_moments_to_the_schedule() {
-        let plan = FaultPlan::draw(&SHAPE, &mut Rng::new(1, 0));
+        let plan = FaultPlan::draw(&shape(), &mut Rng::new(1, 0));
         assert!(
             plan.timed
                 .iter()

@@ -13,8 +13,9 @@
 //!   copy of the latest incarnation cannot be told from the original, and a peer that never heard
 //!   of the later one cannot know. Nor does it, or an emptied one, start so often unheard that
 //!   its number catches up: it starts when it is put in place, and once more after healing.
-//! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log
-//!   ends in the unknown: with one voter gone, what is in doubt on another waits for an operator.
+//! - In runs with nodes that are gone for good, or that lose their state and with it the right to
+//!   lead, a power cut leaves nothing in doubt, and no log ends in the unknown: with one voter
+//!   gone, what is in doubt on another waits for an operator.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::{Incarnation, LogIndex, NodeId};

@@ -176,7 +176,7 @@ impl World for RaftWorld {
         };
         Shape {
             supported: &FaultKind::ALL,
-            always: options.always,
+            always: options.always.clone(),
             election_timeout: ELECTION_TIMEOUT,
             drift_max,
         }

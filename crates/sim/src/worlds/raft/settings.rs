@@ -56,7 +56,7 @@ pub struct Options {
     /// Whether leaders may read by lease.
     pub leases: LeaseMode,
     /// Faults that are on in every run.
-    pub always: &'static [FaultKind],
+    pub always: Vec<FaultKind>,
     /// A bug of the core.
     #[cfg(feature = "planted-bugs")]
     pub core_bug: Option<trilith_raft::planted::Bug>,
@@ -77,8 +77,8 @@ pub(super) struct Settings {
     /// Sends that wait for a slow read of the log, in a million.
     pub(super) slow_sends: u32,
     /// Whether a power cut may leave what nobody can tell from damage. Not together with nodes
-    /// that are gone for good: with one voter gone, what is in doubt on another waits for an
-    /// operator, by design.
+    /// that are gone for good or have lost their state and cannot lead: with one voter gone, what
+    /// is in doubt on another waits for an operator, by design.
     pub(super) ambiguous: bool,
     /// Whether the monotonic clocks behind leases jump when the clocks that drive ticks do.
     pub(super) jumps_reach_leases: bool,
@@ -112,6 +112,7 @@ impl Settings {
             FaultKind::EmptiedDirectory,
             FaultKind::OldDirectory,
             FaultKind::LostVote,
+            FaultKind::LostState,
         ];
         Self {
             config,
