@@ -31,10 +31,11 @@ pub(crate) enum Campaign {
 
 impl Core {
     /// Stands for election now, without waiting for the timeout; the pre-vote is still asked. For
-    /// the start of a one-node group, and for tests. Says whether it could.
+    /// the start of a one-node group, and for tests. Says whether it could: it must be a voter with
+    /// a log that can lead, and must not have promised its vote to a lease.
     pub fn campaign(&mut self) -> bool {
         self.wake();
-        if self.is_leading() || !self.may_campaign() {
+        if self.is_leading() || !self.may_campaign() || self.vote_is_promised() {
             return false;
         }
         self.start_campaign(Campaign::PreVote);

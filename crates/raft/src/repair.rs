@@ -37,6 +37,8 @@ pub(crate) struct Repairs {
     elapsed: u32,
     /// Leader: who has said what about it; the first answer stands.
     answers: Vec<(NodeId, Holding)>,
+    /// Follower: nobody has the entries up to here any more but in snapshots.
+    gone_to: LogIndex,
 }
 
 impl Repairs {
@@ -45,6 +47,12 @@ impl Repairs {
         self.asked = None;
         self.elapsed = 0;
         self.answers.clear();
+    }
+
+    /// The leader has only a snapshot of the entries up to `index`, and the state machine here
+    /// has applied them all: asking for them is of no use. They go when the log is trimmed.
+    pub(crate) fn only_in_snapshots_to(&mut self, index: LogIndex) {
+        self.gone_to = self.gone_to.max(index);
     }
 
     fn holding(&self, voter: NodeId) -> Option<Holding> {
@@ -57,7 +65,8 @@ impl Repairs {
 
 impl Core {
     /// The host has found entries damaged: `first..=last` have their identity and not their
-    /// bytes. They are fetched from peers. A leader whose uncommitted entries are hit steps down,
+    /// bytes. They are fetched from peers; what is applied and nobody has any more but in a
+    /// snapshot stays damaged until the host trims its log past it. A leader whose uncommitted entries are hit steps down,
     /// since only a new term may decide about them.
     ///
     /// # Errors
@@ -126,7 +135,7 @@ impl Core {
         } else {
             LogIndex(0)
         };
-        let mut from = start;
+        let mut from = start.max(self.repairs.gone_to.next());
         loop {
             let (first, last) = self.log.damage.range_from(from)?;
             if !self.writes.is_rewriting(first) {
@@ -212,7 +221,7 @@ impl Core {
             Holding::Never
         };
         if holding == Holding::Compacted && self.role == Role::Leader {
-            self.begin_snapshot(from.id, true);
+            self.offer_once(from.id);
             return Ok(());
         }
         let reply = Body::RepairReply(RepairReply { id, holding });

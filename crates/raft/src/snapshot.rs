@@ -221,11 +221,16 @@ impl Core {
         if self.role != Role::Leader {
             return Err(Dropped::WrongRole);
         }
-        let waits = |peer: &crate::progress::Progress| peer.sending == Sending::Snapshot;
-        if !self.peers.get(from).is_some_and(waits) {
-            self.begin_snapshot(from, true);
-        }
+        self.offer_once(from);
         Ok(())
+    }
+
+    /// Leader: begins a snapshot to a peer that has asked, unless one is under way.
+    pub(crate) fn offer_once(&mut self, to: NodeId) {
+        let waits = |peer: &crate::progress::Progress| peer.sending == Sending::Snapshot;
+        if !self.peers.get(to).is_some_and(waits) {
+            self.begin_snapshot(to, true);
+        }
     }
 
     fn judge_snapshot(&self, last: EntryId) -> Use {
@@ -283,6 +288,8 @@ impl Core {
             Use::Contradiction => Err(Dropped::CommittedConflict { id: last }),
             Use::None => {
                 self.receiving = None;
+                let applied = last.index.min(self.log.applied);
+                self.repairs.only_in_snapshots_to(applied);
                 if self.log.runs.holds(last) {
                     self.commit_to(last.index);
                 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use trilith_raft::{
-    Change, EntryId, LeaseConfig, Moment, Random, ReadId, Role, SplitMix64, Transition,
+    Change, Config, EntryId, LeaseConfig, Moment, Random, ReadId, Role, SplitMix64, Transition,
 };
 use trilith_types::{LogIndex, NodeId};
 
@@ -22,7 +22,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, change: impl Fn(&mut Config)) -> Self {
         let mut cluster = Cluster::default();
         cluster.clock_is_apart = true;
         let mut chance = SplitMix64(seed);
@@ -36,6 +36,7 @@ impl World {
             config.inflight_messages_max = 1 + chance.below(4) as u32;
             config.quiet_after_ticks = quiet.then_some(8);
             config.lease = lease;
+            change(&mut config);
             let members = if id <= 3 {
                 voters([1, 2, 3])
             } else {
@@ -309,7 +310,7 @@ fn whatever_happens_the_properties_hold_and_the_group_comes_back() {
     let trace = std::env::var("TRILITH_RAFT_TRACE").is_ok();
     let mut elections = 0;
     for seed in first..first + seeds {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, |_| ());
         world.cluster.label = format!("seed {seed}");
         for _ in 0..3000 {
             world.step();
@@ -326,4 +327,36 @@ fn whatever_happens_the_properties_hold_and_the_group_comes_back() {
         assert_eq!(world.cluster.role(leader), Role::Leader);
     }
     assert!(elections >= seeds, "elections happened");
+}
+
+/// Switches on each planted bug in turn and counts the seeds until something notices.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn planted_bugs_are_noticed() {
+    use trilith_raft::planted::{Bug, Planted};
+
+    let seeds: u64 = std::env::var("TRILITH_PLANTED_SEEDS").map_or(400, |n| n.parse().unwrap());
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut noticed = 0;
+    for &bug in Bug::ALL {
+        let found = (1..=seeds).find(|&seed| {
+            let run = move || {
+                let mut world = World::new(seed, |config| config.planted = Planted::one(bug));
+                world.cluster.is_silent = true;
+                for _ in 0..3000 {
+                    world.step();
+                    world.cluster.events.clear();
+                }
+                world.heal_and_demand_progress(seed);
+            };
+            std::panic::catch_unwind(run).is_err()
+        });
+        noticed += u64::from(found.is_some());
+        println!("{bug:?}: {found:?}");
+    }
+    let _ = std::panic::take_hook();
+    assert!(
+        noticed >= 15,
+        "{noticed} bugs were noticed in {seeds} seeds each"
+    );
 }
