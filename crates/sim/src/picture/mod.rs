@@ -68,6 +68,8 @@ pub struct Picture {
     lanes: BTreeMap<NodeId, Lane>,
     arrows: VecDeque<Arrow>,
     marks: VecDeque<Mark>,
+    // What lies before is not drawn: its arrows have made room for later ones.
+    start: SimTime,
     end: SimTime,
 }
 
@@ -80,6 +82,7 @@ impl Picture {
             lanes,
             arrows: VecDeque::new(),
             marks: VecDeque::new(),
+            start: SimTime::ZERO,
             end: SimTime::ZERO,
         }
     }
@@ -101,6 +104,7 @@ impl Picture {
                 });
                 if self.arrows.len() > ARROWS_MAX {
                     self.arrows.pop_front();
+                    self.start = self.arrows.front().map_or(now, |a| a.sent);
                 }
             }
             Event::Received { id, .. } => self.arrow(id, |a| {
@@ -192,7 +196,13 @@ impl Picture {
     /// The picture as an HTML page under this title.
     #[must_use]
     pub fn to_html(&self, title: &str) -> String {
-        svg::page(title, self.end, &self.lanes, &self.arrows, &self.marks)
+        svg::page(
+            title,
+            (self.start, self.end),
+            &self.lanes,
+            &self.arrows,
+            &self.marks,
+        )
     }
 }
 

@@ -53,12 +53,11 @@ fn class_of(stretch: Stretch) -> &'static str {
 
 pub(super) fn page(
     title: &str,
-    end: SimTime,
+    (start, end): (SimTime, SimTime),
     lanes: &BTreeMap<NodeId, Lane>,
     arrows: &VecDeque<Arrow>,
     marks: &VecDeque<Mark>,
 ) -> String {
-    let start = arrows.front().map_or(SimTime::ZERO, |a| a.sent);
     let (width, height) = (LEFT + lanes.len() as u64 * LANE_WIDTH, y(end, start) + 40);
     let mut page = String::new();
     // Writing to a string never fails; the results say nothing.

@@ -106,6 +106,6 @@ mod tests {
             put(2, Object::Register(2), 5),
         );
         assert_ne!(run(&[a.clone(), b.clone()]), run(&[b.clone(), a.clone()]));
-        assert_ne!(run(&[a.clone()]), run(&[a.clone(), a]));
+        assert_ne!(run(std::slice::from_ref(&a)), run(&[a.clone(), a.clone()]));
     }
 }
