@@ -3,13 +3,15 @@
 use trilith_types::{Incarnation, LogIndex, NodeId, Term};
 
 use crate::{
-    config::{Config, Moment, Random},
+    config::{Config, Moment, PRIORITY_MAX, Random},
     configuration::Configuration,
+    damage::Damage,
+    entry::EntryId,
     error::{HostError, RestoreError},
     history::History,
     lease::Lease,
     log::{Log, Unknown},
-    message::{Body, Message, SnapshotOffer},
+    message::{Ack, Body, Message, SnapshotOffer},
     output::{HardState, LogOp, Output, RoleChange, WriteSeq},
     progress::Peers,
     quiet::Quiet,
@@ -64,7 +66,7 @@ pub struct Core {
     /// Follower: an acknowledgement is owed.
     pub(crate) ack_due: bool,
     /// Follower: the last one that was given.
-    pub(crate) acked: crate::message::Ack,
+    pub(crate) acked: Ack,
     /// The snapshot that is being received, and from whom.
     pub(crate) receiving: Option<(NodeId, SnapshotOffer)>,
     /// Follower: the leader, when it mends its log with a snapshot of this node's.
@@ -126,7 +128,7 @@ impl Core {
             next_ticket: 0,
             verified: base,
             ack_due: false,
-            acked: crate::message::Ack::default(),
+            acked: Ack::default(),
             receiving: None,
             donating_to: None,
             reads: Reads::default(),
@@ -229,7 +231,7 @@ impl Core {
 
     /// Sets the election priority, 0 to [`crate::PRIORITY_MAX`]; higher values count as that.
     pub fn set_priority(&mut self, priority: u8) {
-        self.config.priority = priority.min(crate::config::PRIORITY_MAX);
+        self.config.priority = priority.min(PRIORITY_MAX);
         self.reset_election_timer();
     }
 
@@ -434,7 +436,7 @@ fn restored_log(restored: Restored) -> Log {
     let last = restored.log.last_index();
     // What was committed and is not in the log was there once.
     let missing = (restored.commit > last).then_some(Unknown {
-        last_possible: crate::entry::EntryId::MAX,
+        last_possible: EntryId::MAX,
         settled_at: None,
     });
     let applied = if restored.state_machine_lost {
@@ -448,7 +450,7 @@ fn restored_log(restored: Restored) -> Log {
         commit: restored.commit.max(applied),
         handed: applied,
         applied,
-        damage: crate::damage::Damage::default(),
+        damage: Damage::default(),
         unknown: missing.or(restored.unknown_suffix.map(Unknown::from)),
         runs: restored.log,
     };

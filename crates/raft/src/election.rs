@@ -8,8 +8,8 @@ use crate::{
     config::PRIORITY_MAX,
     core::Core,
     entry::EntryId,
-    error::Dropped,
-    message::{Body, VoteAnswer, VoteReply, VoteRequest},
+    error::{Dropped, ReadError},
+    message::{Ack, Body, VoteAnswer, VoteReply, VoteRequest},
     output::HardState,
     quorum::Quorum,
     status::Role,
@@ -77,7 +77,7 @@ impl Core {
 
     pub(crate) fn start_campaign(&mut self, kind: Campaign) {
         self.leader = None;
-        self.fail_reads(crate::error::ReadError::LeaderChanged);
+        self.fail_reads(ReadError::LeaderChanged);
         self.votes.clear();
         self.reset_election_timer();
         if kind == Campaign::PreVote {
@@ -307,7 +307,7 @@ impl Core {
         self.role = Role::Follower;
         if self.leader != leader {
             self.leader = leader;
-            self.fail_reads(crate::error::ReadError::LeaderChanged);
+            self.fail_reads(ReadError::LeaderChanged);
         }
         self.votes.clear();
         self.repairs.start_over();
@@ -324,7 +324,7 @@ impl Core {
     fn forget_leaders_log(&mut self) {
         self.verified = self.log.commit.min(self.log.last_index());
         self.ack_due = false;
-        self.acked = crate::message::Ack::default();
+        self.acked = Ack::default();
     }
 
     fn become_leader(&mut self) {
@@ -356,7 +356,7 @@ impl Core {
         self.uncommitted.clear();
         self.transfer = None;
         self.leader = None;
-        self.fail_reads(crate::error::ReadError::LeaderChanged);
+        self.fail_reads(ReadError::LeaderChanged);
         for peer in self.peers.iter_mut() {
             peer.ticket = None;
             peer.inflight.clear();

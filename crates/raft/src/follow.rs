@@ -4,6 +4,7 @@ use trilith_types::{LogIndex, NodeId};
 
 use crate::{
     core::Core,
+    entry::EntryRuns,
     error::Dropped,
     message::{Ack, Append, AppendReply, Body, Heartbeat, HeartbeatReply},
     output::{LogOp, Payload},
@@ -300,11 +301,11 @@ impl Core {
 }
 
 /// The terms of an append's entries but for the first `skipped`.
-fn without_front(append: &Append, mut skipped: u64) -> crate::entry::EntryRuns {
+fn without_front(append: &Append, mut skipped: u64) -> EntryRuns {
     if skipped == 0 {
         return append.runs.clone();
     }
-    let mut rest = crate::entry::EntryRuns::EMPTY;
+    let mut rest = EntryRuns::EMPTY;
     for run in append.runs.iter() {
         let gone = run.count.min(skipped);
         skipped -= gone;

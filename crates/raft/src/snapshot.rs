@@ -14,16 +14,17 @@
 //! A stream that breaks off is offered again; the follower says how many bytes it has of exactly
 //! that snapshot, and it goes on from there.
 
-use trilith_types::NodeId;
+use trilith_types::{LogIndex, NodeId};
 
 use crate::{
     core::Core,
+    damage::Damage,
     entry::EntryId,
     error::{Dropped, HostError},
     history::History,
     message::{Body, Message, SnapshotOffer, SnapshotReply},
     output::{LogOp, SnapshotOp},
-    progress::Sending,
+    progress::{Progress, Sending},
     status::Role,
     step::Sender,
     term_runs::TermRuns,
@@ -227,7 +228,7 @@ impl Core {
 
     /// Leader: begins a snapshot to a peer that has asked, unless one is under way.
     pub(crate) fn offer_once(&mut self, to: NodeId) {
-        let waits = |peer: &crate::progress::Progress| peer.sending == Sending::Snapshot;
+        let waits = |peer: &Progress| peer.sending == Sending::Snapshot;
         if !self.peers.get(to).is_some_and(waits) {
             self.begin_snapshot(to, true);
         }
@@ -268,7 +269,7 @@ impl Core {
         from: Sender,
         offer: SnapshotOffer,
     ) -> Result<(), Dropped> {
-        if offer.last.index == trilith_types::LogIndex::ZERO || offer.last.term > self.hard.term {
+        if offer.last.index == LogIndex::ZERO || offer.last.term > self.hard.term {
             return Err(Dropped::ImpossibleIndex {
                 index: offer.last.index,
             });
@@ -363,10 +364,10 @@ impl Core {
             self.log.history.compact_to(last.index);
         } else {
             self.log.runs = TermRuns::starting_after(last);
-            self.log.damage = crate::damage::Damage::default();
+            self.log.damage = Damage::default();
             self.log.history = History::new((last.index, offer.configuration), Vec::new());
-            self.writes.truncated_from(trilith_types::LogIndex(1));
-            self.log.stored = trilith_types::LogIndex::ZERO;
+            self.writes.truncated_from(LogIndex(1));
+            self.log.stored = LogIndex::ZERO;
         }
         self.needs_snapshot = false;
         self.repairs.start_over();

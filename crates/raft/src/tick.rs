@@ -1,6 +1,6 @@
 //! Time passes.
 
-use crate::{config::Moment, core::Core, election::Campaign, status::Role};
+use crate::{config::Moment, core::Core, election::Campaign, progress::Progress, status::Role};
 
 impl Core {
     /// One tick of the host's timer. `now` is the host's clock. A quiet core needs none.
@@ -65,8 +65,7 @@ impl Core {
         let me = self.id();
         let window = u64::from(self.config.election_ticks);
         self.quorum().is_reached(|id| {
-            let heard =
-                |p: &crate::progress::Progress| self.ticks.saturating_sub(p.heard_tick) < window;
+            let heard = |p: &Progress| self.ticks.saturating_sub(p.heard_tick) < window;
             id == me || self.peers.get(id).is_some_and(heard)
         })
     }
