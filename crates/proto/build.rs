@@ -5,8 +5,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const ROOT: &str = "proto";
-const FILES: [&str; 3] =
-    ["trilith/v1/record.proto", "trilith/v1/log.proto", "trilith/v1/topics.proto"];
+const FILES: [&str; 3] = [
+    "trilith/v1/record.proto",
+    "trilith/v1/log.proto",
+    "trilith/v1/topics.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}");

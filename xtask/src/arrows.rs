@@ -12,10 +12,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trilith-batch", &["trilith-types"]),
     ("trilith-raft", &["trilith-types"]),
     ("trilith-storage", &["trilith-types", "trilith-env"]),
-    ("trilith-topics", &["trilith-types", "trilith-env", "trilith-batch", "trilith-storage"]),
+    (
+        "trilith-topics",
+        &[
+            "trilith-types",
+            "trilith-env",
+            "trilith-batch",
+            "trilith-storage",
+        ],
+    ),
     (
         "trilith-node",
-        &["trilith-types", "trilith-env", "trilith-batch", "trilith-storage", "trilith-topics"],
+        &[
+            "trilith-types",
+            "trilith-env",
+            "trilith-batch",
+            "trilith-storage",
+            "trilith-topics",
+        ],
     ),
     ("trilith-proto", &[]),
     (
@@ -30,7 +44,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trilith-proto",
         ],
     ),
-    ("trilith-client", &["trilith-types", "trilith-batch", "trilith-proto"]),
+    (
+        "trilith-client",
+        &["trilith-types", "trilith-batch", "trilith-proto"],
+    ),
     (
         "trilith",
         &[
@@ -45,7 +62,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trilith-client",
         ],
     ),
-    ("trilith-sim", &["trilith-types", "trilith-env", "trilith-raft"]),
+    (
+        "trilith-sim",
+        &["trilith-types", "trilith-env", "trilith-raft"],
+    ),
     ("xtask", &[]),
 ];
 
@@ -70,17 +90,28 @@ pub(crate) fn check() -> Result<Vec<String>, Box<dyn Error>> {
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
         .output()?;
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata.get("packages").and_then(Value::as_array).ok_or("no packages")?;
-    Ok(packages.iter().flat_map(|package| broken_arrows(package)).collect())
+    let packages = metadata
+        .get("packages")
+        .and_then(Value::as_array)
+        .ok_or("no packages")?;
+    Ok(packages
+        .iter()
+        .flat_map(|package| broken_arrows(package))
+        .collect())
 }
 
 fn broken_arrows(package: &Value) -> Vec<String> {
     let name = text(package, "name");
     let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
-        return vec![format!("{name}: xtask/src/arrows.rs does not say what it may depend on")];
+        return vec![format!(
+            "{name}: xtask/src/arrows.rs does not say what it may depend on"
+        )];
     };
     let none = Vec::new();
-    let dependencies = package.get("dependencies").and_then(Value::as_array).unwrap_or(&none);
+    let dependencies = package
+        .get("dependencies")
+        .and_then(Value::as_array)
+        .unwrap_or(&none);
     dependencies
         .iter()
         // Tests may look anywhere: a client's example runs against a real server.

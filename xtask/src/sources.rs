@@ -13,16 +13,30 @@ const FILE_LINES_MAX: usize = 800;
 const UNSAFE_ALLOWED_IN: &str = "crates/env/src/os/map.rs";
 
 /// Crates whose code reaches the outside through `env` alone.
-const THROUGH_ENV_ONLY: &[&str] =
-    &["crates/types", "crates/batch", "crates/raft", "crates/storage", "crates/topics", "crates/node"];
+const THROUGH_ENV_ONLY: &[&str] = &[
+    "crates/types",
+    "crates/batch",
+    "crates/raft",
+    "crates/storage",
+    "crates/topics",
+    "crates/node",
+];
 
 /// Doors to the outside that those crates must not use.
-const DOORS: &[&str] =
-    &["std::fs", "std::net", "Instant::now", "SystemTime::now", "thread::sleep", "rand::"];
+const DOORS: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "Instant::now",
+    "SystemTime::now",
+    "thread::sleep",
+    "rand::",
+];
 
 /// Every place in the sources that breaks a rule.
 pub(crate) fn check() -> Result<Vec<String>, Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace root")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("no workspace root")?;
     let mut files = Vec::new();
     for top in ["crates", "xtask", "fuzz", "benches"] {
         collect(&root.join(top), &mut files)?;
@@ -37,7 +51,9 @@ pub(crate) fn check() -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 fn collect(dir: &Path, into: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() && !path.ends_with("target") {
@@ -53,7 +69,9 @@ fn collect(dir: &Path, into: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
 fn check_file(name: &str, text: &str, broken: &mut Vec<String>) {
     let lines = text.lines().count();
     if lines > FILE_LINES_MAX {
-        broken.push(format!("{name}: {lines} lines; past {FILE_LINES_MAX} it has two subjects"));
+        broken.push(format!(
+            "{name}: {lines} lines; past {FILE_LINES_MAX} it has two subjects"
+        ));
     }
     let own_rules = name.starts_with("xtask/");
     let guarded = is_guarded(name);
@@ -64,16 +82,23 @@ fn check_file(name: &str, text: &str, broken: &mut Vec<String>) {
         }
         let at = number + 1;
         if line.contains("allow(unsafe_code)") && name != UNSAFE_ALLOWED_IN && !own_rules {
-            broken.push(format!("{name}:{at}: unsafe code belongs in {UNSAFE_ALLOWED_IN}"));
+            broken.push(format!(
+                "{name}:{at}: unsafe code belongs in {UNSAFE_ALLOWED_IN}"
+            ));
         }
-        if let Some(door) = DOORS.iter().find(|&&d| guarded && is_code(line) && line.contains(d)) {
+        if let Some(door) = DOORS
+            .iter()
+            .find(|&&d| guarded && is_code(line) && line.contains(d))
+        {
             broken.push(format!("{name}:{at}: {door} goes past the env crate"));
         }
     }
 }
 
 fn is_guarded(name: &str) -> bool {
-    let library = THROUGH_ENV_ONLY.iter().any(|c| name.starts_with(&format!("{c}/src/")));
+    let library = THROUGH_ENV_ONLY
+        .iter()
+        .any(|c| name.starts_with(&format!("{c}/src/")));
     library && !name.ends_with("/tests.rs") && !name.contains("/tests/")
 }
 
