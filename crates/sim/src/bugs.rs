@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Seeds that are tried for one bug before it counts as not found.
-pub const SEEDS_MAX: u64 = 4_000;
+pub const SEEDS_MAX: u64 = 8_000;
 
 /// A bug that can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +80,7 @@ impl Case {
             LeaseMode::DriftBeyond => LeaseMode::On,
             other => other,
         };
-        Options {
-            leases,
-            always: self.with.to_vec(),
-            ..Options::default()
-        }
+        Options::new(leases, self.with.to_vec())
     }
 }
 

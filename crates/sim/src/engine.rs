@@ -285,7 +285,8 @@ impl<W: World> Engine<W> {
         if !self.settle(healed) {
             return;
         }
-        self.run_until(stragglers.max(self.cx.now()));
+        let heard = stragglers.max(self.cx.now());
+        self.run_until(heard.plus(self.election_timeout));
         if !self.settle(healed) {
             return;
         }

@@ -140,11 +140,7 @@ impl WorldArgs {
             Leases::BySeed => LeaseMode::BySeed,
             Leases::DriftBeyond => LeaseMode::DriftBeyond,
         };
-        Options {
-            leases,
-            always: self.with.clone(),
-            ..Options::default()
-        }
+        Options::new(leases, self.with.clone())
     }
 
     /// Runs a seed.

@@ -6,7 +6,9 @@
 //!   be committed then has an intact copy on a voter. Entries that are durable on no majority are
 //!   free prey.
 //! - **A node is gone for good** (lost vote, emptied or old directory) only while every
-//!   configuration that any node goes by keeps a quorum without it; an operator replaces it.
+//!   configuration that any node goes by keeps a quorum without it, and no change of members is
+//!   under way: the last voters of two configurations may deny each other for ever (Raft alone
+//!   cannot help that). An operator replaces the node.
 //! - **A state machine** is lost only while every configuration keeps a quorum that has its own,
 //!   and counts as damage to all entries of that node: it cannot lead until it has a snapshot.
 //! - **An old directory** comes back only when every other voter has heard of a later start: a
@@ -39,15 +41,30 @@ impl RaftWorld {
         all
     }
 
+    /// Whether every member of the latest configuration goes by it, and it is not joint.
+    fn is_agreed(&self, view: &View) -> bool {
+        let latest = view
+            .nodes()
+            .map(|(_, n)| &n.configuration)
+            .max_by_key(|c| c.0);
+        latest.is_some_and(|(_, latest)| {
+            let members = view.nodes().filter(|(id, _)| latest.contains(*id));
+            !latest.is_joint()
+                && members
+                    .into_iter()
+                    .all(|(_, n)| n.configuration.1 == *latest)
+        })
+    }
+
     /// Whether the group can do without this node for ever.
     pub(super) fn can_lose(&self, cx: &Cx, node: NodeId) -> bool {
         let view = cx.recorder().checkers().view();
         let stays = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::can_lead);
-        if !self
+        let quorums = self
             .configurations(view)
             .iter()
-            .all(|c| c.has_quorum(stays))
-        {
+            .all(|c| c.has_quorum(stays));
+        if !quorums || !self.is_agreed(view) {
             return false;
         }
         let Some(n) = view.node(node) else {

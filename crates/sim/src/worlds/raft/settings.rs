@@ -65,6 +65,21 @@ pub struct Options {
     pub host_bug: Option<HostBug>,
 }
 
+impl Options {
+    /// Options without any bug.
+    #[must_use]
+    pub fn new(leases: LeaseMode, always: Vec<FaultKind>) -> Self {
+        Self {
+            leases,
+            always,
+            #[cfg(feature = "planted-bugs")]
+            core_bug: None,
+            #[cfg(feature = "planted-bugs")]
+            host_bug: None,
+        }
+    }
+}
+
 /// The settings of every replica of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
