@@ -21,6 +21,7 @@ impl Core {
         out.reads.append(&mut self.out.reads);
         out.commit = self.out.commit.take().or(out.commit);
         out.configuration = self.out.configuration.take().or(out.configuration.take());
+        out.trim = self.out.trim.take().or(out.trim);
         out.unknown_settled |= std::mem::take(&mut self.out.unknown_settled);
         self.drain_apply(out);
         self.drain_role(out);

@@ -50,11 +50,11 @@ impl Log {
         self.runs.last_index()
     }
 
-    /// Where the log ends on disk with every byte before it intact: what counts as a copy.
+    /// Where the log ends on disk with every byte before it intact or applied: what counts as a
+    /// copy. What is applied was committed, and the state machine holds what it did.
     pub(crate) fn intact(&self) -> LogIndex {
-        self.damage
-            .first()
-            .map_or(self.stored, |first| self.stored.min(first.prev()))
+        let from = self.applied.next().min(self.stored.next());
+        self.damage.intact_to(from, self.stored)
     }
 
     /// Up to here entries can be applied: committed, on disk and intact from the last one on.

@@ -63,6 +63,10 @@ pub struct Output {
     /// The members in force, when they have changed: connect to them, and mirror them beside term
     /// and vote before the write of this output is reported as persisted.
     pub configuration: Option<(LogIndex, Configuration)>,
+    /// The log should be trimmed up to here, at least: it is applied, some of it is damaged, and
+    /// peers have it only in snapshots any more. Say [`Core::trimmed`](crate::Core::trimmed)
+    /// when the state machine's data is durable so far and it is done.
+    pub trim: Option<LogIndex>,
     /// The suffix that was unknown at the start is no longer in doubt: the mark that the host
     /// keeps of it may go.
     pub unknown_settled: bool,
@@ -87,6 +91,7 @@ impl Output {
             && self.configuration.is_none()
             && self.role.is_none()
             && !self.unknown_settled
+            && self.trim.is_none()
     }
 
     /// Takes everything out and keeps the memory.
@@ -103,6 +108,7 @@ impl Output {
         self.configuration = None;
         self.role = None;
         self.unknown_settled = false;
+        self.trim = None;
     }
 }
 

@@ -49,12 +49,6 @@ impl Repairs {
         self.answers.clear();
     }
 
-    /// The leader has only a snapshot of the entries up to `index`, and the state machine here
-    /// has applied them all: asking for them is of no use. They go when the log is trimmed.
-    pub(crate) fn only_in_snapshots_to(&mut self, index: LogIndex) {
-        self.gone_to = self.gone_to.max(index);
-    }
-
     fn holding(&self, voter: NodeId) -> Option<Holding> {
         self.answers
             .iter()
@@ -127,6 +121,15 @@ impl Core {
         self.repairs.start_over();
         self.repairs.asked = Some(id);
         self.send_repair_request(id, through);
+    }
+
+    /// The leader has only a snapshot of the entries up to `index`, and the state machine here
+    /// has applied them all: they are not asked for again, and go when the log is trimmed.
+    pub(crate) fn repair_is_of_no_use_to(&mut self, index: LogIndex) {
+        if self.log.damage.first().is_some_and(|first| first <= index) {
+            self.repairs.gone_to = self.repairs.gone_to.max(index);
+            self.out.trim = Some(index);
+        }
     }
 
     fn next_damage(&self) -> Option<(EntryId, EntryId)> {

@@ -289,8 +289,7 @@ impl Core {
             Use::Contradiction => Err(Dropped::CommittedConflict { id: last }),
             Use::None => {
                 self.receiving = None;
-                let applied = last.index.min(self.log.applied);
-                self.repairs.only_in_snapshots_to(applied);
+                self.repair_is_of_no_use_to(last.index.min(self.log.applied));
                 if self.log.runs.holds(last) {
                     self.commit_to(last.index);
                 }

@@ -254,6 +254,9 @@ impl Host {
             say("the suffix is settled".to_owned());
             self.doubt = None;
         }
+        if let Some(index) = out.trim {
+            say(format!("should trim to {index}"));
+        }
         if let Some(write) = out.write {
             if let Some(hard) = write.hard_state {
                 let vote = hard.vote.map_or("none".to_owned(), |v| v.to_string());
