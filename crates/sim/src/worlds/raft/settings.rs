@@ -34,7 +34,7 @@ const PROMISE: Span = Span::millis(100);
 pub(super) const DRIFT_SAFE: u32 = 100_000;
 
 /// A drift under which leases are not.
-pub(super) const DRIFT_BEYOND: u32 = 450_000;
+pub(super) const DRIFT_BEYOND: u32 = 800_000;
 
 /// Whether leaders may read by lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
