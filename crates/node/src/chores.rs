@@ -73,6 +73,11 @@ impl Chores {
             .min()
     }
 
+    /// Looks for segments to remove as soon as there is a retention setting and a free moment.
+    pub(crate) const fn retain_soon(&mut self) {
+        self.retain_at = Some(Duration::ZERO);
+    }
+
     /// Takes one chore that is due.
     pub(crate) fn take_due(&mut self, now: Duration, pace: &Pace, is_quiet: bool) -> Option<Chore> {
         if self.is_stopped {
@@ -166,6 +171,23 @@ mod tests {
         );
         assert_eq!(chores.plan(ms(12), &retains, false), Some(ms(22)));
         assert_eq!(chores.plan(ms(13), &PACE, false), None);
+    }
+
+    #[test]
+    fn a_changed_setting_is_looked_after_at_once() {
+        let mut chores = Chores::default();
+        let retains = Pace {
+            retention_interval: Some(ms(10)),
+            ..PACE
+        };
+        assert_eq!(chores.plan(ms(100), &retains, true), Some(ms(110)));
+        chores.retain_soon();
+        assert_eq!(chores.plan(ms(101), &retains, true), Some(ms(0)));
+        assert_eq!(
+            chores.take_due(ms(101), &retains, true),
+            Some(Chore::Retain)
+        );
+        assert_eq!(chores.plan(ms(101), &retains, true), Some(ms(111)));
     }
 
     #[test]

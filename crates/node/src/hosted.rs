@@ -37,6 +37,8 @@ pub(crate) struct Hosted {
     /// Bytes appended since the last sync was submitted.
     unsynced_bytes: u64,
     is_poisoned: bool,
+    /// The disk had no room for what came last.
+    is_full: bool,
 }
 
 /// An appended batch whose answer waits for the sync.
@@ -93,6 +95,7 @@ impl Hosted {
             is_syncing: false,
             unsynced_bytes: 0,
             is_poisoned: false,
+            is_full: false,
         }
     }
 
@@ -128,6 +131,9 @@ impl Hosted {
                 .collect();
             let failed = self.write(&assigned).err();
             let appended = failed.as_ref().map_or(assigned.len(), |failed| failed.0);
+            if appended > 0 {
+                self.report_room();
+            }
             for (append, place) in waiting.drain(..appended).zip(&assigned) {
                 self.appended(append, place);
             }
@@ -194,7 +200,11 @@ impl Hosted {
         if self.is_poisoned {
             self.report_poison(&error.to_string());
         }
-        let meets_the_same = self.is_poisoned || matches!(error, AppendError::DiskFull { .. });
+        let is_full = matches!(error, AppendError::DiskFull { .. });
+        if is_full {
+            self.report_full(error);
+        }
+        let meets_the_same = self.is_poisoned || is_full;
         let refused = if meets_the_same { waiting.len() } else { 1 };
         for append in waiting.drain(..refused) {
             self.refuse(
@@ -324,15 +334,24 @@ impl Hosted {
         Ok(())
     }
 
-    /// Removes what the topic's settings keep no longer.
+    /// Removes what the topic's settings keep no longer. On a full disk the active segment cannot
+    /// be ended, however old it is; those before it go all the same, which makes room.
     pub(crate) fn retain(&mut self, now: TimestampMs) -> Result<Retired, String> {
-        self.log
-            .rotate_if_old(now)
-            .map_err(|error| error.to_string())?;
+        if let Err(error) = self.log.rotate_if_old(now) {
+            self.append_chore_failed(&error);
+        }
         let policy = self.settings.retention();
         self.log
             .enforce_retention(now, &policy)
             .map_err(|error| error.to_string())
+    }
+
+    /// A chore that appends failed.
+    pub(crate) fn append_chore_failed(&mut self, error: &AppendError) {
+        match error {
+            AppendError::DiskFull { .. } => self.report_full(error),
+            _ => self.chore_failed(&error.to_string()),
+        }
     }
 
     /// A chore failed: appends may go on, unless it closed the log to writes.
@@ -348,6 +367,8 @@ impl Hosted {
     /// Takes other settings; they hold from the next append on.
     pub(crate) fn configure(&mut self, settings: TopicSettings, base: &LogConfig) {
         self.settings = settings;
+        // What is kept no longer may be wanted gone now, for example on a full disk.
+        self.chores.retain_soon();
         if let Err(error) = self.log.set_config(settings.log_config(base)) {
             self.chore_failed(&error.to_string());
         }
@@ -376,6 +397,33 @@ impl Hosted {
             partition = %self.shared.partition,
             reason,
             "a partition takes no more writes until the node is restarted"
+        );
+    }
+
+    /// Tells the operator, once until it changes, that there is no room.
+    fn report_full(&mut self, error: &AppendError) {
+        if std::mem::replace(&mut self.is_full, true) {
+            return;
+        }
+        self.metrics.full_partitions.add(1);
+        tracing::warn!(
+            topic = %self.shared.topic,
+            partition = %self.shared.partition,
+            %error,
+            "a partition takes no more records until there is room"
+        );
+    }
+
+    /// The disk took something.
+    fn report_room(&mut self) {
+        if !std::mem::replace(&mut self.is_full, false) {
+            return;
+        }
+        self.metrics.full_partitions.sub(1);
+        tracing::info!(
+            topic = %self.shared.topic,
+            partition = %self.shared.partition,
+            "there is room again: the partition takes records"
         );
     }
 
@@ -409,6 +457,9 @@ impl Hosted {
         self.metrics.partitions.sub(1);
         if self.is_poisoned {
             self.metrics.poisoned_partitions.sub(1);
+        }
+        if self.is_full {
+            self.metrics.full_partitions.sub(1);
         }
         self.shared.waiters.close();
     }

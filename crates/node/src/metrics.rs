@@ -76,6 +76,8 @@ pub struct Metrics {
     pub partitions: Gauge,
     /// Partitions that take no more writes after a failure.
     pub poisoned_partitions: Gauge,
+    /// Partitions whose last append found no room on the disk.
+    pub full_partitions: Gauge,
     /// From a batch's arrival to its answer, in microseconds.
     pub commit_micros: Histogram,
     /// One write of one partition's waiting batches, in microseconds.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use trilith_batch::{BatchHeader, BatchLimits, check};
+use trilith_env::Space;
 use trilith_storage::DataDir;
 use trilith_topics::Catalog;
 use trilith_types::PartitionId;
@@ -219,6 +220,15 @@ impl Node {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// How full the file system with the data is.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn disk_space(&self) -> std::io::Result<Space> {
+        let host = &self.inner.host;
+        host.env.disk.space(&host.config.data)
     }
 
     /// Bytes of batches in flight.

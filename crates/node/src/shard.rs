@@ -217,7 +217,10 @@ impl Shard {
                     Ok(())
                 }
                 Ok(false) => Ok(()),
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    hosted.append_chore_failed(&error);
+                    Ok(())
+                }
             },
             Some(Chore::Settle) => hosted.settle().map_err(|error| error.to_string()),
             Some(Chore::Retain) => match hosted.retain(now.wall) {

@@ -167,11 +167,13 @@ fn a_full_disk_refuses_and_appends_go_on_when_there_is_space_again() {
         stored,
         "what was acknowledged stays readable"
     );
+    assert_eq!(world.node.metrics().full_partitions.get(), 1);
     world
         .disk
         .configure(|config| config.capacity = Some(4 << 20));
     let later = world.produce("t", 0, &["later"]);
     world.finish();
+    assert_eq!(world.node.metrics().full_partitions.get(), 0);
     assert_eq!(
         later.get().unwrap().first_offset,
         Offset(stored as u64),

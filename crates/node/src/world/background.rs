@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trilith_env::sim::{Failure, Op, SimDisk};
+use trilith_env::sim::{Failure, Op, SimConfig, SimDisk};
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, config};
@@ -94,6 +94,42 @@ fn retention_begins_and_ends_with_its_setting() {
     fill(&mut world, 100);
     world.pass(Duration::from_secs(30));
     assert_eq!(world.values("t", 0).len(), kept + 100);
+}
+
+/// Lowered retention once took effect only at the next interval, and a full disk waited for it.
+#[test]
+fn lower_retention_makes_room_on_a_full_disk_at_once() {
+    let disk = SimDisk::with(SimConfig {
+        capacity: Some(1 << 20),
+        ..SimConfig::new(1)
+    });
+    let mut world = World::start(&disk, config()).unwrap();
+    let small = TopicSettingsPatch {
+        segment_bytes: Some(64 << 10),
+        ..Default::default()
+    };
+    world.node.create_topic("t", &small).unwrap();
+    let value = "v".repeat(10_000);
+    let refused = (0..200).find(|_| {
+        let answer = world.produce("t", 0, &[&value]);
+        world.finish();
+        answer.get().is_err()
+    });
+    let stored = refused.expect("the disk runs full");
+    assert_eq!(world.node.metrics().full_partitions.get(), 1);
+    let keep = TopicSettingsPatch {
+        retention_bytes: Some(100_000),
+        ..Default::default()
+    };
+    world.node.alter_topic("t", &keep).unwrap();
+    world.finish();
+    let kept = world.values("t", 0).len();
+    assert!(
+        (5..30).contains(&kept) && kept < stored,
+        "{kept} of {stored}"
+    );
+    fill(&mut world, 1);
+    assert_eq!(world.node.metrics().full_partitions.get(), 0);
 }
 
 #[test]

@@ -1,13 +1,24 @@
 //! The node's counts, as Prometheus reads them.
 
-use trilith_node::{HistogramSnapshot, Metrics};
+use trilith_node::{HistogramSnapshot, Metrics, Node};
 
 use crate::metrics::{Kind, Text};
 
 /// Writes all of them.
-pub(super) fn render(text: &mut Text, metrics: &Metrics) {
+pub(super) fn render(text: &mut Text, node: &Node) {
+    let metrics = node.metrics();
     counters(text, metrics);
     gauges(text, metrics);
+    // Without an answer there is no sample, which is not the same as zero.
+    let name = "trilith_disk_available_bytes";
+    text.metric(
+        Kind::Gauge,
+        name,
+        "Free space of the file system with the data, the reserve included.",
+    );
+    if let Ok(space) = node.disk_space() {
+        text.sample(name, &[], space.available);
+    }
     let micros = |us: u64| us as f64 / 1e6;
     let name = "trilith_log_commit_seconds";
     text.metric(
@@ -106,6 +117,11 @@ fn gauges(text: &mut Text, metrics: &Metrics) {
             "poisoned_partitions",
             "Partitions that take no writes after a failed sync.",
             &metrics.poisoned_partitions,
+        ),
+        (
+            "full_partitions",
+            "Partitions whose last append found no room on the disk.",
+            &metrics.full_partitions,
         ),
     ];
     for (name, help, gauge) in all {

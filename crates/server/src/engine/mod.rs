@@ -123,7 +123,7 @@ impl Engine {
 
     /// Writes the node's metrics.
     pub(crate) fn metrics(&self, text: &mut Text) {
-        metrics::render(text, self.node.metrics());
+        metrics::render(text, &self.node);
     }
 }
 
