@@ -188,8 +188,8 @@ pub enum Event<'a> {
         /// Its role.
         role: Role,
     },
-    /// A vote, not a pre-vote, leaves the node that grants it; its own vote for itself counts
-    /// when it asks others for theirs.
+    /// A vote, not a pre-vote, leaves the node that grants it; its own vote for itself shows when
+    /// it is elected.
     Voted {
         /// Who votes.
         node: NodeId,

@@ -430,3 +430,123 @@ impl Disk {
         self.pages_lost = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trilith_types::Term;
+
+    use super::*;
+    use crate::worlds::raft::entry::Command;
+
+    fn write(seq: u64, index: u64) -> Pending {
+        let id = EntryId::new(1, index);
+        let entry = Entry {
+            id,
+            command: Command::Noop,
+            bytes: 1,
+            damaged: false,
+        };
+        Pending {
+            seq: WriteSeq(seq),
+            hard_state: Some(HardState {
+                term: Term(1),
+                vote: Some(NodeId(seq)),
+            }),
+            commit: LogIndex(index - 1),
+            ops: vec![DiskOp::Append(vec![entry])],
+        }
+    }
+
+    /// Two entries are durable, three more are on their way.
+    fn disk() -> Disk {
+        let mut disk = Disk::new(Configuration::of_voters([NodeId(1)]));
+        disk.pending.extend((1..=5).map(|n| write(n, n)));
+        disk.sync(WriteSeq(2));
+        disk
+    }
+
+    #[test]
+    fn a_sync_makes_everything_up_to_it_durable_and_nothing_after() {
+        let disk = disk();
+        assert_eq!((disk.log.last(), disk.pending.len()), (LogIndex(2), 3));
+        let restored = disk.restored();
+        let vote = HardState {
+            term: Term(1),
+            vote: Some(NodeId(2)),
+        };
+        assert_eq!(restored.vote, RestoredVote::Known(vote));
+        assert_eq!(
+            (restored.commit, restored.log.last_index()),
+            (LogIndex(1), LogIndex(2))
+        );
+    }
+
+    #[test]
+    fn a_power_cut_never_touches_what_was_synced_and_comes_out_in_every_way() {
+        let (mut kept, mut damaged, mut unknown, mut clean) = (0, 0, 0, 0);
+        for seed in 0..200 {
+            let mut disk = disk();
+            disk.power_cut(true, &mut Rng::new(seed, 0));
+            assert!(disk.pending.is_empty() && disk.log.last() >= LogIndex(2));
+            assert!(disk.log.entries().iter().take(2).all(|e| !e.damaged));
+            kept += u32::from(disk.log.last() == LogIndex(5));
+            damaged += u32::from(!disk.log.damaged_ranges().is_empty());
+            unknown += u32::from(disk.unknown.is_some());
+            clean += u32::from(disk.unknown.is_none() && disk.log.last() == LogIndex(2));
+        }
+        assert!(kept > 5 && damaged > 5 && unknown > 5 && clean > 5);
+    }
+
+    #[test]
+    fn without_ambiguity_a_power_cut_only_shortens() {
+        for seed in 0..100 {
+            let mut disk = disk();
+            disk.power_cut(false, &mut Rng::new(seed, 0));
+            assert!(disk.unknown.is_none() && disk.log.damaged_ranges().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_crash_keeps_the_oldest_writes() {
+        let mut lengths: Vec<u64> = Vec::new();
+        for seed in 0..50 {
+            let mut disk = disk();
+            disk.crash(&mut Rng::new(seed, 0));
+            lengths.push(disk.log.last().get());
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert_eq!(lengths, [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn one_sync_covers_all_that_waited_for_it() {
+        let mut disk = disk();
+        let at = |micros| SimTime(micros);
+        let takes = Span(100);
+        assert_eq!(disk.submit(at(0), takes), at(100));
+        assert_eq!(disk.submit(at(10), takes), at(200));
+        assert_eq!(disk.submit(at(20), takes), at(200));
+        assert_eq!(disk.submit(at(150), takes), at(300));
+        assert_eq!(disk.submit(at(1000), takes), at(1100));
+    }
+
+    #[test]
+    fn a_state_machine_ahead_of_its_log_starts_a_new_one() {
+        let mut disk = disk();
+        let last = EntryId::new(1, 2);
+        disk.compact(
+            Snapshot {
+                last,
+                ..Snapshot::default()
+            },
+            EntryId::new(1, 1),
+        );
+        disk.damage_tail(LogIndex(2), &mut Rng::new(1, 0));
+        let restored = disk.restored();
+        assert_eq!((restored.log.base(), restored.applied), (last, LogIndex(2)));
+        assert!(restored.unknown_suffix.is_some());
+        disk.settle();
+        assert_eq!(disk.log.base(), last);
+    }
+}
