@@ -49,9 +49,11 @@ pub struct Limits {
     /// From a message's first byte to its last, and between two pieces of an HTTP body. Then the
     /// request ends with `DEADLINE_EXCEEDED`.
     pub message_read_timeout: Duration,
-    /// Bytes of one gRPC message or one HTTP record. Larger ones are refused by their length,
-    /// before they are read.
+    /// Bytes of one gRPC message or one value of an HTTP body. Larger ones are refused by their
+    /// length, before they are read.
     pub message_bytes_max: usize,
+    /// Bytes of one record in JSON. Larger ones are refused; in base64 each record fits.
+    pub json_bytes_max: usize,
     /// Bytes of one HTTP body of JSON lines; lines are appended as they arrive.
     pub body_bytes_max: u64,
     /// Request bytes that are being received, checked or written, over all connections. What
@@ -84,6 +86,7 @@ impl Default for Limits {
             message_read_timeout: Duration::from_secs(30),
             // A batch of the largest size, with room for the fields around it.
             message_bytes_max: trilith_types::limits::BATCH_BYTES_MAX as usize + (64 << 10),
+            json_bytes_max: trilith_types::limits::JSON_RECORD_BYTES_MAX as usize,
             body_bytes_max: 16 << 30,
             in_flight_bytes_max: 64 << 20,
             admission_wait_max: Duration::from_secs(30),

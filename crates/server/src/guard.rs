@@ -63,7 +63,10 @@ impl Guard {
         }
         Err(ApiError::new(
             Reason::ForeignOrigin,
-            format!("pages of {text:?} may not use this server; allow the origin in its settings"),
+            format!(
+                "pages of {text:?} may not use this server; \
+                 'trilith serve --allow-origin ORIGIN' lets the pages of one"
+            ),
         )
         .with("origin", text))
     }
@@ -119,7 +122,7 @@ fn foreign_host(host: &str) -> ApiError {
         Reason::ForeignHost,
         format!(
             "the request is addressed to {host:?}, which is not a name of this server; \
-             allow the host in its settings"
+             'trilith serve --allow-host NAME' adds one"
         ),
     )
     .with("host", host)
@@ -136,6 +139,23 @@ mod tests {
             ..ServerConfig::default()
         };
         Guard::new(&config, listen.parse().unwrap())
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_that_would_allow_it() {
+        let guard = guard("127.0.0.1:7400");
+        let refused = |origin: Option<&str>, host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            let error = guard.check(&Uri::from_static("/"), &headers).unwrap_err();
+            error.message().to_owned()
+        };
+        assert!(refused(None, "evil.example").contains("--allow-host"));
+        let origin = refused(Some("http://evil.example"), "localhost");
+        assert!(origin.contains("--allow-origin"));
     }
 
     fn ask(guard: &Guard, uri: &str, pairs: &[(&str, &str)]) -> Result<Sender, Reason> {

@@ -26,3 +26,7 @@ pub const BATCH_RECORDS_MAX: u32 = 1 << 20;
 
 /// Most headers on one record.
 pub const RECORD_HEADERS_MAX: usize = 1 << 10;
+
+/// Longest record as one JSON object, in bytes, as this project writes it: text is written as such
+/// only when escapes do not more than double it, else as base64, which is shorter.
+pub const JSON_RECORD_BYTES_MAX: u32 = 2 * RECORD_BYTES_MAX + (256 << 10);

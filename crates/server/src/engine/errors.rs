@@ -1,6 +1,6 @@
 //! The one place where the node's errors become what clients are told.
 
-use trilith_node::{PartitionError, ProduceError, ReadError, TopicError};
+use trilith_node::{PartitionError, ProduceError, ReadError, SettingError, TopicError};
 
 use crate::{
     consume::out_of_range,
@@ -94,7 +94,17 @@ impl From<TopicError> for ApiError {
             TopicError::Unknown { name } => {
                 Self::new(Reason::UnknownTopic, message).with("topic", name)
             }
-            TopicError::Setting(_)
+            TopicError::Setting(SettingError::OutOfBounds {
+                setting,
+                value,
+                min,
+                max,
+            }) => Self::new(Reason::InvalidSetting, message)
+                .with("setting", setting)
+                .with("value", value)
+                .with("min", min)
+                .with("max", max),
+            TopicError::Setting(SettingError::FewerPartitions { .. })
             | TopicError::TooManyTopics
             | TopicError::TooManyPartitions { .. } => Self::new(Reason::InvalidSetting, message),
             TopicError::Catalog(_) | TopicError::Partition { .. } => {

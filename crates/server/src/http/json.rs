@@ -2,10 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
 use trilith_batch::Record;
 use trilith_proto::v1;
 use trilith_types::Offset;
+
+use super::object::{self, Object};
 
 /// A record as clients write it.
 #[derive(Debug, Default, Deserialize)]
@@ -16,11 +18,16 @@ pub(crate) struct RecordIn {
     value: Option<String>,
     value_base64: Option<String>,
     #[serde(default)]
-    headers: Vec<HeaderIn>,
+    headers: Vec<Object<HeaderIn>>,
     timestamp_ms: Option<i64>,
-    /// As this server writes it, so that what was read can be sent again; it has no effect.
+    // Where a record came from, as this server and `trilith consume --output json` write it. It
+    // is taken, so that what was read can be sent again, and has no effect.
+    #[serde(default, rename = "topic")]
+    _topic: IgnoredAny,
+    #[serde(default, rename = "partition")]
+    _partition: IgnoredAny,
     #[serde(default, rename = "offset")]
-    _offset: Option<u64>,
+    _offset: IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,8 +41,8 @@ struct HeaderIn {
 impl RecordIn {
     /// Reads one JSON object.
     pub(crate) fn parse(json: &[u8]) -> Result<v1::Record, String> {
-        let record: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-        let header = |h: HeaderIn| {
+        let record: Self = object::parse(json)?;
+        let header = |Object(h): Object<HeaderIn>| {
             Ok(v1::Header {
                 name: h.name,
                 value: field("value", h.value, h.value_base64)?,
@@ -113,10 +120,29 @@ fn entry<M: SerializeMap>(
     (text, encoded): (&str, &str),
     bytes: Option<&[u8]>,
 ) -> Result<(), M::Error> {
-    match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
+    match bytes.map(|bytes| (as_text(bytes), bytes)) {
         None => map.serialize_entry(text, &()),
-        Some((Ok(valid), _)) => map.serialize_entry(text, valid),
-        Some((Err(_), bytes)) => map.serialize_entry(encoded, &STANDARD.encode(bytes)),
+        Some((Some(valid), _)) => map.serialize_entry(text, valid),
+        Some((None, bytes)) => map.serialize_entry(encoded, &STANDARD.encode(bytes)),
+    }
+}
+
+/// The text that `bytes` are. What is UTF-8 and would more than double in JSON is no text: it is
+/// mostly control characters, of which each takes six bytes there, and base64 bounds it. So no
+/// record is longer than [`JSON_RECORD_BYTES_MAX`](trilith_types::limits::JSON_RECORD_BYTES_MAX),
+/// and what was read can be sent again.
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let escaped: usize = bytes.iter().map(|&byte| usize::from(extra(byte))).sum();
+    (escaped <= bytes.len()).then_some(text)
+}
+
+/// How many bytes longer than itself `byte` is in a JSON string.
+const fn extra(byte: u8) -> u8 {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
     }
 }
 
@@ -147,12 +173,34 @@ mod tests {
             (br#"{"valeu":"a"}"#, "valeu"),
             (br#"{"value":{"a":1}}"#, "string"),
             (br#"{"headers":[{"value":"x"}]}"#, "name"),
-            (b"[]", "struct"),
+            (b"[]", "expected an object"),
+            (br#"["k",null,"v"]"#, "expected an object"),
+            (br#"{"headers":[["name","x"]]}"#, "expected an object"),
+            (b"", "empty"),
             (b"{", "EOF"),
             (b"\xff", "column"),
         ] {
             let error = RecordIn::parse(json).unwrap_err();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn where_a_record_came_from_is_taken_and_has_no_effect() {
+        let json = br#"{"topic":"t","partition":1,"offset":2,"timestamp_ms":3,"value":"v"}"#;
+        let record = RecordIn::parse(json).unwrap();
+        assert_eq!((record.timestamp_ms, record.offset), (Some(3), 0));
+    }
+
+    #[test]
+    fn bytes_that_json_would_more_than_double_are_no_text() {
+        assert_eq!(as_text(b"\"\n\t\\"), Some("\"\n\t\\"), "twice as long");
+        assert_eq!(as_text(b"\x1b[1mbold"), Some("\x1b[1mbold"));
+        assert_eq!(as_text(b"\0\0\0\x07"), None);
+        assert_eq!((as_text(b""), as_text(b"\xff")), (Some(""), None));
+        for byte in 0..0x80_u8 {
+            let json = serde_json::to_vec(std::str::from_utf8(&[byte]).unwrap()).unwrap();
+            assert_eq!(usize::from(extra(byte)), json.len() - 3, "{byte:#x}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod extract;
 mod json;
+mod object;
 mod offsets;
 mod position;
 mod records_in;

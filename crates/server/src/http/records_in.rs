@@ -94,9 +94,16 @@ async fn answer(
     app.engine.partitions(&target.topic)?;
     match extract::media_type(headers).as_str() {
         "application/json" => {
-            one(app, call, &target, body, |body| {
-                RecordIn::parse(body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
-            })
+            one(
+                app,
+                call,
+                &target,
+                body,
+                app.limits.json_bytes_max,
+                |body| {
+                    RecordIn::parse(body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
+                },
+            )
             .await
         }
         "application/octet-stream" => {
@@ -108,7 +115,8 @@ async fn answer(
                     ..Record::default()
                 })
             };
-            one(app, call, &target, body, record).await
+            let limit = app.limits.message_bytes_max;
+            one(app, call, &target, body, limit, record).await
         }
         "application/x-ndjson" | "application/jsonl" => {
             Lines::new(app, call, target, body).run().await.map(Json)
@@ -134,15 +142,15 @@ fn key_of(parameters: Parameters) -> Result<Option<Bytes>, ApiError> {
     }
 }
 
-/// One record that is the whole body.
+/// One record that is the whole body, of at most `limit` bytes.
 async fn one(
     app: &Arc<App>,
     call: &Call,
     target: &Target,
     body: Body,
+    limit: usize,
     record: impl FnOnce(&Bytes) -> Result<Record, ApiError>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
-    let limit = app.limits.message_bytes_max;
     // A body that does not say its length is taken for one of the largest.
     let claimed = hyper::body::Body::size_hint(&body)
         .upper()

@@ -144,9 +144,12 @@ impl<'a> Lines<'a> {
                 self.flush().await?;
             }
         }
-        let limit = self.app.limits.message_bytes_max;
+        let limit = self.app.limits.json_bytes_max;
         if self.rest.len() > limit {
-            let message = format!("line {} has more than {limit} bytes", self.line + 1);
+            let message = format!(
+                "line {} has more than {limit} bytes; in base64 each record takes less",
+                self.line + 1
+            );
             return Err(ApiError::new(Reason::RecordTooLarge, message).with("line", self.line + 1));
         }
         Ok(())

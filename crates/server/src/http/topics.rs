@@ -8,12 +8,15 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trilith_proto::v1::{PartitionDescription, Topic, TopicSettings};
 
-use super::extract::{self, Segments};
+use super::{
+    extract::{self, Segments},
+    object::Object,
+};
 use crate::{app::App, call::Call, error::ApiError, topics};
 
 /// Bytes of a body that describes a topic.
@@ -43,13 +46,12 @@ impl From<Settings> for TopicSettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Create {
-    #[serde(default)]
     name: String,
     #[serde(default)]
-    settings: Settings,
+    settings: Object<Settings>,
 }
 
 fn respond(app: &App, result: Result<Response, ApiError>) -> Response {
@@ -73,10 +75,14 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Extension(call): Extension<Call>,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
     let created = async {
-        let Create { name, settings } = extract::json(&app, &call, body, BODY_BYTES_MAX).await?;
+        let Create {
+            name,
+            settings: Object(settings),
+        } = extract::json(&app, &call, &headers, body, BODY_BYTES_MAX).await?;
         let topic = topics::create(&app, &call, name, settings.into()).await?;
         Ok((StatusCode::CREATED, Json(topic_json(topic))).into_response())
     };
@@ -106,10 +112,11 @@ pub(super) async fn alter(
     State(app): State<Arc<App>>,
     Extension(call): Extension<Call>,
     Segments(name): Segments<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
     let altered = async {
-        let settings: Settings = extract::json(&app, &call, body, BODY_BYTES_MAX).await?;
+        let settings: Settings = extract::json(&app, &call, &headers, body, BODY_BYTES_MAX).await?;
         let topic = topics::alter(&app, &call, name, settings.into()).await?;
         Ok(Json(topic_json(topic)).into_response())
     };

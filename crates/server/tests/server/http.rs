@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
+use serde_json::Value as JsonValue;
 
 use crate::fixture::{Fixture, start, start_with};
 
@@ -64,7 +65,12 @@ async fn topics_that_cannot_be_say_why() {
     let server = start().await;
     for (body, expected) in [
         (r#"{"name":"a/b"}"#, "INVALID_TOPIC_NAME"),
-        ("", "INVALID_TOPIC_NAME"),
+        (r#"{"name":""}"#, "INVALID_TOPIC_NAME"),
+        ("", "INVALID_ARGUMENT"),
+        ("{}", "INVALID_ARGUMENT"),
+        ("[]", "INVALID_ARGUMENT"),
+        (r#"["by_position"]"#, "INVALID_ARGUMENT"),
+        (r#"{"name":"a","settings":[3]}"#, "INVALID_ARGUMENT"),
         (
             r#"{"name":"a","settings":{"partitions":0}}"#,
             "INVALID_SETTING",
@@ -78,6 +84,22 @@ async fn topics_that_cannot_be_say_why() {
             (StatusCode::BAD_REQUEST, expected)
         );
     }
+    let answer = server
+        .post("/v1/topics", "text/plain", r#"{"name":"a"}"#)
+        .await;
+    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(answer.reason(), "UNSUPPORTED_MEDIA_TYPE");
+    assert_eq!(
+        server.get("/v1/topics").await.json()["topics"][0],
+        JsonValue::Null
+    );
+    let out_of_bounds = r#"{"name":"a","settings":{"segment_ms":1}}"#;
+    let answer = server.post("/v1/topics", JSON, out_of_bounds).await;
+    let metadata = &answer.json()["error"]["metadata"];
+    assert_eq!(
+        (&metadata["setting"], &metadata["value"], &metadata["min"]),
+        (&"segment_ms".into(), &"1".into(), &"100".into())
+    );
     let answer = server.post("/v1/topics", JSON, vec![b' '; 20 << 10]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(answer.reason(), "BODY_TOO_LARGE");
@@ -242,6 +264,14 @@ async fn records_that_cannot_be_say_why() {
             400,
             "INVALID_ARGUMENT",
         ),
+        // A key with a replacement character in it would be another key.
+        (
+            "/v1/topics/t/records?key=%ff",
+            BYTES,
+            "x",
+            400,
+            "INVALID_ARGUMENT",
+        ),
     ] {
         let answer = server.post(path, content_type, body).await;
         assert_eq!(
@@ -249,6 +279,30 @@ async fn records_that_cannot_be_say_why() {
             (status, expected),
             "{path}"
         );
+    }
+}
+
+/// The largest record of bytes that are no text, and of control characters, which are UTF-8.
+#[tokio::test]
+async fn the_largest_records_come_out_and_go_in_again() {
+    let server = start().await;
+    let settings = r#"{"name":"t","settings":{"record_bytes_max":16777216}}"#;
+    server.post("/v1/topics", JSON, settings).await;
+    for (offset, byte) in [(0, 0xff), (2, 1)] {
+        let path = "/v1/topics/t/records?partition=0";
+        let sent = server.post(path, BYTES, vec![byte; 16 << 20]).await;
+        assert_eq!(sent.json()["offset"], offset);
+        let records = "/v1/topics/t/partitions/0/records";
+        let line = server.get(&format!("{records}?from={offset}")).await.body;
+        let media_type = if byte == 1 { JSON } else { LINES };
+        let again = server.post(path, media_type, line.clone()).await;
+        assert_eq!(again.status, StatusCode::OK, "{}", again.text());
+        let copy = server.get(&format!("{records}?from={}", offset + 1)).await;
+        let value = |line: &[u8]| {
+            let record: JsonValue = serde_json::from_slice(line).unwrap();
+            record["value_base64"].as_str().unwrap().to_owned()
+        };
+        assert!(value(&copy.body) == value(&line), "byte {byte:#x}");
     }
 }
 
@@ -450,6 +504,7 @@ async fn unknown_paths_are_told_in_json() {
 async fn bodies_over_the_limit_are_refused_by_their_length() {
     let server = start_with(|config| {
         config.limits.message_bytes_max = 1000;
+        config.limits.json_bytes_max = 1000;
         config.limits.body_bytes_max = 5000;
     })
     .await;

@@ -249,7 +249,8 @@ async fn a_client_that_says_nothing_or_only_half_is_cut() {
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
     }
     let mut half = TcpStream::connect(server.addr).await.unwrap();
-    let begun = b"POST /v1/topics HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
+    let begun = b"POST /v1/topics HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     half.write_all(begun).await.unwrap();
     let mut answer = vec![0; 12];
     half.read_exact(&mut answer).await.unwrap();
