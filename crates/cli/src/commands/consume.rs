@@ -218,9 +218,15 @@ impl Printer<'_> {
         Ok(self.out.flush()?)
     }
 
-    /// Says where to go on.
+    /// Says where to go on: behind what cannot be read, when the server knows where that is, or
+    /// else behind what was read.
     fn stopped(&self, partition: PartitionId, error: &Error) -> Failure {
-        let hint = match self.next.get(&partition) {
+        let next = match error {
+            Error::Server(refusal) => refusal.metadata.get("next").cloned(),
+            _ => None,
+        };
+        let next = next.or_else(|| self.next.get(&partition).map(Offset::to_string));
+        let hint = match next {
             Some(next) => format!("; go on with --partition {partition} --from {next}"),
             None => String::new(),
         };

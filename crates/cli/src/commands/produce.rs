@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     input,
     output::Progress,
-    values::Span,
+    values::{Delimiter, Span},
 };
 
 /// Write records to a topic: lines, JSON lines or whole files
@@ -29,7 +29,7 @@ Examples:
   trilith consume a --output json | trilith produce b --input json
 
 JSON lines have any of: key, value (text), key_base64, value_base64 (bytes), timestamp_ms,
-headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone.
+headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone. Empty lines are passed over.
 
 At the end of the input it says how many records were acknowledged, and their offsets. An
 acknowledged record is as durable as the server's --sync says. When a record is not acknowledged,
@@ -42,9 +42,9 @@ pub(crate) struct Produce {
     /// What a record is: a line, a line of JSON, or a whole file
     #[arg(long, value_enum, default_value_t = input::Kind::Lines)]
     input: input::Kind,
-    /// The text between key and value of a line; a line without it is a value
+    /// The text between key and value of a line, such as ':' or '\t'; a line without it is a value
     #[arg(long, value_name = "TEXT")]
-    key_delimiter: Option<String>,
+    key_delimiter: Option<Delimiter>,
     /// Write to this partition, whatever the key
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
@@ -94,11 +94,7 @@ impl Produce {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        let delimiter = self.key_delimiter.as_deref();
-        if delimiter == Some("") {
-            return Err(Failure::Usage("--key-delimiter must not be empty".into()));
-        }
-        if delimiter.is_some() && self.input != input::Kind::Lines {
+        if self.key_delimiter.is_some() && self.input != input::Kind::Lines {
             return Err(Failure::Usage(
                 "--key-delimiter goes with --input lines only".into(),
             ));

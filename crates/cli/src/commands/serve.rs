@@ -8,11 +8,15 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use trilith_node::{Node, NodeConfig, OpenReport, RecoveredPartition};
 use trilith_server::{BoundServer, Server, ServerConfig};
+use trilith_storage::SyncPolicy;
 
-use crate::{failure::Failure, output::print_line, values::Sync};
+use crate::{
+    failure::Failure,
+    output::print_line,
+    values::{ByteSize, LogFilter},
+};
 
 /// Run a server: gRPC and HTTP on one port
 #[derive(Debug, Args)]
@@ -21,6 +25,7 @@ Examples:
   trilith serve
   trilith serve --data /var/lib/trilith --listen 127.0.0.1:7400
   trilith serve --sync every:10ms                  acknowledge before syncing; sync soon after
+  trilith serve --reserve 8MiB                     on a small disk
   trilith serve --listen 0.0.0.0:7400 --insecure   reachable from other machines, unencrypted
   curl http://127.0.0.1:7400/healthz               is it up?
 
@@ -57,7 +62,16 @@ pub(crate) struct Serve {
         value_name = "POLICY",
         default_value = "always"
     )]
-    sync: Sync,
+    sync: SyncPolicy,
+    /// Free space that records never take, so that closing, recovery and retention have room
+    #[arg(
+        long,
+        env = "TRILITH_RESERVE",
+        hide_env_values = true,
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
+    reserve: ByteSize,
     /// Allow listening beyond this machine although nothing is encrypted or authenticated
     #[arg(long, env = "TRILITH_INSECURE", hide_env_values = true)]
     insecure: bool,
@@ -87,7 +101,7 @@ pub(crate) struct Serve {
         value_name = "LEVEL",
         default_value = "info"
     )]
-    log_level: String,
+    log_level: LogFilter,
     /// How it is logged: lines of text, or a JSON object a line
     #[arg(long, env = "TRILITH_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -102,13 +116,12 @@ enum LogFormat {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         self.start_logging()?;
-        let config = NodeConfig {
-            sync: self.sync.0,
-            ..NodeConfig::new(&self.data)
-        };
+        let config = self.node_config();
+        let reserve = config.log.reserve_bytes;
         let (node, report) = Node::open(&trilith_env::os::env(), config)
             .map_err(|error| Failure::Failed(error.to_string()))?;
         log_report(&report);
+        warn_without_room(&node, reserve);
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Failure::because("cannot start the runtime's threads", error))?;
         runtime.block_on(async {
@@ -125,6 +138,13 @@ impl Serve {
             run.await
                 .map_err(|error| Failure::Failed(error.to_string()))
         })
+    }
+
+    fn node_config(&self) -> NodeConfig {
+        let mut config = NodeConfig::new(&self.data);
+        config.sync = self.sync;
+        config.log.reserve_bytes = self.reserve.0;
+        config
     }
 
     async fn bind(&self, node: Node) -> Result<BoundServer, Failure> {
@@ -144,11 +164,8 @@ impl Serve {
     }
 
     fn start_logging(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.log_level).map_err(|error| {
-            Failure::Usage(format!("--log-level {:?}: {error}", self.log_level))
-        })?;
         let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(self.log_level.to_env_filter())
             .with_writer(io::stderr)
             .with_ansi(io::stderr().is_terminal());
         let started = match self.log_format {
@@ -156,6 +173,20 @@ impl Serve {
             LogFormat::Json => log.json().flatten_event(true).try_init(),
         };
         started.map_err(|error| Failure::because("cannot start logging", error))
+    }
+}
+
+/// Appends will be refused from the first on when less than the reserve is free.
+fn warn_without_room(node: &Node, reserve_bytes: u64) {
+    if let Ok(space) = node.disk_space()
+        && space.available <= reserve_bytes
+    {
+        tracing::warn!(
+            available_bytes = space.available,
+            reserve_bytes,
+            "no room for records: less than the reserve is free; free some space, or keep less \
+             with --reserve"
+        );
     }
 }
 

@@ -1,10 +1,10 @@
 //! `trilith topic`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use trilith_client::{Client, PartitionDescription, TopicDescription, TopicSettings};
+use trilith_client::{Client, Error, PartitionDescription, TopicDescription, TopicSettings};
 
 use crate::{
     connection::{Connection, block_on},
@@ -34,6 +34,8 @@ Examples:
   trilith topic create orders --partitions 4 --retention-bytes 10GiB --retention-age 7d
   trilith topic create images --record-bytes-max 16MiB
 
+Without flags a topic has 1 partition, keeps everything, begins a new segment at 64MiB or after 7d,
+and takes records of up to 1MiB.
 Names are made of a-z, A-Z, 0-9, '.', '_' and '-'.")]
     Create(Change),
     /// Show all topics
@@ -63,7 +65,7 @@ Examples:
   trilith topic alter orders --partitions 8        partitions can only be added
   trilith topic alter orders --retention-bytes 0   keep everything
 
-With more partitions a key may belong to another one than before.")]
+What is not given stays as it is. With more partitions a key may belong to another one than before.")]
     Alter(Change),
     /// Delete a topic and every record in it
     #[command(after_help = "Example:\n  trilith topic delete orders")]
@@ -80,22 +82,22 @@ With more partitions a key may belong to another one than before.")]
 struct Change {
     /// The topic
     name: String,
-    /// How many partitions [default: 1]
+    /// How many partitions
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
-    /// Remove the oldest segments while a partition is larger; 0 keeps all [default: 0]
+    /// Remove the oldest segments while a partition is larger; 0 keeps all
     #[arg(long, value_name = "SIZE")]
     retention_bytes: Option<ByteSize>,
-    /// Remove segments when their newest record is older; 0 keeps all [default: 0]
+    /// Remove segments when their newest record is older; 0 keeps all
     #[arg(long, value_name = "TIME")]
     retention_age: Option<Span>,
-    /// Begin a new segment when one has this size [default: 64MiB]
+    /// Begin a new segment when one has this size
     #[arg(long, value_name = "SIZE")]
     segment_bytes: Option<ByteSize>,
-    /// Begin a new segment when the first record of one is older [default: 7d]
+    /// Begin a new segment when the first record of one is older
     #[arg(long, value_name = "TIME")]
     segment_age: Option<Span>,
-    /// Largest record, key and headers included; at most 16MiB [default: 1MiB]
+    /// Largest record, key and headers included; at most 16MiB
     #[arg(long, value_name = "SIZE")]
     record_bytes_max: Option<ByteSize>,
     /// How to print the result
@@ -116,9 +118,8 @@ impl Action {
         match self {
             Self::Create(change) => {
                 let client = change.connection.open().await?;
-                let topic = client
-                    .create_topic(&change.name, change.settings()?)
-                    .await?;
+                let made = client.create_topic(&change.name, change.settings()?).await;
+                let topic = made.map_err(in_flags)?;
                 change.print(&topic)
             }
             Self::Alter(change) => {
@@ -130,7 +131,8 @@ impl Action {
                     ));
                 }
                 let client = change.connection.open().await?;
-                let topic = client.alter_topic(&change.name, settings).await?;
+                let altered = client.alter_topic(&change.name, settings).await;
+                let topic = altered.map_err(in_flags)?;
                 change.print(&topic)
             }
             Self::List { output, connection } => list(&connection.open().await?, output).await,
@@ -179,6 +181,36 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// A refused setting by the flag it was given with, in the units that flag takes.
+fn in_flags(error: Error) -> Failure {
+    match &error {
+        Error::Server(refusal) => out_of_bounds(&refusal.metadata),
+        _ => None,
+    }
+    .map_or_else(|| error.into(), Failure::Failed)
+}
+
+fn out_of_bounds(metadata: &BTreeMap<String, String>) -> Option<String> {
+    let setting = metadata.get("setting")?.as_str();
+    let number = |name| metadata.get(name)?.parse::<u64>().ok();
+    let (value, min, max) = (number("value")?, number("min")?, number("max")?);
+    let bytes: fn(u64) -> String = |n| ByteSize(n).exact();
+    let millis: fn(u64) -> String = |n| Span(Duration::from_millis(n)).to_string();
+    let (flag, show) = match setting {
+        "partitions" => ("--partitions", (|n| n.to_string()) as fn(u64) -> String),
+        "retention_bytes" => ("--retention-bytes", bytes),
+        "retention_ms" => ("--retention-age", millis),
+        "segment_bytes" => ("--segment-bytes", bytes),
+        "segment_ms" => ("--segment-age", millis),
+        "record_bytes_max" => ("--record-bytes-max", bytes),
+        _ => return None,
+    };
+    let (value, min, max) = (show(value), show(min), show(max));
+    Some(format!(
+        "{flag} is {value}, but must lie between {min} and {max}"
+    ))
 }
 
 async fn list(client: &Client, output: Listing) -> Result<(), Failure> {

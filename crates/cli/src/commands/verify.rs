@@ -106,20 +106,20 @@ impl Verify {
     }
 }
 
-/// Keeps a server from starting on the directory meanwhile, and finds one that runs.
+/// Keeps a server from starting on the data directory meanwhile, and finds one that runs.
 fn hold(offline: &Offline) -> Result<Option<DataDir>, Failure> {
-    if !offline.is_data_dir() {
+    let Some(data) = &offline.data_dir else {
         return Ok(None);
-    }
+    };
     let holder = format!("'trilith verify', process {}", std::process::id());
-    let held = DataDir::take(&offline.disk, &offline.dir, &holder);
+    let held = DataDir::take(&offline.disk, data, &holder);
     held.map(Some)
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// What is wrong with the catalog of topics.
 fn catalog(offline: &Offline) -> Vec<Finding> {
-    let copies = &offline.catalog_copies;
+    let copies = offline.catalog_copies();
     let lost = !copies
         .iter()
         .any(|(_, state)| matches!(state, CopyState::Intact { .. }));

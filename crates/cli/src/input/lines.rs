@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
-use trilith_client::{Record, limits::RECORD_BYTES_MAX};
+use trilith_client::Record;
 
 use super::{InputError, Stop};
 
@@ -11,11 +11,22 @@ use super::{InputError, Stop};
 /// or a pipe trickles is not held back.
 const READ_BYTES: usize = 256 << 10;
 
-/// Parses each line of `source` and hands over the records of each read together.
+/// The longest line that is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    /// Its length.
+    pub(super) bytes: usize,
+    /// Why there is no longer one, for people.
+    pub(super) why: &'static str,
+}
+
+/// Parses each line of `source` and hands over the records of each read together. A line may hold
+/// no record.
 pub(super) fn read(
     source: &mut dyn Read,
     name: &str,
-    parse: impl Fn(Bytes, u64) -> Result<Record, String>,
+    limit: Limit,
+    parse: impl Fn(Bytes, u64) -> Result<Option<Record>, String>,
     mut send: impl FnMut(Vec<Record>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let mut pending = BytesMut::new();
@@ -41,7 +52,7 @@ pub(super) fn read(
                 why,
             });
             match record {
-                Ok(record) => records.push(record),
+                Ok(record) => records.extend(record),
                 Err(error) => {
                     // What stands before the bad line is good.
                     send(records)?;
@@ -55,8 +66,8 @@ pub(super) fn read(
         if got == 0 {
             return Ok(());
         }
-        if pending.len() > RECORD_BYTES_MAX as usize {
-            let why = format!("longer than {RECORD_BYTES_MAX} bytes, the most a record can have");
+        if pending.len() > limit.bytes {
+            let why = format!("longer than {} bytes, {}", limit.bytes, limit.why);
             return Err(InputError::Line {
                 name: name.into(),
                 line: line + 1,
@@ -105,9 +116,14 @@ mod tests {
         }
     }
 
+    const LIMIT: Limit = Limit {
+        bytes: 1 << 20,
+        why: "for this test",
+    };
+
     fn lines(text: &[u8], step: usize) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
-        let parse = |line: Bytes, _| Ok(Record::new(line));
+        let parse = |line: Bytes, _| Ok(Some(Record::new(line)));
         let send = |records: Vec<Record>| {
             all.extend(
                 records
@@ -116,7 +132,7 @@ mod tests {
             );
             Ok(())
         };
-        read(&mut Trickle(text, step), "test", parse, send).unwrap();
+        read(&mut Trickle(text, step), "test", LIMIT, parse, send).unwrap();
         all
     }
 
@@ -145,14 +161,14 @@ mod tests {
             if at == 3 {
                 Err("bad".into())
             } else {
-                Ok(Record::new(line))
+                Ok(Some(Record::new(line)))
             }
         };
         let send = |records: Vec<Record>| {
             good += records.len();
             Ok(())
         };
-        let stop = read(&mut &b"a\nb\nc\nd\n"[..], "input", parse, send).unwrap_err();
+        let stop = read(&mut &b"a\nb\nc\nd\n"[..], "input", LIMIT, parse, send).unwrap_err();
         let Stop::Failed(error) = stop else {
             panic!("expected an error")
         };
@@ -164,11 +180,16 @@ mod tests {
 
     #[test]
     fn a_line_without_end_stops_at_the_limit() {
-        let parse = |line: Bytes, _| Ok(Record::new(line));
-        let stop = read(&mut std::io::repeat(b'x'), "zero", parse, |_| Ok(())).unwrap_err();
+        let parse = |line: Bytes, _| Ok(Some(Record::new(line)));
+        let stop = read(&mut std::io::repeat(b'x'), "zero", LIMIT, parse, |_| Ok(())).unwrap_err();
         let Stop::Failed(error) = stop else {
             panic!("expected an error")
         };
-        assert!(error.to_string().contains("line 1: longer than"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("line 1: longer than 1048576 bytes, for this test"),
+            "{error}"
+        );
     }
 }

@@ -14,9 +14,24 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use trilith_client::{Record, limits::RECORD_BYTES_MAX};
 
+use crate::values::Delimiter;
+
 /// Blocks of records that may wait between the reader and the producer; at the limit the reader
 /// waits.
 const BLOCKS_MAX: usize = 4;
+
+/// A line that is a record as it stands.
+const RECORD_LINE: lines::Limit = lines::Limit {
+    bytes: RECORD_BYTES_MAX as usize,
+    why: "the most a record can have",
+};
+
+/// A line of JSON. A control character is six bytes there, which no byte exceeds; the rest is
+/// for the names of the fields.
+const JSON_LINE: lines::Limit = lines::Limit {
+    bytes: 6 * RECORD_BYTES_MAX as usize + (1 << 20),
+    why: "more than any record takes in JSON",
+};
 
 /// What one record is made of: a line, which may hold a key, too; a line of JSON; a whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,12 +63,12 @@ pub(crate) type Block = Result<Vec<Record>, InputError>;
 /// with the input, at the first error, or when the receiver is dropped.
 pub(crate) fn read(
     kind: Kind,
-    key_delimiter: Option<String>,
+    key_delimiter: Option<Delimiter>,
     files: Vec<PathBuf>,
 ) -> mpsc::Receiver<Block> {
     let (blocks, receiver) = mpsc::channel(BLOCKS_MAX);
     std::thread::spawn(move || {
-        let delimiter = key_delimiter.as_deref().map(str::as_bytes);
+        let delimiter = key_delimiter.as_ref().map(|delimiter| &*delimiter.0);
         if let Err(Stop::Failed(error)) = read_all(kind, delimiter, &files, &blocks) {
             // Nobody to tell when the receiver is gone: then it has its own reason to stop.
             let _ = blocks.blocking_send(Err(error));
@@ -101,13 +116,14 @@ fn read_all(
         };
         match kind {
             Kind::Files => send(vec![whole(&mut *source, &name)?])?,
-            Kind::Lines => lines::read(
-                &mut *source,
-                &name,
-                |line, _| Ok(split(line, delimiter)),
-                send,
-            )?,
-            Kind::Json => lines::read(&mut *source, &name, |line, _| json::parse(&line), send)?,
+            Kind::Lines => {
+                let parse = |line, _| Ok(Some(split(line, delimiter)));
+                lines::read(&mut *source, &name, RECORD_LINE, parse, send)?;
+            }
+            Kind::Json => {
+                let parse = |line: Bytes, _| json::parse(&line);
+                lines::read(&mut *source, &name, JSON_LINE, parse, send)?;
+            }
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::{
 use trilith_client::StoredRecord;
 
 use super::write_record;
+use crate::values::unescape;
 
 /// How records are printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ fn parse_pattern(text: &str) -> Result<Vec<Part>, String> {
                 }
                 None => literal.push(b'%'),
             },
-            '\\' => literal.push(parse_escape(&mut chars)?),
+            '\\' => literal.push(unescape(&mut chars)?),
             c => literal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
@@ -105,25 +106,6 @@ fn parse_field(c: Option<char>) -> Result<Option<Field>, String> {
         }
         None => return Err("the pattern ends in a single %; write %% for a percent sign".into()),
     }))
-}
-
-fn parse_escape(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
-    match chars.next() {
-        Some('n') => Ok(b'\n'),
-        Some('t') => Ok(b'\t'),
-        Some('r') => Ok(b'\r'),
-        Some('0') => Ok(0),
-        Some('\\') => Ok(b'\\'),
-        Some('x') => {
-            let digits: String = chars.by_ref().take(2).collect();
-            u8::from_str_radix(&digits, 16)
-                .map_err(|_| format!("\\x{digits}: two hexadecimal digits come after \\x"))
-        }
-        Some(c) => Err(format!(
-            "\\{c} is not known; there are \\n \\t \\r \\0 \\\\ and \\xHH"
-        )),
-        None => Err("the pattern ends in a single backslash; write \\\\ for one".into()),
-    }
 }
 
 impl Format {

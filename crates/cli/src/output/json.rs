@@ -1,4 +1,5 @@
-//! A record as one line of JSON, the form that `produce --input json` reads back: text as it is, bytes that are not UTF-8 as base64 under a name of their own.
+//! A record as one line of JSON, the form that `produce --input json` reads back: text as it is,
+//! other bytes as base64 under a name of their own.
 
 use std::io::{self, Write};
 
@@ -57,10 +58,27 @@ fn entry<M: SerializeMap>(
     binary: &'static str,
     bytes: Option<&[u8]>,
 ) -> Result<(), M::Error> {
-    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+    match bytes.map(|bytes| (bytes, as_text(bytes))) {
         None => map.serialize_entry(text, &None::<&str>),
-        Some((_, Ok(utf8))) => map.serialize_entry(text, utf8),
-        Some((bytes, Err(_))) => map.serialize_entry(binary, &STANDARD.encode(bytes)),
+        Some((_, Some(utf8))) => map.serialize_entry(text, utf8),
+        Some((bytes, None)) => map.serialize_entry(binary, &STANDARD.encode(bytes)),
+    }
+}
+
+/// The text that `bytes` are. What is UTF-8 and would more than double in JSON is no text: it is
+/// mostly control characters, of which each takes six bytes there, and base64 bounds it.
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let escaped: usize = bytes.iter().map(|&byte| usize::from(extra(byte))).sum();
+    (escaped <= bytes.len()).then_some(text)
+}
+
+/// How many bytes longer than itself `byte` is in a JSON string.
+const fn extra(byte: u8) -> u8 {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
     }
 }
 
@@ -91,5 +109,18 @@ mod tests {
             "\n"
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn bytes_that_json_would_more_than_double_are_no_text() {
+        assert_eq!(as_text(b"\"\n\t\\"), Some("\"\n\t\\"), "twice as long");
+        assert_eq!(as_text(b"\x1b[1mbold"), Some("\x1b[1mbold"));
+        assert_eq!(as_text(b""), Some(""));
+        assert_eq!(as_text(b"\0\0\0\x07"), None);
+        assert_eq!(as_text(b"\xff"), None);
+        for byte in 0..0x80_u8 {
+            let json = serde_json::to_vec(std::str::from_utf8(&[byte]).unwrap()).unwrap();
+            assert_eq!(usize::from(extra(byte)), json.len() - 3, "{byte:#x}");
+        }
     }
 }

@@ -20,6 +20,18 @@ const UNITS: [(&str, u64); 10] = [
     ("tb", 1_000_000_000_000),
 ];
 
+impl ByteSize {
+    /// The size to the last byte, in the largest unit of which it is a whole number.
+    pub(crate) fn exact(self) -> String {
+        let whole = |shift: u32| self.0 > 0 && self.0.is_multiple_of(1 << shift);
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| whole(*shift)) {
+            Some((shift, name)) => format!("{}{name}", self.0 >> shift),
+            None => format!("{}B", self.0),
+        }
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = String;
 
@@ -83,6 +95,13 @@ mod tests {
             assert!(parse(wrong).unwrap_err().contains("64MiB"), "{wrong}");
         }
         assert!(parse("99999999999TiB").unwrap_err().contains("too large"));
+    }
+
+    #[test]
+    fn exact_sizes_are_read_back() {
+        for text in ["0B", "1023B", "1KiB", "16777217B", "4GiB", "3TiB"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().exact(), text);
+        }
     }
 
     #[test]

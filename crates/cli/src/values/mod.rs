@@ -2,12 +2,14 @@
 
 mod bytes;
 mod duration;
+mod escape;
 mod from;
-mod sync;
+mod log_filter;
 mod time;
 
 pub(crate) use bytes::ByteSize;
 pub(crate) use duration::Span;
+pub(crate) use escape::{Delimiter, unescape};
 pub(crate) use from::From;
-pub(crate) use sync::Sync;
+pub(crate) use log_filter::LogFilter;
 pub(crate) use time::{format_time, now_ms, parse_time};

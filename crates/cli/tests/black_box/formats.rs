@@ -56,12 +56,12 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_written() {
     let (_dir, data) = data_dir();
     let server = Server::start(&data);
     server.ok(&["topic", "create", "t"]);
-    let input = b"{\"value\":\"good\"}\nnot json\n{\"value\":\"never\"}\n";
+    let input = b"\n{\"value\":\"good\"}\nnot json\n{\"value\":\"never\"}\n";
     let output = run(server.command(["produce", "t", "--input", "json"]), input);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("standard input, line 2") && said.contains("1 records"),
+        said.contains("standard input, line 3") && said.contains("1 records"),
         "{said}"
     );
     assert_eq!(server.ok(&["consume", "t"]), "good\n");

@@ -117,7 +117,10 @@ fn inspecting_shows_logs_segments_and_batches() {
 #[test]
 fn a_directory_without_logs_is_an_error() {
     let (dir, data) = data_dir();
-    for (path, hint) in [(dir.path(), "no logs"), (&data, "not a directory")] {
+    for (path, hint) in [
+        (dir.path(), "neither a data directory nor"),
+        (&data, "not a directory"),
+    ] {
         for command in ["inspect", "verify"] {
             let output = offline(command, path, &[]);
             assert_eq!(output.status.code(), Some(1));
@@ -172,4 +175,42 @@ fn one_log_that_is_lost_does_not_hide_the_others() {
     assert_eq!(inspected.status.code(), Some(1));
     let shown = String::from_utf8(inspected.stdout).unwrap();
     assert!(shown.contains("topic orders, partition 2"), "{shown}");
+}
+
+#[test]
+fn a_lost_catalog_is_a_finding_and_what_lies_around_data_is_not_data() {
+    let (dir, data) = data_dir();
+    filled(&data);
+    let above = offline("verify", dir.path(), &[]);
+    assert_eq!(above.status.code(), Some(1));
+    let said = String::from_utf8(above.stderr).unwrap();
+    assert!(
+        said.contains(&format!("did you mean {}", data.display())),
+        "{said}"
+    );
+
+    let log = stores(&data).remove(0).parent().unwrap().to_owned();
+    let one = offline("verify", &log, &["--output", "json"]);
+    let one: Value = serde_json::from_slice(&one.stdout).unwrap();
+    assert_eq!(
+        (&one["logs"], &one["records"]),
+        (&1.into(), &40_000.into()),
+        "one log alone"
+    );
+    let server = Server::start(&data);
+    let held = offline("verify", &log, &[]);
+    let said = String::from_utf8(held.stderr).unwrap();
+    assert!(said.contains("in use"), "{said}");
+    server.stop();
+
+    for copy in ["catalog.a", "catalog.b"] {
+        fs::remove_file(data.join(copy)).unwrap();
+    }
+    let lost = offline("verify", &data, &[]);
+    assert_eq!(lost.status.code(), Some(1), "{lost:?}");
+    let said = String::from_utf8(lost.stdout).unwrap();
+    assert!(
+        said.contains("DAMAGED") && said.contains("catalog"),
+        "{said}"
+    );
 }

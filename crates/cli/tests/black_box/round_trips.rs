@@ -193,3 +193,30 @@ fn a_topic_of_many_partitions_is_read_whole() {
         );
     }
 }
+
+/// The largest records, of bytes that are no text and of control characters, which are UTF-8 and
+/// take six bytes each when they are escaped.
+#[test]
+fn the_largest_records_go_through_json_and_back() {
+    let (dir, data) = data_dir();
+    let server = Server::start(&data);
+    for topic in ["a", "b"] {
+        server.ok(&["topic", "create", topic, "--record-bytes-max", "16MiB"]);
+    }
+    let files = [0xff, 1].map(|byte| {
+        let file = dir.path().join(format!("{byte}"));
+        std::fs::write(&file, vec![byte; 16 << 20]).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    server.ok(&["produce", "a", "--input", "files", &files[0], &files[1]]);
+    let json = server.ok(&["consume", "a", "--output", "json"]);
+    assert_eq!(json.lines().count(), 2);
+    server.feed(&["produce", "b", "--input", "json"], json.as_bytes());
+    let lengths = server.ok(&["consume", "b", "--output", "%S\\n"]);
+    assert_eq!(lengths, "16777216\n16777216\n");
+    // Other programs escape what they like.
+    let escaped = format!("{{\"value\":\"{}\"}}\n", "\\u0001".repeat(16 << 20));
+    server.feed(&["produce", "b", "--input", "json"], escaped.as_bytes());
+    let length = server.ok(&["consume", "b", "--from", "-1", "--output", "%S"]);
+    assert_eq!(length, "16777216");
+}

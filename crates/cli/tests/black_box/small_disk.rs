@@ -39,18 +39,41 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
+/// Says so past the test harness, so that it is seen.
+fn skipped() {
+    let why = "skipped: mounting a small file system needs root";
+    writeln!(std::io::stderr(), "{why}").unwrap();
+}
+
+#[test]
+fn on_a_disk_smaller_than_the_reserve_the_server_says_so_and_can_be_told_to_keep_less() {
+    let (dir, _) = data_dir();
+    let mount = dir.path().join("small");
+    let Some(_disk) = SmallDisk::mount(&mount, "32m") else {
+        return skipped();
+    };
+    let data = mount.join("data");
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t"]);
+    let refused = run(server.command(["produce", "t"]), b"record\n");
+    assert_eq!(refused.status.code(), Some(1));
+    server.stop();
+    let log = fs::read_to_string(data.with_extension("stderr")).unwrap();
+    assert!(log.contains("--reserve"), "{log}");
+    assert!(log.contains("takes no more records"), "{log}");
+
+    let server = Server::start_with(&data, &["--reserve", "4MiB"]);
+    server.feed(&["produce", "t"], b"record\n");
+    assert_eq!(server.ok(&["consume", "t"]), "record\n");
+    server.stop();
+}
+
 #[test]
 fn a_full_disk_refuses_appends_keeps_what_it_has_and_recovers_by_itself() {
     let (dir, _) = data_dir();
     let mount = dir.path().join("small");
     let Some(_disk) = SmallDisk::mount(&mount, "160m") else {
-        // Written past the test harness, so that it is seen.
-        writeln!(
-            std::io::stderr(),
-            "skipped: mounting a small file system needs root"
-        )
-        .unwrap();
-        return;
+        return skipped();
     };
     let data = mount.join("data");
     let ballast = mount.join("ballast");

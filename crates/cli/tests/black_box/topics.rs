@@ -70,11 +70,26 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
     let (_dir, data) = data_dir();
     let server = Server::start(&data);
     server.ok(&["topic", "create", "t"]);
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["topic", "create", "t"], "t"),
         (&["topic", "create", "__own"], "reserved"),
         (&["topic", "create", "a/b"], "a-z"),
-        (&["topic", "alter", "t", "--segment-bytes", "1"], "segment"),
+        (
+            &["topic", "alter", "t", "--segment-bytes", "1"],
+            "--segment-bytes is 1B, but must lie between 16KiB and 4GiB",
+        ),
+        (
+            &["topic", "create", "u", "--segment-age", "1ms"],
+            "--segment-age is 1ms, but must lie between 100ms and",
+        ),
+        (
+            &["topic", "create", "u", "--record-bytes-max", "16777217"],
+            "--record-bytes-max is 16777217B, but must lie between 1B and 16MiB",
+        ),
+        (
+            &["topic", "create", "u", "--partitions", "0"],
+            "--partitions is 0, but must lie between 1 and 10000",
+        ),
         (&["consume", "nope"], "trilith topic list"),
         (&["produce", "t", "--partition", "9"], "numbered from 0"),
     ];
