@@ -81,7 +81,7 @@ impl Replica {
         for send in out.sends.drain(..) {
             if cx.rng().chance(settings.slow_sends) {
                 let (node, wait) = (self.id, Span(cx.rng().waiting(20_000)));
-                let life = self.disk.incarnation;
+                let life = self.lives;
                 cx.after(wait, Timer::Send { node, life, send });
             } else {
                 self.fetch_and_send(cx, &send);
@@ -250,7 +250,7 @@ impl Replica {
     }
 
     fn submit(&mut self, cx: &mut Cx, settings: &Settings, write: Write, ops: Vec<DiskOp>) {
-        let (node, life, seq) = (self.id, self.disk.incarnation, write.seq);
+        let (node, life, seq) = (self.id, self.lives, write.seq);
         self.disk.pending.push_back(Pending {
             seq,
             hard_state: write.hard_state,

@@ -120,7 +120,7 @@ impl RaftWorld {
         cx.fault(FaultKind::Pause, Some(node), &lasts);
         if let Some(replica) = self.replica_mut(node) {
             replica.pause(cx, true);
-            let life = replica.disk.incarnation;
+            let life = replica.lives;
             cx.after(lasts, Timer::Resume { node, life });
         }
     }

@@ -27,7 +27,7 @@ mod transfer;
 use std::rc::Rc;
 
 use trilith_raft::{Configuration, SendEntries, WriteSeq};
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::NodeId;
 
 #[cfg(feature = "planted-bugs")]
 pub use host_bugs::HostBug;
@@ -65,7 +65,8 @@ pub struct RaftWorld {
     healed: bool,
 }
 
-/// What a replica or the world waits for. A timer of an earlier life is void.
+/// What a replica or the world waits for. A timer of an earlier life is void; lives are counted by
+/// the world, since an emptied directory counts its incarnations from one again.
 #[derive(Debug)]
 pub enum Timer {
     /// The host's timer ticks.
@@ -73,14 +74,14 @@ pub enum Timer {
         /// Whose.
         node: NodeId,
         /// In which life.
-        life: Incarnation,
+        life: u64,
     },
     /// The device is done with a write.
     Synced {
         /// Whose.
         node: NodeId,
         /// In which life.
-        life: Incarnation,
+        life: u64,
         /// Which write.
         seq: WriteSeq,
     },
@@ -89,7 +90,7 @@ pub enum Timer {
         /// Whose.
         node: NodeId,
         /// In which life.
-        life: Incarnation,
+        life: u64,
         /// The send.
         send: SendEntries,
     },
@@ -98,7 +99,7 @@ pub enum Timer {
         /// Whose.
         node: NodeId,
         /// In which life.
-        life: Incarnation,
+        life: u64,
         /// The snapshot.
         snapshot: StagedSnapshot,
     },
@@ -107,7 +108,7 @@ pub enum Timer {
         /// Whose.
         node: NodeId,
         /// In which life.
-        life: Incarnation,
+        life: u64,
     },
     /// A process is started again.
     Restart {
@@ -148,10 +149,10 @@ impl RaftWorld {
         }
     }
 
-    fn own_timer(&mut self, cx: &mut Cx, node: NodeId, life: Incarnation, timer: Timer) {
+    fn own_timer(&mut self, cx: &mut Cx, node: NodeId, life: u64, timer: Timer) {
         let (settings, replica) = self.parts(node);
         let Some(replica) = replica else { return };
-        if replica.life.as_ref().is_some_and(|l| l.incarnation == life) {
+        if replica.life.as_ref().is_some_and(|l| l.number == life) {
             replica.own_timer(cx, settings, timer);
         }
     }
@@ -313,10 +314,6 @@ impl World for RaftWorld {
         let (settings, replica) = self.parts(node);
         if let Some(replica) = replica {
             replica.input(cx, settings, Input::Client { op, object, action });
-            // The read that was asked for just now is the only one that a lease can answer.
-            if let Some(life) = &mut replica.life {
-                life.asking = None;
-            }
         }
     }
 }

@@ -87,7 +87,8 @@ impl Clock {
 pub(super) struct Life {
     pub(super) core: Core,
     pub(super) out: Output,
-    pub(super) incarnation: Incarnation,
+    /// Which life of the replica this is.
+    pub(super) number: u64,
     /// The log with what is not on disk yet.
     pub(super) log: Image,
     pub(super) machine: Machine,
@@ -132,6 +133,8 @@ pub(super) struct Replica {
     pub(super) gone: bool,
     /// A copy of its directory from an earlier incarnation.
     pub(super) old_copy: Option<Disk>,
+    /// How often it has been started.
+    pub(super) lives: u64,
     /// Restarts that were asked for; only the last one counts.
     pub(super) restarts: u64,
 }
@@ -189,6 +192,7 @@ impl Replica {
             refused: false,
             gone: false,
             old_copy: None,
+            lives: 0,
             restarts: 0,
         }
     }
@@ -235,13 +239,14 @@ impl Replica {
                 return;
             }
         };
+        self.lives += 1;
         self.tell_start(cx, &core);
         self.life = Some(self.born(core));
         cx.after(
             self.clock.tick(),
             Timer::Tick {
                 node: self.id,
-                life: incarnation,
+                life: self.lives,
             },
         );
         self.turn(cx, settings);
@@ -268,7 +273,7 @@ impl Replica {
         Life {
             core,
             out: Output::default(),
-            incarnation: self.disk.incarnation,
+            number: self.lives,
             log: self.disk.log.clone(),
             machine: if self.disk.state_lost {
                 Machine::default()
@@ -421,6 +426,10 @@ impl Replica {
             Input::Client { op, object, action } => self.client(cx, settings, op, object, action),
         }
         self.turn(cx, settings);
+        // The read that was asked for just now is the only one that a lease can answer.
+        if let Some(life) = &mut self.life {
+            life.asking = None;
+        }
     }
 
     pub(super) fn pause(&mut self, cx: &mut Cx, still: bool) {
@@ -457,7 +466,7 @@ impl Replica {
         let Some(life) = &self.life else { return };
         let timer = Timer::Tick {
             node: self.id,
-            life: life.incarnation,
+            life: life.number,
         };
         cx.after(self.clock.tick(), timer);
         if self.is_awake() {

@@ -193,7 +193,7 @@ impl Replica {
             },
         );
         if have >= chunk.total {
-            let (node, life) = (self.id, self.disk.incarnation);
+            let (node, life) = (self.id, self.lives);
             let wait = Span(cx.rng().waiting(5_000));
             let snapshot = StagedSnapshot(Rc::clone(&chunk.snapshot));
             cx.after(
