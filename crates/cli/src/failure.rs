@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     /// As [`Failure::Failed`], with everything already said.
     #[error("")]
     Reported,
+    /// A signal ended it, and everything is said: the exit code of that signal.
+    #[error("")]
+    Signalled(u8),
     /// Nobody reads our output any more, which is not an error.
     #[error("")]
     OutputClosed,
@@ -32,6 +35,7 @@ impl Failure {
         let code = match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) | Self::Reported => ExitCode::FAILURE,
+            Self::Signalled(code) => ExitCode::from(*code),
             Self::OutputClosed => ExitCode::SUCCESS,
         };
         let message = self.to_string();

@@ -7,6 +7,7 @@ mod connection;
 mod failure;
 mod input;
 mod output;
+mod signals;
 mod values;
 
 use std::process::ExitCode;

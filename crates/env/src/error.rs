@@ -77,6 +77,15 @@ pub fn raw_os_error(error: &io::Error) -> Option<i32> {
         .or_else(|| PathError::of(error)?.source.raw_os_error())
 }
 
+/// Whether an operation was not tried because the process, or the system, has too many files open.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| raw_os_error(error) == Some(errno.raw_os_error()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
@@ -114,5 +123,15 @@ mod tests {
         let plain = io::Error::from(io::ErrorKind::NotFound);
         assert_eq!(raw_os_error(&plain), None);
         assert!(PathError::of(&plain).is_none());
+    }
+
+    #[test]
+    fn too_many_open_files_is_known_through_a_wrapper() {
+        let bare = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        let path = Path::new("/data");
+        let wrapped = PathError::wrap("sync directory", path, bare(rustix::io::Errno::MFILE));
+        assert!(is_out_of_files(&wrapped));
+        assert!(is_out_of_files(&bare(rustix::io::Errno::NFILE)));
+        assert!(!is_out_of_files(&bare(rustix::io::Errno::IO)));
     }
 }

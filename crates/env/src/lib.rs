@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use clock::Clock;
 pub use completion::{Completer, Completion};
 pub use disk::{DirEntry, Disk, File, FileLock, LockError, MAP_ALIGN, Mapping, OpenMode, Space};
-pub use error::{PathError, raw_os_error};
+pub use error::{PathError, is_out_of_files, raw_os_error};
 pub use rng::Rng;
 
 /// The outside world as one value, handed to whatever needs it.

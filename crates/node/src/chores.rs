@@ -51,6 +51,17 @@ impl Chores {
         self.wants_settling = true;
     }
 
+    /// When something was appended last.
+    pub(crate) const fn last_append(&self) -> Duration {
+        self.last_append
+    }
+
+    /// The log was settled.
+    pub(crate) const fn settled(&mut self) {
+        self.wants_settling = false;
+        self.wants_mark = false;
+    }
+
     /// Works out when to look next. While the log is not quiet, what needs quiet does not count:
     /// the end of the sync under way is an occasion to look again.
     pub(crate) fn plan(&mut self, now: Duration, pace: &Pace, is_quiet: bool) -> Option<Duration> {

@@ -8,6 +8,12 @@ use trilith_storage::{LogConfig, SyncPolicy};
 /// compute.
 const SHARDS_DEFAULT_MAX: usize = 4;
 
+/// Store, offsets, entries, times.
+const FILES_PER_SEGMENT: u64 = 4;
+
+/// More open segments than this are of no use, however many files may be open: each is memory, too.
+const SEGMENTS_MAX: usize = 4096;
+
 /// A node's settings.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -19,7 +25,11 @@ pub struct NodeConfig {
     pub shards: usize,
     /// Most bytes of batches between their arrival and their answer.
     pub inflight_bytes_max: usize,
-    /// Most ended segments that are kept open, over all partitions.
+    /// Most segments that are open for writing, over all partitions, with four files each. At the
+    /// limit the log that has gone without an append for longest is settled, and appends that
+    /// would open another one wait for that.
+    pub active_segments_max: usize,
+    /// Most ended segments that are kept open, over all partitions, with four files each.
     pub open_segments_max: usize,
     /// What topics do not set about the logs of their partitions: reserves and index settings.
     pub log: LogConfig,
@@ -42,11 +52,26 @@ impl NodeConfig {
             sync: SyncPolicy::Always,
             shards: cores.min(SHARDS_DEFAULT_MAX),
             inflight_bytes_max: 64 << 20,
-            open_segments_max: 256,
+            active_segments_max: 64,
+            open_segments_max: 64,
             log: LogConfig::default(),
             retention_interval: Duration::from_secs(10),
             mark_after: Duration::from_millis(50),
             settle_after: Duration::from_secs(60),
+        }
+    }
+
+    /// These settings for a process that may have `files` files open: half of them go to segments,
+    /// the other half is for connections and everything else.
+    #[must_use]
+    pub fn with_open_files(self, files: u64) -> Self {
+        /// A quarter each, at four files a segment.
+        const SHARE: u64 = 4 * FILES_PER_SEGMENT;
+        let segments = usize::try_from(files / SHARE).unwrap_or(usize::MAX);
+        Self {
+            active_segments_max: segments.clamp(1, SEGMENTS_MAX),
+            open_segments_max: segments.clamp(1, SEGMENTS_MAX),
+            ..self
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Hosted {
     pub(crate) shared: Arc<PartitionShared>,
     pub(crate) settings: TopicSettings,
     pub(crate) chores: Chores,
+    /// When it was appended to last, as the shard has it noted while files are open for that.
+    pub(crate) open_since: Option<Duration>,
     partition: Partition,
     policy: SyncPolicy,
     metrics: Arc<Metrics>,
@@ -87,6 +89,7 @@ impl Hosted {
             shared,
             settings,
             chores: Chores::default(),
+            open_since: None,
             partition,
             policy,
             metrics,
@@ -103,6 +106,11 @@ impl Hosted {
     pub(crate) fn arrive(&mut self, append: Append) -> bool {
         self.arrived.push(append);
         self.arrived.len() == 1
+    }
+
+    /// Whether the next append opens files.
+    pub(crate) fn wants_files(&self) -> bool {
+        !self.arrived.is_empty() && !self.log.is_open_for_writing() && !self.is_poisoned
     }
 
     /// Appends everything that waits, with as few writes as possible. Returns whether anything did.
@@ -331,6 +339,7 @@ impl Hosted {
     pub(crate) fn settle(&mut self) -> Result<(), SyncError> {
         self.log.settle()?;
         self.unsynced_bytes = 0;
+        self.chores.settled();
         Ok(())
     }
 

@@ -44,6 +44,7 @@ mod inbox;
 mod metrics;
 mod node;
 mod open;
+mod open_segments;
 mod partition;
 mod reader;
 mod shard;

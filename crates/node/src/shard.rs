@@ -23,6 +23,7 @@ use crate::{
     event::{Append, Event},
     hosted::{Hosted, Now},
     inbox::Inbox,
+    open_segments::OpenSegments,
     partition::PartitionShared,
     sweeper::Sweep,
 };
@@ -43,6 +44,10 @@ pub(crate) struct Shard {
     hosted: BTreeMap<GroupId, Box<Hosted>>,
     /// Partitions to look at in this turn.
     touched: Vec<GroupId>,
+    /// Partitions with files open for writing.
+    open: OpenSegments,
+    /// Partitions whose appends wait until another one has closed its files.
+    held: Vec<GroupId>,
     /// Partitions to look at later.
     timers: BTreeSet<(Duration, GroupId)>,
     is_closing: bool,
@@ -56,6 +61,7 @@ impl Shard {
         inbox: Arc<Inbox<Event>>,
         sweeper: Arc<Inbox<Sweep>>,
     ) -> Self {
+        let open = OpenSegments::new(config.active_segments_max / config.shards.max(1));
         Self {
             env: env.clone(),
             config,
@@ -64,6 +70,8 @@ impl Shard {
             sweeper,
             hosted: BTreeMap::new(),
             touched: Vec::new(),
+            open,
+            held: Vec::new(),
             timers: BTreeSet::new(),
             is_closing: false,
         }
@@ -119,6 +127,7 @@ impl Shard {
         let timed = self.take_timers(now.monotonic);
         let mut touched = std::mem::take(&mut self.touched);
         touched.extend(&timed);
+        touched.append(&mut self.held);
         touched.sort_unstable();
         touched.dedup();
         for group in &touched {
@@ -135,6 +144,12 @@ impl Shard {
         self.timers.first().map(|(at, _)| *at)
     }
 
+    #[cfg(test)]
+    pub(crate) fn open_for_writing(&self) -> usize {
+        let is_open = |hosted: &&Box<Hosted>| hosted.log.is_open_for_writing();
+        self.hosted.values().filter(is_open).count()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -143,6 +158,7 @@ impl Shard {
     pub(crate) fn is_finished(&self) -> bool {
         self.is_closing
             && self.touched.is_empty()
+            && self.held.is_empty()
             && self.hosted.values().all(|hosted| hosted.is_quiet())
     }
 
@@ -173,7 +189,10 @@ impl Shard {
 
     fn attend(&mut self, hosted: &mut Hosted, now: Now, is_timed: bool) {
         let began = self.env.clock.monotonic();
-        if hosted.append_arrived(now) {
+        if hosted.wants_files() && !self.make_room() {
+            // Every log with open files waits for a sync, the end of which is the next occasion.
+            self.held.push(hosted.shared.group());
+        } else if hosted.append_arrived(now) {
             let appended = self.env.clock.monotonic();
             self.metrics
                 .append_micros
@@ -186,7 +205,38 @@ impl Shard {
         if hosted.wants_sync(now.monotonic) {
             self.begin_sync(hosted);
         }
+        self.note_open(hosted);
         self.arm(hosted, now.monotonic);
+    }
+
+    fn note_open(&mut self, hosted: &mut Hosted) {
+        let is_open = hosted.log.is_open_for_writing();
+        let last_append = is_open.then(|| hosted.chores.last_append());
+        let group = hosted.shared.group();
+        self.open.note(group, &mut hosted.open_since, last_append);
+    }
+
+    /// Sees to it that one more log may open files: settles the quiet one that has gone without an
+    /// append for longest. False when none of those with open files is quiet.
+    fn make_room(&mut self) -> bool {
+        while self.open.is_full() {
+            let is_quiet = |group: &GroupId| self.hosted.get(group).is_some_and(|h| h.is_quiet());
+            let Some(group) = self.open.oldest_first().find(is_quiet) else {
+                return false;
+            };
+            let Some(mut hosted) = self.hosted.remove(&group) else {
+                return false;
+            };
+            if let Err(error) = hosted.settle() {
+                hosted.chore_failed(&error.to_string());
+                // It takes no more appends, and its files are not counted any more.
+                self.open.note(group, &mut hosted.open_since, None);
+            } else {
+                self.note_open(&mut hosted);
+            }
+            self.hosted.insert(group, hosted);
+        }
+        true
     }
 
     fn begin_sync(&self, hosted: &mut Hosted) {
@@ -273,6 +323,7 @@ impl Shard {
             if let Some(at) = hosted.chores.armed.take() {
                 self.timers.remove(&(at, group));
             }
+            self.open.note(group, &mut hosted.open_since, None);
             let topic = hosted.shared.topic.to_string();
             hosted.forget(|| {
                 ProduceError::from(PartitionError::UnknownTopic {

@@ -232,6 +232,13 @@ impl Log {
         self.space.is_full()
     }
 
+    /// Whether a segment's files are open for writing: from the first append until the log is
+    /// settled.
+    #[must_use]
+    pub const fn is_open_for_writing(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// Syncs everything, writes down that nothing needs to be scanned, and closes the files that
     /// are being written. The next append opens them again. For logs that have gone quiet.
     ///
@@ -251,7 +258,6 @@ impl Log {
             return Err(SyncError { reason });
         }
         self.store_manifest().map_err(|e| self.poison_sync(&e))?;
-        self.manifest_file.release();
         Ok(())
     }
 

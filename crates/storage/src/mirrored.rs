@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use trilith_env::{Disk, File, OpenMode};
+use trilith_env::{Disk, OpenMode};
 
 use crate::{
     codec::{Crc, Input, crc},
@@ -99,7 +99,8 @@ pub struct MirroredFile {
     sequence: u64,
     /// The copy to write first: never the only one that is whole.
     first: Side,
-    handles: [Option<Arc<dyn File>>; 2],
+    /// Which copies the directory is known to list durably.
+    listed: [bool; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl MirroredFile {
             kind,
             sequence,
             first,
-            handles: [None, None],
+            listed: [false, false],
         };
         Ok(Loaded {
             file,
@@ -240,38 +241,30 @@ impl MirroredFile {
         content: &[u8],
     ) -> Result<(), MirroredError> {
         let path = copy_path(&self.dir, self.kind, copy);
-        let slot = match copy {
-            Side::A => &mut self.handles[0],
-            Side::B => &mut self.handles[1],
-        };
         let io = |what| {
             let path = path.clone();
             move |source| MirroredError::Io { what, path, source }
         };
-        let (file, is_new) = match slot.take() {
-            Some(file) => (file, false),
-            None => (
-                self.disk
-                    .open(&path, OpenMode::CreateIfMissing)
-                    .map_err(io("open"))?,
-                true,
-            ),
-        };
+        // Opened for each write: there are two such files a log, and open files are few.
+        let file = self
+            .disk
+            .open(&path, OpenMode::CreateIfMissing)
+            .map_err(io("open"))?;
         let parts = [io::IoSlice::new(header), io::IoSlice::new(content)];
         file.write_at(0, &parts).map_err(io("write"))?;
         file.sync().map_err(io("sync"))?;
-        if is_new {
+        let [a, b] = &mut self.listed;
+        let listed = match copy {
+            Side::A => a,
+            Side::B => b,
+        };
+        if !*listed {
             self.disk
                 .sync_dir(&self.dir)
                 .map_err(io("sync the directory of"))?;
+            *listed = true;
         }
-        *slot = Some(file);
         Ok(())
-    }
-
-    /// Closes the files; they are opened again when needed.
-    pub fn release(&mut self) {
-        self.handles = [None, None];
     }
 
     /// The paths of the two copies.

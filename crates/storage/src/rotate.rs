@@ -15,6 +15,7 @@ use crate::{
     log::{Active, Log},
     meta::{SegmentEnd, SegmentId, SegmentMeta, SegmentState},
     segment::{OpenSegment, Segment},
+    space::next_allocation,
     store::{FIRST_FRAME, Store},
 };
 
@@ -87,14 +88,11 @@ impl Log {
 
     /// Making and listing files takes a little space; it is not taken from the reserve.
     fn check_room(&mut self) -> Result<(), AppendError> {
-        /// Four files with a page or two each, and two copies of the manifest.
-        const NEW_SEGMENT_BYTES: u64 = 64 << 10;
-        self.space.check(
-            &*self.place.disk,
-            &self.place.dir,
-            NEW_SEGMENT_BYTES,
-            &self.config,
-        )
+        /// Three indexes with two pages each, and two copies of the manifest.
+        const INDEXES_BYTES: u64 = 64 << 10;
+        let bytes = INDEXES_BYTES + next_allocation(0, FIRST_FRAME, &self.config);
+        self.space
+            .check(&*self.place.disk, &self.place.dir, bytes, &self.config)
     }
 
     /// The last segment, if it was settled and takes `entry`.
@@ -229,19 +227,22 @@ impl Log {
         let disk = Arc::clone(&self.place.disk);
         // An attempt that ran out of space may have left it; no manifest lists it.
         let _ = disk.remove_file(&path);
-        let store = Store::create(&*disk, &path, &header).map_err(|e| {
+        let allocated = next_allocation(0, FIRST_FRAME, &self.config);
+        let store = Store::create(&*disk, &path, &header, allocated).map_err(|e| {
             self.space
                 .judge(e, "make", &path, FIRST_FRAME, &self.config)
         })?;
         let index =
             Index::create(&*disk, &self.place.dir, &header).map_err(|e| self.judge_index(e))?;
         disk.sync_dir(&self.place.dir).map_err(|source| {
-            let path = self.place.dir.clone();
-            self.poison(AppendError::Io {
+            // A directory that could not be opened was not synced, and may be another time.
+            let was_tried = !trilith_env::is_out_of_files(&source);
+            let error = AppendError::Io {
                 what: "sync the directory",
-                path,
+                path: self.place.dir.clone(),
                 source,
-            })
+            };
+            if was_tried { self.poison(error) } else { error }
         })?;
         let end = SegmentEnd::empty(meta.base, meta.first_index, self.last_term, FIRST_FRAME);
         let open = Arc::new(OpenSegment {
@@ -249,7 +250,7 @@ impl Log {
             index: Some(index),
         });
         self.manifest.next_segment = SegmentId(meta.id.0 + 1);
-        self.activate(segment, open, end, FIRST_FRAME, meta)
+        self.activate(segment, open, end, allocated, meta)
     }
 
     fn judge_index(&mut self, error: IndexError) -> AppendError {

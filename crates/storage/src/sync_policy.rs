@@ -78,22 +78,25 @@ fn parse(text: &str) -> Option<SyncPolicy> {
         _ => {}
     }
     let every = text.strip_prefix("every:")?;
-    if let Some(millis) = quantity(every, &TIMES) {
+    // "4M" is neither: four minutes to some, four megabytes to others.
+    if let Some(millis) = quantity(every, &TIMES, |name, unit| name == unit) {
         return Some(SyncPolicy::Every(Duration::from_millis(millis)));
     }
-    quantity(every, &SIZES).map(SyncPolicy::EveryBytes)
+    quantity(every, &SIZES, str::eq_ignore_ascii_case).map(SyncPolicy::EveryBytes)
 }
 
 /// A whole number above zero with one of `units`. No unit is both a time's and a size's.
-fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+fn quantity(
+    text: &str,
+    units: &[(&str, u64)],
+    is_unit: impl Fn(&str, &str) -> bool,
+) -> Option<u64> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start();
-    let (_, factor) = units
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    let (_, factor) = units.iter().find(|(name, _)| is_unit(name, unit))?;
     let number: u64 = number.parse().ok()?;
     number.checked_mul(*factor).filter(|&product| product > 0)
 }

@@ -88,7 +88,6 @@ fn a_flipped_bit_costs_one_copy() {
             assert!(loaded.differ);
             let mut file = loaded.file;
             file.store(b"content").unwrap();
-            file.release();
             file.store(b"content").unwrap();
             assert!(!load(&disk).unwrap().differ, "stored again, both are whole");
         }

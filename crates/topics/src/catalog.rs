@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use trilith_env::Disk;
+use trilith_env::{Disk, is_out_of_files};
 use trilith_storage::mirrored::{MirroredError, MirroredFile, MirroredKind};
 use trilith_types::TopicId;
 
@@ -151,7 +151,11 @@ impl Catalog {
         self.file.store(&state.encode()).map_err(|error| {
             // A failed sync says nothing about what is on disk; a failed write leaves the other
             // copy whole, and the next change writes over the spoiled one.
-            if matches!(&error, MirroredError::Io { what, .. } if what.starts_with("sync")) {
+            if matches!(
+                &error,
+                MirroredError::Io { what, source, .. }
+                    if what.starts_with("sync") && !is_out_of_files(source)
+            ) {
                 self.poison = Some(error.to_string());
             }
             error.into()

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     input,
     output::Progress,
+    signals::Signals,
     values::{Delimiter, Span},
 };
 
@@ -31,9 +32,10 @@ Examples:
 JSON lines have any of: key, value (text), key_base64, value_base64 (bytes), timestamp_ms,
 headers ([{\"name\":\"…\",\"value\":\"…\"}]). A value of null is a tombstone. Empty lines are passed over.
 
-At the end of the input it says how many records were acknowledged, and their offsets. An
-acknowledged record is as durable as the server's --sync says. When a record is not acknowledged,
-nothing more is sent and the exit code is 1.")]
+At the end of the input, or when Ctrl-C (SIGINT) or SIGTERM stops it, it says how many records were
+acknowledged, and their offsets; a second signal ends it at once. An acknowledged record is as durable
+as the server's --sync says. When a record is not acknowledged, nothing more is sent and the exit code
+is 1.")]
 pub(crate) struct Produce {
     /// The topic
     topic: String,
@@ -113,8 +115,16 @@ impl Produce {
         let producer = client.producer(&self.topic, config).await?;
         let typed = self.files.is_empty() && io::stdin().is_terminal();
         let progress = Progress::counting("sending", typed);
-        let sent = self.send_all(&producer, &progress).await;
-        let closed = producer.close().await;
+        let mut signals = Signals::listen()?;
+        let sent = tokio::select! {
+            sent = self.send_all(&producer, &progress) => sent,
+            // What was sent is waited for and told, as at the end of the input.
+            code = signals.next() => Err(Failure::Signalled(code)),
+        };
+        let closed = tokio::select! {
+            closed = producer.close() => closed,
+            code = signals.next() => return Err(Failure::Signalled(code)),
+        };
         progress.finish();
         let report = match &closed {
             Ok(report) => report,

@@ -7,14 +7,14 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use trilith_node::{Node, NodeConfig, OpenReport, RecoveredPartition};
-use trilith_server::{BoundServer, Server, ServerConfig};
+use trilith_server::{BoundServer, Limits, Server, ServerConfig};
 use trilith_storage::SyncPolicy;
 
 use crate::{
     failure::Failure,
     output::print_line,
+    signals::Signals,
     values::{ByteSize, LogFilter},
 };
 
@@ -116,7 +116,8 @@ enum LogFormat {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         self.start_logging()?;
-        let config = self.node_config();
+        let files = trilith_env::os::raise_open_files_max();
+        let config = self.node_config().with_open_files(files);
         let reserve = config.log.reserve_bytes;
         let (node, report) = Node::open(&trilith_env::os::env(), config)
             .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -127,14 +128,14 @@ impl Serve {
         runtime.block_on(async {
             // Before the address is told: whoever sees it may send a signal.
             let signals = Signals::listen()?;
-            let bound = self.bind(node).await?;
+            let bound = self.bind(node, files).await?;
             let address = bound.local_addr();
             // Whoever started the server may not care to read this.
             let _ = print_line(&format!(
                 "trilith serves on http://{address}, data in {}",
                 self.data.display()
             ));
-            let run = bound.run(signals.first());
+            let run = bound.run(first(signals));
             run.await
                 .map_err(|error| Failure::Failed(error.to_string()))
         })
@@ -147,13 +148,17 @@ impl Serve {
         config
     }
 
-    async fn bind(&self, node: Node) -> Result<BoundServer, Failure> {
+    async fn bind(&self, node: Node, files: u64) -> Result<BoundServer, Failure> {
+        let mut limits = Limits::default();
+        // A quarter of the files; the node has half of them.
+        let connections = usize::try_from(files / 4).unwrap_or(usize::MAX);
+        limits.connections_max = limits.connections_max.min(connections.max(1));
         let config = ServerConfig {
+            limits,
             listen: self.listen,
             insecure: self.insecure,
             allowed_hosts: self.allow_host.clone(),
             allowed_origins: self.allow_origin.clone(),
-            ..ServerConfig::default()
         };
         let bound = Server::bind(config, node.clone()).await;
         bound.map_err(|error| {
@@ -244,38 +249,13 @@ fn log_report(report: &OpenReport) {
     );
 }
 
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::because("cannot listen for signals", error))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Ready at the first signal; the second one ends the process.
-    async fn first(mut self) {
-        self.next().await;
-        tracing::info!("ending; a second signal ends at once");
-        tokio::spawn(async move {
-            self.next().await;
-            tracing::warn!("ended at once by a second signal");
-            std::process::exit(1);
-        });
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+/// Ready at the first signal; the second one ends the process.
+async fn first(mut signals: Signals) {
+    signals.next().await;
+    tracing::info!("ending; a second signal ends at once");
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::warn!("ended at once by a second signal");
+        std::process::exit(1);
+    });
 }

@@ -5,6 +5,8 @@ use std::{
     process::Stdio,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{Server, data_dir, trilith};
 
 #[test]
@@ -72,4 +74,31 @@ fn a_follower_sees_each_line_as_it_is_typed() {
     assert!(typist.wait().unwrap().success());
     assert!(follower.wait().unwrap().success());
     assert_eq!(seen.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+/// A producer that is interrupted once ended without a word on what was stored.
+#[test]
+fn an_interrupted_producer_says_what_was_acknowledged() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t"]);
+    let mut follower = server.command(["consume", "t", "--follow", "--count", "2"]);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let mut producer = server.command(["produce", "t", "--summary", "json"]);
+    let mut producer = producer
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = producer.stdin.take().unwrap();
+    keyboard.write_all(b"one\ntwo\n").unwrap();
+    // Stored and seen; the producer waits for more input.
+    assert!(follower.wait().unwrap().success());
+    let pid = Pid::from_raw(producer.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = producer.wait_with_output().unwrap();
+    drop(keyboard);
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["acknowledged"], 2);
 }

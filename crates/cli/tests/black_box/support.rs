@@ -42,11 +42,25 @@ impl Server {
     }
 
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::launch(trilith(), data, arguments)
+    }
+
+    /// Starts a server that may have this many files open.
+    pub(crate) fn start_limited(data: &Path, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n {files}; exec \"$0\" \"$@\""))
+            .arg(trilith().get_program());
+        Self::launch(shell, data, &[])
+    }
+
+    fn launch(mut command: Command, data: &Path, arguments: &[&str]) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
             .open(data.with_extension("stderr"));
-        let mut child = trilith()
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(arguments)

@@ -9,6 +9,7 @@ mod disk;
 mod file;
 mod lock;
 mod map;
+mod open_files;
 mod pool;
 mod rng;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use clock::OsClock;
 pub use disk::OsDisk;
+pub use open_files::raise_open_files_max;
 pub use pool::{IO_QUEUE_MAX, IO_THREADS};
 pub use rng::OsRng;
 

@@ -6,7 +6,7 @@ use trilith_env::sim::{Failure, Op, SimConfig, SimDisk};
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, config};
-use crate::{NodeConfig, ReadError, TopicSettingsPatch};
+use crate::{NodeConfig, ReadError, SyncPolicy, TopicSettingsPatch};
 
 fn with_retention(patch: TopicSettingsPatch) -> World {
     let world = World::new(config());
@@ -130,6 +130,38 @@ fn lower_retention_makes_room_on_a_full_disk_at_once() {
     );
     fill(&mut world, 1);
     assert_eq!(world.node.metrics().full_partitions.get(), 0);
+}
+
+/// A server with the usual limit of 1024 open files once could not write to 200 partitions: each
+/// kept six files open, and those that got none were closed to writes until the next start.
+#[test]
+fn more_partitions_are_written_to_than_may_have_files_open() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Os] {
+        let mut world = World::new(NodeConfig {
+            shards: 1,
+            active_segments_max: 3,
+            sync: policy,
+            ..config()
+        });
+        let many = TopicSettingsPatch {
+            partitions: Some(20),
+            ..Default::default()
+        };
+        world.node.create_topic("t", &many).unwrap();
+        for round in 0..3 {
+            let answers: Vec<_> = (0..20)
+                .map(|partition| world.produce("t", partition, &["x"]))
+                .collect();
+            world.finish();
+            for (partition, answer) in answers.iter().enumerate() {
+                let appended = answer.get().unwrap();
+                assert_eq!(appended.first_offset, Offset(round), "{partition}");
+            }
+            let open = world.open_for_writing();
+            assert!((1..=3).contains(&open), "{open} logs have files open");
+        }
+        assert_eq!(world.values("t", 19).len(), 3);
+    }
 }
 
 #[test]

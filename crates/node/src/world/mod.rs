@@ -139,6 +139,14 @@ impl World {
         }
     }
 
+    /// How many logs have files open for writing.
+    pub(crate) fn open_for_writing(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|(shard, _)| shard.open_for_writing())
+            .sum()
+    }
+
     /// Lets time pass in steps, and everything happen that falls due.
     pub(crate) fn pass(&mut self, time: Duration) {
         for _ in 0..100 {
