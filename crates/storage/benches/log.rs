@@ -161,12 +161,22 @@ fn append(dir: &Path) {
     );
 }
 
-/// One 4 KiB batch appended and synced, again and again, against write + fdatasync on a file
-/// whose space is reserved in the same steps.
+/// One batch appended and synced, again and again, against write + fdatasync of as many bytes as
+/// its frame has, on a file whose space is reserved in the same steps. The first row's frame is
+/// 4 KiB, header and all; the second one's payload is, and its frames cross pages, as batches do.
 fn closed_loop(dir: &Path) {
+    let header = trilith_storage::frame::FRAME_HEADER_BYTES;
+    for (what, len) in [("4 KiB", 4 * KIB - header), ("4 KiB and a header", 4 * KIB)] {
+        let dir = dir.join(len.to_string());
+        fs::create_dir(&dir).unwrap();
+        closed_loop_of(what, len, &dir);
+    }
+}
+
+fn closed_loop_of(what: &str, len: usize, dir: &Path) {
     let env = os::env();
     let config = LogConfig::default();
-    let batch = vec![7; 4 * KIB];
+    let (batch, frame) = (vec![7; len], vec![7; len + 80]);
     let step = config.preallocate_bytes_max;
     let plain = env
         .disk
@@ -177,13 +187,13 @@ fn closed_loop(dir: &Path) {
     let (mut ours, mut base) = (Vec::new(), Vec::new());
     for round in 0..6000 {
         let start = Instant::now();
-        if position + batch.len() as u64 > allocated {
+        if position + frame.len() as u64 > allocated {
             plain.allocate(allocated, step).unwrap();
             allocated += step;
         }
-        plain.write_at(position, &[IoSlice::new(&batch)]).unwrap();
+        plain.write_at(position, &[IoSlice::new(&frame)]).unwrap();
         plain.sync().unwrap();
-        position += batch.len() as u64;
+        position += frame.len() as u64;
         let plain_time = start.elapsed();
         let start = Instant::now();
         push(&mut log, 4, &batch);
@@ -195,7 +205,7 @@ fn closed_loop(dir: &Path) {
     }
     let rate = |times| 1.0 / median(times).as_secs_f64();
     report(
-        "append + sync of 4 KiB",
+        &format!("append + sync of {what}"),
         rate(ours),
         rate(base),
         "/s",
@@ -349,10 +359,41 @@ fn lookup(dir: &Path) {
             "ns",
             "<= 2.00",
         );
+        let plain = random_preads(&path, 500_000);
+        println!("  plain pread of one frame at a random place of the same files: {plain:.0} ns");
         println!("  opened in {:.1} ms", opened.as_secs_f64() * 1000.0);
         log.close().unwrap();
         fs::remove_dir_all(&path).unwrap();
     }
+}
+
+/// What the file system and the processor's caches alone take for such a read, in ns.
+fn random_preads(dir: &Path, count: u64) -> f64 {
+    const FRAME: u64 = 184;
+    let stores = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files: Vec<_> = stores
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .map(|path| fs::File::open(path).unwrap())
+        .map(|file| (file.metadata().unwrap().len() / FRAME, file))
+        .collect();
+    let mut buffer = [0; FRAME as usize];
+    let mut pass = |count: u64| {
+        let start = Instant::now();
+        let mut at = 1_u64;
+        for _ in 0..count {
+            at = at
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let (frames, file) = &files[(at >> 50) as usize % files.len()];
+            file.read_at(&mut buffer, (at >> 20) % frames * FRAME)
+                .unwrap();
+        }
+        start.elapsed().as_nanos() as f64 / count as f64
+    };
+    pass(count);
+    pass(count)
 }
 
 /// One reader beside one writer, against the reader alone.

@@ -19,7 +19,7 @@ pub struct LogConfig {
     pub segment_offsets_max: u32,
     /// Largest payload of one entry.
     pub payload_bytes_max: u32,
-    /// Disk space is reserved ahead in steps that double up to this size.
+    /// Disk space is reserved ahead in steps that grow up to this size.
     pub preallocate_bytes_max: u64,
     /// Space on the file system that appends leave free, so that closing, recovery, retention and
     /// metadata always have room.

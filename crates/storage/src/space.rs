@@ -6,8 +6,12 @@ use trilith_env::Disk;
 
 use crate::{config::LogConfig, error::AppendError};
 
-/// The first step in which space is reserved; later ones double.
-const STEP_BYTES_MIN: u64 = 64 << 10;
+/// The first step in which space is reserved.
+const STEP_BYTES_MIN: u64 = 256 << 10;
+
+/// Each step is this many times what is reserved already. Few large steps keep a file's extents
+/// within its inode: a tree of extents costs every sync another block of the file system's journal.
+const STEP_GROWTH: u64 = 63;
 
 /// Whether appends may take more space.
 #[derive(Debug, Default)]
@@ -86,11 +90,10 @@ fn full(path: &Path, available: u64, needed: u64, config: &LogConfig) -> AppendE
 
 /// How far to reserve space in a store of which `allocated` bytes are, so that it holds `needed`.
 pub(crate) fn next_allocation(allocated: u64, needed: u64, config: &LogConfig) -> u64 {
-    let step = allocated.clamp(
-        STEP_BYTES_MIN,
-        config.preallocate_bytes_max.max(STEP_BYTES_MIN),
-    );
-    let step = step.min(config.preallocate_bytes_max);
+    let step = allocated
+        .saturating_mul(STEP_GROWTH)
+        .max(STEP_BYTES_MIN)
+        .min(config.preallocate_bytes_max);
     // A segment ends at its size; more would only be given back.
     let ceiling = config.segment_bytes.saturating_add(STEP_BYTES_MIN);
     needed.max((allocated + step).min(ceiling))
@@ -101,22 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_double_up_to_their_limit_and_to_the_segment_size() {
+    fn steps_grow_up_to_their_limit_and_to_the_segment_size() {
         let config = LogConfig {
             preallocate_bytes_max: 1 << 20,
             segment_bytes: 3 << 20,
             ..LogConfig::default()
         };
-        assert_eq!(next_allocation(0, 100, &config), 64 << 10);
+        assert_eq!(next_allocation(0, 100, &config), 256 << 10);
         assert_eq!(
-            next_allocation(128 << 10, (128 << 10) + 1, &config),
-            256 << 10
+            next_allocation(256 << 10, (256 << 10) + 1, &config),
+            1280 << 10
         );
         assert_eq!(next_allocation(2 << 20, (2 << 20) + 1, &config), 3 << 20);
         assert_eq!(next_allocation(0, 9 << 20, &config), 9 << 20);
-        assert_eq!(
-            next_allocation(3 << 20, (3 << 20) + 1, &config),
-            (3 << 20) + (64 << 10)
-        );
+        let beyond = next_allocation(3 << 20, (3 << 20) + 1, &config);
+        assert_eq!(beyond, (3 << 20) + STEP_BYTES_MIN);
     }
 }

@@ -32,12 +32,18 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes the file with its header. Neither is durable yet.
+    /// Makes the file with its header, and with space for so many bytes. None of it is durable yet.
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn create(disk: &dyn Disk, path: &Path, header: &FileHeader) -> io::Result<Self> {
+    pub fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        header: &FileHeader,
+        allocated: u64,
+    ) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::CreateNew)?;
+        file.allocate(0, allocated)?;
         let store = Self {
             file,
             path: path.to_owned(),
