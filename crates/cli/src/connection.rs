@@ -1,6 +1,6 @@
 //! How commands reach a server.
 
-use std::future::Future;
+use std::{fmt, future::Future};
 
 use clap::Args;
 use trilith_client::Client;
@@ -26,6 +26,12 @@ impl Connection {
     /// Connects.
     pub(crate) async fn open(&self) -> Result<Client, Failure> {
         Ok(Client::connect(self.endpoints.iter().map(|text| text.trim())).await?)
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.endpoints.join(", "))
     }
 }
 

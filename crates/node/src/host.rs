@@ -8,7 +8,11 @@ use trilith_topics::{Topic, group_id, partition_dir};
 use trilith_types::PartitionId;
 
 use crate::{
-    Metrics, NodeConfig, directory::Slot, event::Event, inbox::Inbox, partition::PartitionShared,
+    Metrics, NodeConfig,
+    directory::Slot,
+    event::Event,
+    inbox::Inbox,
+    partition::{DamageMet, PartitionShared},
     waiters::Waiters,
 };
 
@@ -55,6 +59,7 @@ impl Host {
             shard: shard as usize,
             reader: log.reader(),
             waiters: Waiters::new(log.visible_upto()),
+            damage_met: DamageMet::default(),
         });
         Ok(Opened {
             log,

@@ -443,12 +443,15 @@ impl Hosted {
 
     pub(crate) fn stats(&self) -> PartitionStats {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let damage = self.log.damage();
+        let is_known = |first| damage.iter().any(|range| range.first_offset == first);
+        let damaged = damage.len() + self.shared.damage_met.beside(is_known);
         PartitionStats {
             start_offset: self.log.start_offset(),
             end_offset: self.log.visible_upto(),
             bytes: self.log.bytes(),
             segments: count(self.log.segments().len()),
-            damaged_ranges: count(self.log.damage().len()),
+            damaged_ranges: count(damaged),
         }
     }
 

@@ -1,10 +1,11 @@
 //! A partition as everybody but its shard sees it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use parking_lot::Mutex;
 use trilith_storage::LogReader;
 use trilith_topics::group_id;
-use trilith_types::{GroupId, PartitionId, TopicId, TopicName};
+use trilith_types::{GroupId, Offset, PartitionId, TopicId, TopicName};
 
 use crate::{PartitionError, waiters::Waiters};
 
@@ -18,6 +19,28 @@ pub(crate) struct PartitionShared {
     pub(crate) shard: usize,
     pub(crate) reader: LogReader,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) damage_met: DamageMet,
+}
+
+/// Damage that readers met, by its first offset. Recovery finds what it scans; a log that was
+/// closed cleanly is not scanned, and its damage shows when it is read.
+#[derive(Debug, Default)]
+pub(crate) struct DamageMet(Mutex<BTreeSet<Offset>>);
+
+impl DamageMet {
+    /// Most ranges that are remembered; more are neither told nor counted.
+    const RANGES_MAX: usize = 256;
+
+    /// Whether this is the first time that anybody met it.
+    pub(crate) fn is_new(&self, first: Offset) -> bool {
+        let mut met = self.0.lock();
+        met.len() < Self::RANGES_MAX && met.insert(first)
+    }
+
+    /// How many ranges there are beside those that are `known` otherwise.
+    pub(crate) fn beside(&self, known: impl Fn(Offset) -> bool) -> usize {
+        self.0.lock().iter().filter(|first| !known(**first)).count()
+    }
 }
 
 impl PartitionShared {

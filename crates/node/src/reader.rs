@@ -161,6 +161,12 @@ impl PartitionReader {
     }
 
     fn error(&self, offset: Offset, error: LogError) -> ReadError {
+        if let LogError::Damaged { first, .. } = &error
+            && self.shared.damage_met.is_new(*first)
+        {
+            let (topic, partition) = (&self.shared.topic, self.shared.partition);
+            tracing::error!(%topic, %partition, %error, "a reader met damage on disk");
+        }
         match error {
             LogError::OffsetGone { offset, earliest } => ReadError::OutOfRange {
                 offset,

@@ -24,6 +24,9 @@ use crate::{
     scan::{Body, Found},
 };
 
+/// How many of the bytes behind a segment's end are looked at.
+const TRAILING_BYTES: usize = 64 << 10;
+
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -154,6 +157,7 @@ impl<'a> Checker<'a> {
             self.found(found);
             true
         })?;
+        self.trailing()?;
         let end = self.meta.state.end();
         if let Some(end) = end.filter(|end| end.next_index > self.expected.0) {
             let what = format!(
@@ -161,6 +165,29 @@ impl<'a> Checker<'a> {
                 self.expected.0, end.next_index, self.expected.1, end.next_offset
             );
             self.out.add(self.path.clone(), end.position, what, true);
+        }
+        Ok(())
+    }
+
+    /// A segment that has ended holds nothing behind its end; reading never comes there.
+    fn trailing(&mut self) -> Result<(), InspectError> {
+        let Some(end) = self.meta.state.end() else {
+            return Ok(());
+        };
+        let io = |source| InspectError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let file = self.disk.open(&self.path, OpenMode::ReadOnly).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        if len > end.position {
+            let mut found = vec![0; TRAILING_BYTES];
+            let n = file.read_at(end.position, &mut found).map_err(io)?;
+            // What was reserved ahead of the writes is zeros, and no finding.
+            if found.iter().take(n).any(|&byte| byte != 0) {
+                let what = format!("{} bytes behind the segment's end", len - end.position);
+                self.out.add(self.path.clone(), end.position, what, false);
+            }
         }
         Ok(())
     }
@@ -179,8 +206,24 @@ impl<'a> Checker<'a> {
                 ..self.header
             };
             let is_store = kind == FileKind::Store;
-            match self.header_state(&path, &header)? {
+            let state = match self.header_state(&path, &header) {
+                Err(InspectError::Io { path, source }) if !is_store => {
+                    // An index can be made again, whatever stands in its place.
+                    let what = format!("this index cannot be read: {source}");
+                    self.out.add(path, 0, what, false);
+                    continue;
+                }
+                other => other?,
+            };
+            match state {
                 Some(HeaderState::Good) => {}
+                Some(HeaderState::Foreign { found }) => {
+                    let what = format!(
+                        "the file is of another format or of a newer version ({found}): this \
+                         version does not serve its segment"
+                    );
+                    self.out.add(path, 0, what, true);
+                }
                 Some(_) => self.out.add(
                     path,
                     0,

@@ -359,3 +359,63 @@ fn a_tail_that_was_synced_and_is_gone_is_damage() {
     assert_eq!(damage.len(), 1);
     assert_eq!(frames.last().unwrap().index, LogIndex(7));
 }
+
+#[test]
+fn verify_tells_newer_files_from_damaged_ones_and_goes_on_past_an_index() {
+    let start = SimDisk::new(1);
+    filled(&start, 40).close().unwrap();
+    let shared = env_on(&start).disk;
+    let manifest = inspect::manifest(&shared, Path::new(DIR)).unwrap();
+    let store = inspect::store_path(Path::new(DIR), &manifest.segments[0]);
+    let end = manifest.segments[0].state.end().unwrap();
+    let entries = store.with_extension("entries");
+    let write = |disk: &SimDisk, path: &Path, position, bytes: &[u8]| {
+        let file = env_on(disk).disk.open(path, OpenMode::Existing).unwrap();
+        file.write_at(position, &[IoSlice::new(bytes)]).unwrap();
+        file.sync().unwrap();
+    };
+    let check = |disk: &SimDisk| {
+        let verified = verify::verify(&env_on(disk).disk, Path::new(DIR)).unwrap();
+        assert_eq!(verified.entries, 40, "the rest is checked");
+        let [finding] = &verified.findings[..] else {
+            panic!("one finding: {:?}", verified.findings)
+        };
+        finding.clone()
+    };
+
+    let newer = start.fork(1);
+    let mut header = [0; file_header::FILE_HEADER_BYTES];
+    let file = env_on(&newer)
+        .disk
+        .open(&store, OpenMode::ReadOnly)
+        .unwrap();
+    file.read_at(0, &mut header).unwrap();
+    header[8] = 2;
+    let (covered, sum) = header.split_at_mut(file_header::FILE_HEADER_BYTES - 4);
+    sum.copy_from_slice(&crc32c::crc32c(covered).to_le_bytes());
+    write(&newer, &store, 0, &header);
+    let finding = check(&newer);
+    assert!(
+        finding.what.contains("version 2") && finding.loses_records,
+        "{finding}"
+    );
+
+    let longer = start.fork(2);
+    write(&longer, &store, end.position, b"more than was written");
+    let finding = check(&longer);
+    assert!(
+        finding.what.contains("behind the segment's end"),
+        "{finding}"
+    );
+    assert_eq!(
+        (finding.position, finding.loses_records),
+        (end.position, false)
+    );
+
+    let unreadable = start.fork(3);
+    let refused = Failure::of(Op::Open).under(&entries).forever();
+    unreadable.fail(refused);
+    let finding = check(&unreadable);
+    assert!(finding.what.contains("index cannot be read"), "{finding}");
+    assert!(!finding.loses_records);
+}

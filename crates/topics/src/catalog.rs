@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use trilith_env::{Disk, is_out_of_files};
-use trilith_storage::mirrored::{MirroredError, MirroredFile, MirroredKind};
+use trilith_storage::mirrored::{CopyState, MirroredError, MirroredFile, MirroredKind, read_copy};
 use trilith_types::TopicId;
 
 use crate::{CatalogState, Topic, TopicError, TopicSettingsPatch};
@@ -64,6 +64,7 @@ impl Catalog {
             })?,
             None => {
                 refuse_topics_without_catalog(&**disk, data)?;
+                refuse_damaged_copies(&**disk, data)?;
                 CatalogState::default()
             }
         };
@@ -179,6 +180,19 @@ fn refuse_topics_without_catalog(disk: &dyn Disk, data: &Path) -> Result<(), Cat
         }
         .into()),
     }
+}
+
+/// One copy is whole before the other is begun: a crash at the first start leaves one that is
+/// damaged, and two are something else, perhaps no catalog of ours, and not to be written over.
+fn refuse_damaged_copies(disk: &dyn Disk, data: &Path) -> Result<(), CatalogError> {
+    let [a, b] = MirroredFile::paths(data, CATALOG);
+    let is_damaged = |path: &Path| -> Result<bool, MirroredError> {
+        Ok(read_copy(disk, path, CATALOG)? == CopyState::Damaged)
+    };
+    if is_damaged(&a)? && is_damaged(&b)? {
+        return Err(MirroredError::BothDamaged { a, b }.into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -322,6 +336,11 @@ mod tests {
         );
         flip(&a);
         flip(&b);
+        let error = open(&disk).unwrap_err();
+        assert!(
+            matches!(error, CatalogError::File(MirroredError::BothDamaged { .. })),
+            "{error}"
+        );
         disk.create_dir_all(Path::new("/data/topics/1")).unwrap();
         let error = open(&disk).unwrap_err();
         assert!(

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use trilith_client::{Client, Fate, PartitionId, Producer, ProducerConfig, Report, SendError};
+use trilith_client::{Fate, PartitionId, Producer, ProducerConfig, Report, SendError};
 
 use crate::{
     connection::{Connection, block_on},
@@ -90,8 +90,14 @@ impl Produce {
     pub(crate) fn run(self) -> Result<(), Failure> {
         self.check()?;
         block_on(async {
-            let client = self.connection.open().await?;
-            self.produce(&client).await
+            let producer = tokio::time::timeout(self.timeout.0, self.open()).await;
+            let producer = producer.map_err(|_| {
+                Failure::Failed(format!(
+                    "no answer from {} within {}",
+                    self.connection, self.timeout
+                ))
+            })??;
+            self.produce(producer).await
         })
     }
 
@@ -104,7 +110,8 @@ impl Produce {
         Ok(())
     }
 
-    async fn produce(&self, client: &Client) -> Result<(), Failure> {
+    async fn open(&self) -> Result<Producer, Failure> {
+        let client = self.connection.open().await?;
         let config = ProducerConfig {
             compression: self.compression.into(),
             // The acknowledged records are then the first ones of the input.
@@ -112,7 +119,10 @@ impl Produce {
             delivery_timeout: self.timeout.0,
             ..ProducerConfig::default()
         };
-        let producer = client.producer(&self.topic, config).await?;
+        Ok(client.producer(&self.topic, config).await?)
+    }
+
+    async fn produce(&self, producer: Producer) -> Result<(), Failure> {
         let typed = self.files.is_empty() && io::stdin().is_terminal();
         let progress = Progress::counting("sending", typed);
         let mut signals = Signals::listen()?;

@@ -217,3 +217,26 @@ fn few_open_files_are_enough_for_many_partitions() {
     assert_eq!(server.ok(&["consume", "t"]).lines().count(), 2000);
     server.stop();
 }
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up_within_the_timeout() {
+    // It accepts, as the system does for it, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut command = trilith();
+    command.args([
+        "produce",
+        "t",
+        "--timeout",
+        "100ms",
+        "--endpoints",
+        &address,
+    ]);
+    let output = run(command, b"record\n");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains(&format!("no answer from {address} within 100ms")),
+        "{said}"
+    );
+}
