@@ -138,7 +138,8 @@ fn plan(app: &App, request: ProduceRequest) -> Result<Plan, ApiError> {
     }
 }
 
-/// Encodes records into one batch for each partition; into more when one gets too large.
+/// Encodes records into one batch for each partition; into more when one gets too large, or when
+/// times lie too far apart for one.
 fn place(app: &App, request: ProduceRequest) -> Result<Plan, ApiError> {
     let partitions = app.engine.partitions(&request.topic)?;
     let mut sticky = None;
@@ -183,7 +184,10 @@ struct Open {
 impl Open {
     fn push(&mut self, record: &Record, plan: &mut Plan) -> Result<(usize, u32), PushError> {
         match self.builder.push(record) {
-            Err(PushError::Full { records, .. }) if records > 0 => {
+            // The next batch begins anew, also in what times it can hold.
+            Err(PushError::Full { .. } | PushError::Timestamp { .. })
+                if self.builder.records() > 0 =>
+            {
                 self.close(plan);
                 self.slot = plan.begin(self.partition);
                 self.builder.push(record)?;

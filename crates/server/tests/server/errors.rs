@@ -156,6 +156,8 @@ async fn damage_on_disk_is_told_and_the_rest_is_served() {
         .await
         .lines();
     assert_eq!(lines[1]["error"]["reason"], "DATA_DAMAGED");
+    let described = server.get("/v1/topics/t").await.json();
+    assert_eq!(described["partitions"][0]["damaged_ranges"], 1);
 }
 
 #[tokio::test]

@@ -186,6 +186,26 @@ async fn lines_are_appended_in_their_order() {
 }
 
 #[tokio::test]
+async fn times_too_far_apart_for_one_batch_go_into_two() {
+    let server = with_topic().await;
+    let times = [i64::MIN, i64::MAX, 0];
+    let lines: String = times
+        .iter()
+        .map(|time| format!("{{\"value\":\"x\",\"timestamp_ms\":{time}}}\n"))
+        .collect();
+    let path = "/v1/topics/t/records?partition=0";
+    let answer = server.post(path, LINES, lines).await;
+    assert_eq!(answer.json()["records"], 3, "{}", answer.text());
+    let got = server.get("/v1/topics/t/partitions/0/records").await;
+    let read: Vec<_> = got
+        .lines()
+        .iter()
+        .map(|line| line["timestamp_ms"].as_i64().unwrap())
+        .collect();
+    assert_eq!(read, times);
+}
+
+#[tokio::test]
 async fn a_wrong_line_is_named_and_what_went_before_is_counted() {
     let server = with_topic().await;
     let good = "{\"value\":\"x\"}\n".repeat(10_000);
