@@ -146,8 +146,9 @@ impl Shard {
 
     #[cfg(test)]
     pub(crate) fn open_for_writing(&self) -> usize {
-        let is_open = |hosted: &&Box<Hosted>| hosted.log.is_open_for_writing();
-        self.hosted.values().filter(is_open).count()
+        let all = self.hosted.values();
+        all.filter(|hosted| hosted.log.is_open_for_writing())
+            .count()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
