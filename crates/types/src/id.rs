@@ -61,6 +61,9 @@ mod tests {
     fn ids_print_and_convert_bare() {
         assert_eq!(NodeId::from(3).to_string(), "3");
         assert_eq!(PartitionId(7).get(), 7);
-        assert_eq!(GroupId(1).get() + TopicId(2).get() + Incarnation(3).get(), 6);
+        assert_eq!(
+            GroupId(1).get() + TopicId(2).get() + Incarnation(3).get(),
+            6
+        );
     }
 }

@@ -107,12 +107,26 @@ mod tests {
     #[test]
     fn every_rule_has_its_own_message() {
         assert_eq!(TopicName::new(""), Err(NameError::Empty));
-        assert_eq!(TopicName::new(&"x".repeat(250)), Err(NameError::TooLong { bytes: 250 }));
+        assert_eq!(
+            TopicName::new(&"x".repeat(250)),
+            Err(NameError::TooLong { bytes: 250 })
+        );
         assert_eq!(TopicName::new(".."), Err(NameError::Dots));
         assert_eq!(TopicName::new("."), Err(NameError::Dots));
-        assert_eq!(TopicName::new("a/b"), Err(NameError::Character { character: '/' }));
-        assert_eq!("__x".parse::<TopicName>(), Err(NameError::Reserved { prefix: "__" }));
-        assert!(TopicName::new("trilith.x").unwrap_err().to_string().contains("reserved"));
+        assert_eq!(
+            TopicName::new("a/b"),
+            Err(NameError::Character { character: '/' })
+        );
+        assert_eq!(
+            "__x".parse::<TopicName>(),
+            Err(NameError::Reserved { prefix: "__" })
+        );
+        assert!(
+            TopicName::new("trilith.x")
+                .unwrap_err()
+                .to_string()
+                .contains("reserved")
+        );
     }
 
     #[test]

@@ -130,7 +130,10 @@ mod tests {
     fn a_timestamp_that_went_backwards_is_zero_milliseconds_later() {
         assert_eq!(TimestampMs(5).millis_since(TimestampMs(9)), 0);
         assert_eq!(TimestampMs(9).millis_since(TimestampMs(5)), 4);
-        assert_eq!(TimestampMs(i64::MAX).millis_since(TimestampMs::MIN), i64::MAX as u64);
+        assert_eq!(
+            TimestampMs(i64::MAX).millis_since(TimestampMs::MIN),
+            i64::MAX as u64
+        );
     }
 
     #[test]
