@@ -190,13 +190,16 @@ fn a_producer_without_input_notices_that_its_last_records_are_lost() {
     let (_dir, data) = data_dir();
     let server = Server::start(&data);
     server.ok(&["topic", "create", "t"]);
-    let mut producer = server.command(["produce", "t", "--timeout", "1ms"]);
+    let mut producer = server.command(["produce", "t", "--timeout", "2s"]);
     let mut producer = producer
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut input = producer.stdin.take().unwrap();
+    // Once a record of its is stored, the producer has connected and waits for input.
+    writeln!(input, "stored").unwrap();
+    while server.ok(&["consume", "t"]).is_empty() {}
     server.kill();
     // The input stays open: the producer must not wait for more of it.
     writeln!(input, "lost").unwrap();
