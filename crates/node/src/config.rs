@@ -61,13 +61,17 @@ impl NodeConfig {
         }
     }
 
-    /// These settings for a process that may have `files` files open: half of them go to segments,
-    /// the other half is for connections and everything else.
+    /// These settings for a process that may have `files` files open. Reads under way may hold
+    /// segments that the cache has closed meanwhile; half of what is left goes to segments, the
+    /// other half is for connections and everything else.
     #[must_use]
     pub fn with_open_files(self, files: u64) -> Self {
-        /// A quarter each, at four files a segment.
+        /// Sixteen reads at a time, and a few files that are always open.
+        const READS_AND_OTHERS: u64 = 16 * FILES_PER_SEGMENT + 32;
+        /// A quarter each for what is written and for what is read.
         const SHARE: u64 = 4 * FILES_PER_SEGMENT;
-        let segments = usize::try_from(files / SHARE).unwrap_or(usize::MAX);
+        let left = files.saturating_sub(READS_AND_OTHERS);
+        let segments = usize::try_from(left / SHARE).unwrap_or(usize::MAX);
         Self {
             active_segments_max: segments.clamp(1, SEGMENTS_MAX),
             open_segments_max: segments.clamp(1, SEGMENTS_MAX),

@@ -1,20 +1,31 @@
 //! A reader that goes forward.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use trilith_types::Offset;
+use trilith_types::{LogIndex, Offset};
 
 use crate::{
     error::ReadError,
-    reader::{LogReader, ReadChunk, Spot},
+    reader::{LogReader, ReadChunk},
+    segment::Segment,
 };
 
 /// Reads forward without looking anything up twice, and keeps the segment it is in: when
 /// retention removes that segment, the cursor still reads it to its end.
+///
+/// Between reads it holds no open files: any number of cursors may wait, and the cache's bound on
+/// open files stands.
 pub struct LogCursor {
     reader: LogReader,
     next: Offset,
-    spot: Option<Spot>,
+    place: Option<Place>,
+}
+
+/// Where a cursor goes on: a spot without its open files.
+struct Place {
+    segment: Arc<Segment>,
+    position: u64,
+    index: LogIndex,
 }
 
 impl LogCursor {
@@ -22,7 +33,7 @@ impl LogCursor {
         Self {
             reader: reader.clone(),
             next: from,
-            spot: None,
+            place: None,
         }
     }
 
@@ -35,7 +46,7 @@ impl LogCursor {
     /// Goes to another offset, for example past damage.
     pub fn seek(&mut self, to: Offset) {
         self.next = to;
-        self.spot = None;
+        self.place = None;
     }
 
     /// Reads on: whole entries up to `max_bytes`, at least one; an empty chunk at the end.
@@ -43,10 +54,21 @@ impl LogCursor {
     /// # Errors
     /// As [`LogReader::read`]. The cursor stays where it is.
     pub fn read(&mut self, max_bytes: usize) -> Result<ReadChunk, ReadError> {
-        let spot = self.spot.take();
+        let spot = match self.place.take() {
+            Some(place) => Some(self.reader.open_spot(
+                place.segment,
+                place.position,
+                place.index,
+            )?),
+            None => None,
+        };
         let (chunk, spot) = self.reader.read_from(spot, self.next, max_bytes)?;
         self.next = chunk.next;
-        self.spot = spot;
+        self.place = spot.map(|spot| Place {
+            segment: spot.segment,
+            position: spot.position,
+            index: spot.index,
+        });
         Ok(chunk)
     }
 }

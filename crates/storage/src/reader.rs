@@ -168,6 +168,23 @@ impl LogReader {
         Ok(visible)
     }
 
+    /// A place where an earlier read ended, in a segment that may have been closed meanwhile.
+    pub(crate) fn open_spot(
+        &self,
+        segment: Arc<Segment>,
+        position: u64,
+        index: LogIndex,
+    ) -> Result<Spot, ReadError> {
+        let open = self.shared.files.get(&segment)?;
+        Ok(Spot {
+            segment,
+            open,
+            position,
+            index,
+            certain: true,
+        })
+    }
+
     /// Reads from `spot` when that is known to be right for `from`, and else finds it.
     pub(crate) fn read_from(
         &self,

@@ -116,10 +116,14 @@ impl Log {
         self.store_manifest().map_err(|e| self.poison_sync(&e))?;
         // What is gone must not be taken for something that is yet to come.
         self.publish(end.next_offset);
+        let is_gone = |id| gone.iter().any(|meta| meta.id == id);
+        let list = self.shared.list.load_full();
+        for segment in list.segments.iter().filter(|segment| is_gone(segment.id)) {
+            segment.keep_open();
+        }
         self.show(|list| {
             list.start = end.next_offset;
-            list.segments
-                .retain(|segment| gone.iter().all(|meta| meta.id != segment.id));
+            list.segments.retain(|segment| !is_gone(segment.id));
         });
         Ok(Retired {
             disk,

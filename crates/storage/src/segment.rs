@@ -49,6 +49,9 @@ pub struct Segment {
     end: OnceLock<SegmentEnd>,
     pub(crate) damage: Vec<Damage>,
     open: ArcSwapOption<OpenSegment>,
+    /// The open files of a segment whose files are removed, for the readers that still hold it;
+    /// they are closed when the last of those lets go.
+    kept: OnceLock<Arc<OpenSegment>>,
     opening: Mutex<()>,
     /// Looked at since the cache last passed by.
     used: AtomicBool,
@@ -84,6 +87,7 @@ impl Segment {
                 .copied()
                 .collect(),
             open: ArcSwapOption::empty(),
+            kept: OnceLock::new(),
             opening: Mutex::new(()),
             used: AtomicBool::new(true),
             suspect: AtomicBool::new(false),
@@ -119,7 +123,16 @@ impl Segment {
     /// The open files, if they are; marks them as used.
     pub(crate) fn opened(&self) -> Option<Arc<OpenSegment>> {
         self.used.store(true, Ordering::Relaxed);
-        self.open.load_full()
+        self.open.load_full().or_else(|| self.kept.get().cloned())
+    }
+
+    /// Keeps the files open for whoever holds this segment: their names are about to go. Without
+    /// files to spare, readers of the segment find it gone.
+    pub(crate) fn keep_open(&self) {
+        if let Ok(open) = self.open_files() {
+            let _ = self.kept.set(open);
+        }
+        self.close_files();
     }
 
     /// Whether it was looked at since this was last asked.
@@ -149,7 +162,7 @@ impl Segment {
     /// that one; nobody who finds the files open ever waits.
     pub(crate) fn open_files(&self) -> Result<Arc<OpenSegment>, ReadError> {
         let _one = self.opening.lock();
-        if let Some(open) = self.open.load_full() {
+        if let Some(open) = self.opened() {
             return Ok(open);
         }
         let store = self.open_store(OpenMode::Existing)?;
