@@ -124,7 +124,7 @@ impl Core {
         let Some(peer) = self.peers.at(at) else {
             return;
         };
-        if !peer.may_send(&self.config) {
+        if !peer.may_send(&self.config) || self.is_up_to_date(peer) {
             return;
         }
         let (to, next, sending) = (peer.id, peer.next, peer.sending);
@@ -142,6 +142,14 @@ impl Core {
         } else if peer.commit_sent < self.log.commit.min(next.prev()) {
             self.send_empty(at, prev, false);
         }
+    }
+
+    /// Whether a peer has been sent all there is. Idle groups end here, before the log's terms
+    /// are looked at.
+    fn is_up_to_date(&self, peer: &Progress) -> bool {
+        peer.sending == Sending::Replicate
+            && peer.next > self.log.last_index()
+            && peer.commit_sent >= self.log.commit.min(peer.next.prev())
     }
 
     fn instruct_send(&mut self, at: usize, prev: EntryId, last_max: LogIndex) {
