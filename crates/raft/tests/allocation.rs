@@ -1,55 +1,19 @@
 //! The steady path of an append and its acknowledgement takes no memory, and an idle group takes
-//! little. Counted by an allocator of its own, for this thread alone.
+//! little. `allocation_counter` is this test's allocator and counts for one thread alone.
 #![allow(
-    unsafe_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a counting allocator is unsafe by its trait; a test that meets the unexpected stops"
+    reason = "a test that meets the unexpected stops"
 )]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    collections::VecDeque,
-};
+use std::collections::VecDeque;
 
+use allocation_counter::measure;
 use trilith_raft::{
     Config, Configuration, Core, Message, Moment, Output, Restored, Role, SendOutcome, SplitMix64,
 };
 use trilith_types::{GroupId, Incarnation, NodeId};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count(allocations: u64, bytes: i64) {
-    // During the end of a thread its counters are gone, and so is everybody who would read them.
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + allocations));
-    let _ = LIVE_BYTES.try_with(|n| n.set(n.get() + bytes));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory that it
-// hands out.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn core(node: u64, nodes: u64, quiet: bool) -> Core {
     let config = Config {
@@ -118,33 +82,30 @@ fn an_append_and_its_acknowledgement_take_no_memory() {
         cores[2].status().commit.get()
     };
     let warm = round(200);
-    let before = ALLOCATIONS.with(Cell::get);
-    let done = round(1000);
+    let mut done = 0;
+    let taken = measure(|| done = round(1000));
     assert_eq!(done, warm + 4000);
-    assert_eq!(
-        ALLOCATIONS.with(Cell::get) - before,
-        0,
-        "allocations in 4,000 appends"
-    );
+    assert_eq!(taken.count_total, 0, "allocations in 4,000 appends");
 }
 
 #[test]
 fn an_idle_group_takes_less_than_two_kib() {
-    let before = LIVE_BYTES.with(Cell::get);
-    let mut cores: Vec<_> = (1..=3).map(|node| core(node, 3, true)).collect();
-    let mut network = VecDeque::new();
-    let mut out = Output::default();
-    cores[0].campaign();
-    settle(&mut cores, &mut network, &mut out);
-    for _ in 0..20 {
-        cores.iter_mut().for_each(|core| core.tick(Moment(0)));
+    let mut cores = Vec::new();
+    let taken = measure(|| {
+        cores = (1..=3).map(|node| core(node, 3, true)).collect();
+        let mut network = VecDeque::new();
+        let mut out = Output::default();
+        cores[0].campaign();
         settle(&mut cores, &mut network, &mut out);
-    }
+        for _ in 0..20 {
+            cores.iter_mut().for_each(|core| core.tick(Moment(0)));
+            settle(&mut cores, &mut network, &mut out);
+        }
+    });
     assert!(cores.iter().all(Core::is_quiet));
-    drop((network, out));
     // The vector of cores is counted with them.
-    let bytes = (LIVE_BYTES.with(Cell::get) - before) / 3;
-    assert!(bytes < 2048, "{bytes} bytes a group");
+    let bytes = taken.bytes_current / 3;
+    assert!((1..2048).contains(&bytes), "{bytes} bytes a group");
 }
 
 #[test]
@@ -154,13 +115,14 @@ fn a_backlog_of_a_million_entries_costs_a_few_words() {
     let mut out = Output::default();
     cores[0].campaign();
     settle(&mut cores, &mut network, &mut out);
-    let before = LIVE_BYTES.with(Cell::get);
-    // Node 3 hears nothing from now on.
-    for _ in 0..1000 {
-        cores[0].propose(1000, 1000).unwrap();
-        settle(&mut cores[..2], &mut network, &mut out);
-    }
+    let taken = measure(|| {
+        // Node 3 hears nothing from now on.
+        for _ in 0..1000 {
+            cores[0].propose(1000, 1000).unwrap();
+            settle(&mut cores[..2], &mut network, &mut out);
+        }
+    });
     assert_eq!(cores[0].status().commit.get(), 1_000_001);
-    let grown = LIVE_BYTES.with(Cell::get) - before;
+    let grown = taken.bytes_current;
     assert!(grown < 16 << 10, "{grown} bytes for a million entries");
 }
