@@ -80,9 +80,17 @@ impl<R: Replica> Cluster<R> {
 
     /// Time passes for every node.
     pub fn tick(&mut self) {
-        self.replicas.iter_mut().for_each(R::tick);
-        self.due = [true; NODES as usize];
+        for (replica, due) in self.replicas.iter_mut().zip(&mut self.due) {
+            *due |= replica.tick();
+        }
         self.settle();
+    }
+
+    /// The same through a queue that many groups use in turn.
+    pub fn tick_through(&mut self, network: &mut VecDeque<(usize, R::Message)>) {
+        std::mem::swap(&mut self.network, network);
+        self.tick();
+        std::mem::swap(&mut self.network, network);
     }
 
     /// Proposes and commits, `depth` proposals on their way at any time, until the leader has

@@ -203,9 +203,9 @@ impl Replica for Raft07 {
         taken.expect("the network brings no nonsense");
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> bool {
         let node = &mut self.node;
-        self.meter.core(|| node.tick());
+        self.meter.core(|| node.tick())
     }
 
     fn turn(&mut self, send: &mut impl FnMut(usize, Message)) {

@@ -42,7 +42,8 @@ pub trait Replica: Sized {
 
     fn receive(&mut self, message: Self::Message);
 
-    fn tick(&mut self);
+    /// Says whether there may be something to carry out.
+    fn tick(&mut self) -> bool;
 
     /// Carries out everything that the core wants. Messages come with the position of the
     /// node that they go to.

@@ -217,9 +217,13 @@ impl Replica for Trilith {
         let _ = self.meter.core(|| core.step(Moment(0), packet.message));
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> bool {
         let core = &mut self.core;
+        if core.is_quiet() {
+            return false;
+        }
         self.meter.core(|| core.tick(Moment(0)));
+        true
     }
 
     fn turn(&mut self, send: &mut impl FnMut(usize, Packet)) {
