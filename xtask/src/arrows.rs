@@ -94,10 +94,7 @@ pub(crate) fn check() -> Result<Vec<String>, Box<dyn Error>> {
         .get("packages")
         .and_then(Value::as_array)
         .ok_or("no packages")?;
-    Ok(packages
-        .iter()
-        .flat_map(|package| broken_arrows(package))
-        .collect())
+    Ok(packages.iter().flat_map(broken_arrows).collect())
 }
 
 fn broken_arrows(package: &Value) -> Vec<String> {
