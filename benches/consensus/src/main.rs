@@ -2,7 +2,7 @@
 //! that do the same work, in turn, in one run. `cargo run --release [-- WORDS]`,
 //! with words for the rows that have them in their names.
 //!
-//! Ratios above 1 are in Trilith's favour. Both sides run on one core of the machine; a run in
+//! Ratios above 1 are in Trilith's favour. Times are processor time of one thread; a run in
 //! which the hypervisor took more than 3% of the processor time says little, the last line tells.
 
 mod cluster;
