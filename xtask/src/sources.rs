@@ -19,6 +19,8 @@ const THROUGH_ENV_ONLY: &[&str] = &[
     "crates/raft",
     "crates/storage",
     "crates/topics",
+    "crates/peer",
+    "crates/host",
     "crates/node",
 ];
 

@@ -1,48 +1,7 @@
 //! What is appended.
 
-use std::fmt;
-
-use trilith_types::{LogIndex, Offset, Term, TimestampMs};
-
-/// What an entry is. The log stores the number and gives it back; only [`EntryKind::MARK`] means
-/// something to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryKind(pub u8);
-
-impl EntryKind {
-    /// Nothing: a new leader's first entry. Takes no offsets.
-    pub const NOOP: Self = Self(0);
-    /// A batch of records.
-    pub const BATCH: Self = Self(1);
-    /// A configuration of the group.
-    pub const CONFIGURATION: Self = Self(2);
-    /// A command of the state machine above.
-    pub const COMMAND: Self = Self(3);
-    /// Kept for transactions that span groups: prepare.
-    pub const PREPARE: Self = Self(16);
-    /// Kept for transactions: commit.
-    pub const COMMIT: Self = Self(17);
-    /// Kept for transactions: abort.
-    pub const ABORT: Self = Self(18);
-    /// The log's own: no entry, only the mark "all up to here was synced".
-    pub const MARK: Self = Self(255);
-}
-
-impl fmt::Display for EntryKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NOOP => f.write_str("no-op"),
-            Self::BATCH => f.write_str("batch"),
-            Self::CONFIGURATION => f.write_str("configuration"),
-            Self::COMMAND => f.write_str("command"),
-            Self::PREPARE => f.write_str("prepare"),
-            Self::COMMIT => f.write_str("commit"),
-            Self::ABORT => f.write_str("abort"),
-            Self::MARK => f.write_str("mark"),
-            Self(other) => write!(f, "kind {other}"),
-        }
-    }
-}
+pub use trilith_types::EntryKind;
+use trilith_types::{EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
 /// One entry to append.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +24,36 @@ pub struct Entry<'a> {
     pub payload: &'a [&'a [u8]],
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// The entry of these particulars and payload.
+    #[must_use]
+    pub const fn new(meta: &EntryMeta, payload: &'a [&'a [u8]]) -> Self {
+        Self {
+            index: meta.index,
+            term: meta.term,
+            kind: meta.kind,
+            first_offset: meta.first_offset,
+            records: meta.records,
+            append_time: meta.append_time,
+            max_timestamp: meta.max_timestamp,
+            payload,
+        }
+    }
+
+    /// Everything but the payload.
+    #[must_use]
+    pub const fn meta(&self) -> EntryMeta {
+        EntryMeta {
+            index: self.index,
+            term: self.term,
+            kind: self.kind,
+            first_offset: self.first_offset,
+            records: self.records,
+            append_time: self.append_time,
+            max_timestamp: self.max_timestamp,
+        }
+    }
+
     /// Length of the payload in bytes.
     #[must_use]
     pub fn payload_bytes(&self) -> u64 {

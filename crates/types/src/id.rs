@@ -48,6 +48,14 @@ id! {
     PartitionId(u32)
 }
 id! {
+    /// A cluster, from the moment it was founded: random, so that two are never the same.
+    ClusterId(u128)
+}
+id! {
+    /// A producer whose batches are stored once each, however often it sends them.
+    ProducerId(u64)
+}
+id! {
     /// Counts a node's starts. Messages carry it, so that an answer to an earlier life of a node
     /// is never taken for an answer to this one.
     Incarnation(u64)

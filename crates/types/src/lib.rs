@@ -4,11 +4,13 @@
 //! Every number that crosses a function boundary has a type of its own here, so that an offset
 //! can never be passed where a log index is meant.
 
+mod entry;
 mod id;
 pub mod limits;
 mod name;
 mod number;
 
-pub use id::{GroupId, Incarnation, NodeId, PartitionId, TopicId};
+pub use entry::{ENTRY_META_BYTES, EntryKind, EntryMeta};
+pub use id::{ClusterId, GroupId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};
 pub use name::{NameError, TopicName};
 pub use number::{LogIndex, Offset, Term, TimestampMs};
