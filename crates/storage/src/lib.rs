@@ -23,6 +23,7 @@ pub mod file_header;
 pub mod frame;
 pub mod index;
 pub mod inspect;
+pub mod journal;
 mod layout;
 mod locate;
 mod log;
@@ -42,6 +43,7 @@ pub mod store;
 mod sync;
 mod sync_policy;
 pub mod verify;
+pub mod votes;
 
 pub use cache::FileCache;
 pub use committer::{CommitError, Committed, Committer, NewEntry};

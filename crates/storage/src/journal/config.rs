@@ -1,0 +1,127 @@
+//! The journal's settings.
+
+use std::time::Duration;
+
+use super::block::{BLOCK_BYTES, BLOCK_DATA_BYTES};
+
+/// Most frames that are being written at once. The journal's format relies on it: a frame carries
+/// the descriptors of the one before it, and no others.
+pub const FRAMES_IN_FLIGHT_MAX: u64 = 2;
+
+/// The settings of a [`Journal`](super::Journal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Bytes of each file; a multiple of 4096. Half of a file must hold the marks of all groups,
+    /// and the other half the largest entry.
+    pub file_bytes: u64,
+    /// Files from which on appends wait until the oldest can be written again. What was queued
+    /// ahead of the marks that set it free still goes, into files beyond this.
+    pub files_max: usize,
+    /// Zeroed files that are kept ready beside the one that is written.
+    pub files_ahead: usize,
+    /// A frame takes no more operations when it has this many bytes; one larger operation has a
+    /// frame of its own.
+    pub frame_bytes: u64,
+    /// Frames that are being written at once: 1 or 2.
+    pub frames_in_flight: u64,
+    /// A seal frame is written when nothing has come for this long.
+    pub seal_after: Duration,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self {
+            file_bytes: 64 << 20,
+            files_max: 8,
+            files_ahead: 1,
+            frame_bytes: 4 << 20,
+            frames_in_flight: FRAMES_IN_FLIGHT_MAX,
+            seal_after: Duration::from_millis(2),
+        }
+    }
+}
+
+/// A setting that is out of range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal's setting {name} is {value}: {must}")]
+pub struct JournalConfigError {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What it must be.
+    pub must: &'static str,
+}
+
+/// Smallest file: a header, and a few frames.
+const FILE_BLOCKS_MIN: u64 = 8;
+
+/// Largest file: positions within a frame are 32-bit numbers.
+const FILE_BYTES_MAX: u64 = 1 << 31;
+
+impl JournalConfig {
+    pub(super) const fn check(&self) -> Result<(), JournalConfigError> {
+        let (name, value, must) = if !self.file_bytes.is_multiple_of(BLOCK_BYTES as u64)
+            || self.file_bytes < FILE_BLOCKS_MIN * BLOCK_BYTES as u64
+            || self.file_bytes > FILE_BYTES_MAX
+        {
+            let must = "a multiple of 4096 between 32 KiB and 2 GiB";
+            ("file_bytes", self.file_bytes, must)
+        } else if self.files_max < 3 {
+            ("files_max", self.files_max as u64, "at least 3")
+        } else if self.files_ahead >= self.files_max {
+            let must = "less than files_max";
+            ("files_ahead", self.files_ahead as u64, must)
+        } else if self.frame_bytes == 0 {
+            ("frame_bytes", 0, "more than 0")
+        } else if self.frames_in_flight == 0 || self.frames_in_flight > FRAMES_IN_FLIGHT_MAX {
+            ("frames_in_flight", self.frames_in_flight, "1 or 2")
+        } else {
+            return Ok(());
+        };
+        Err(JournalConfigError { name, value, must })
+    }
+
+    /// Blocks of a file.
+    pub(super) const fn file_blocks(&self) -> u32 {
+        (self.file_bytes / BLOCK_BYTES as u64) as u32
+    }
+
+    /// Most bytes that the marks of all groups may take, and most that one operation may: each
+    /// half of what a file holds.
+    #[must_use]
+    pub const fn half_bytes(&self) -> u64 {
+        (self.file_blocks() as u64 - 2) / 2 * BLOCK_DATA_BYTES as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_has_a_range() {
+        let good = JournalConfig::default();
+        assert_eq!(good.check(), Ok(()));
+        let wrong = |change: fn(&mut JournalConfig)| {
+            let mut config = good;
+            change(&mut config);
+            config.check().unwrap_err().name
+        };
+        assert_eq!(wrong(|c| c.file_bytes += 1), "file_bytes");
+        assert_eq!(wrong(|c| c.file_bytes = 4096), "file_bytes");
+        assert_eq!(wrong(|c| c.file_bytes = 4 << 30), "file_bytes");
+        assert_eq!(wrong(|c| c.files_max = 2), "files_max");
+        assert_eq!(wrong(|c| c.files_ahead = 8), "files_ahead");
+        assert_eq!(wrong(|c| c.frame_bytes = 0), "frame_bytes");
+        assert_eq!(wrong(|c| c.frames_in_flight = 3), "frames_in_flight");
+        let text = JournalConfig {
+            files_max: 1,
+            ..good
+        }
+        .check()
+        .unwrap_err()
+        .to_string();
+        assert_eq!(text, "the journal's setting files_max is 1: at least 3");
+    }
+}
