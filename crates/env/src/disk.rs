@@ -31,6 +31,17 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Whatever the file system answers.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// Makes one directory whose parent is there, and syncs nothing: it survives a power cut after
+    /// [`Disk::sync_dir`] on its parent. A directory that is there already is no error.
+    ///
+    /// # Errors
+    /// `NotFound` without a parent, or whatever the file system answers.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Calls `work`, which may wait for the disk, on a thread that may wait: on one of the
+    /// disk's own, or on this one where there is none to spare.
+    fn run(&self, work: Box<dyn FnOnce() + Send>);
+
     /// The files and directories in `dir`, sorted by name.
     ///
     /// # Errors

@@ -61,6 +61,17 @@ impl Disk for OsDisk {
         make_dirs(path).map_err(|e| PathError::wrap("make directory", path, e))
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other.map_err(|e| PathError::wrap("make directory", path, e)),
+        }
+    }
+
+    fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        self.pool.run(work);
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         entries(dir).map_err(|e| PathError::wrap("list", dir, e))
     }

@@ -268,6 +268,14 @@ impl Disk for SimDisk {
         self.disk.lock().create_dir_all(path)
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.lock().create_one_dir(path)
+    }
+
+    fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.disk.lock().list(dir)
     }

@@ -74,14 +74,27 @@ impl State {
         Ok(())
     }
 
-    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
-        let make = |state: &mut Self| match state.tree.place(path)? {
+    /// Makes one directory without a sync.
+    pub(super) fn create_one_dir(&mut self, path: &Path) -> io::Result<()> {
+        if self.tree.find(path).is_ok_and(|child| child.is_dir) {
+            return Ok(());
+        }
+        let make = |state: &mut Self| state.make_dir(path);
+        self.run(Op::CreateDir, path, make, |_| ())
+    }
+
+    fn make_dir(&mut self, path: &Path) -> io::Result<()> {
+        match self.tree.place(path)? {
             (_, Some(_)) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
             (place, None) => {
-                state.make(place, true);
+                self.make(place, true);
                 Ok(())
             }
-        };
+        }
+    }
+
+    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        let make = |state: &mut Self| state.make_dir(path);
         let effect = |state: &mut Self| {
             make(state)?;
             let parent = state.tree.find(path.parent().unwrap_or(Path::new("")))?;
