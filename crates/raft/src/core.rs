@@ -11,7 +11,7 @@ use crate::{
     history::History,
     lease::Lease,
     log::{Log, Unknown},
-    message::{Ack, Body, Message, SnapshotOffer},
+    message::{Ack, Body, Message, Round, SnapshotOffer},
     output::{HardState, LogOp, Output, RoleChange, WriteSeq},
     progress::Peers,
     quiet::Quiet,
@@ -63,12 +63,16 @@ pub struct Core {
 
     /// Follower: up to here the log is known to match the leader's of this term.
     pub(crate) verified: LogIndex,
+    /// Follower: the latest round of heartbeats of this term's leader.
+    pub(crate) heard_round: Round,
     /// Follower: an acknowledgement is owed.
     pub(crate) ack_due: bool,
     /// Follower: the last one that was given.
     pub(crate) acked: Ack,
     /// The snapshot that is being received, and from whom.
     pub(crate) receiving: Option<(NodeId, SnapshotOffer)>,
+    /// When there was news of it last.
+    pub(crate) receiving_tick: u64,
     /// Follower: the leader, when it mends its log with a snapshot of this node's.
     pub(crate) donating_to: Option<NodeId>,
     pub(crate) needs_snapshot: bool,
@@ -80,6 +84,9 @@ pub struct Core {
 
     pub(crate) out: Output,
     pub(crate) told: RoleChange,
+    /// Whether there may be something to drain. Most ticks of an idle follower bring nothing, and
+    /// with many groups it is the looking that costs.
+    pub(crate) touched: bool,
 }
 
 impl Core {
@@ -127,9 +134,11 @@ impl Core {
             transfer: None,
             next_ticket: 0,
             verified: base,
+            heard_round: Round(0),
             ack_due: false,
             acked: Ack::default(),
             receiving: None,
+            receiving_tick: 0,
             donating_to: None,
             reads: Reads::default(),
             repairs: Repairs::default(),
@@ -141,6 +150,7 @@ impl Core {
                 term: Term::ZERO,
                 leader: None,
             },
+            touched: true,
             config,
         };
         core.plant_at_start();
@@ -243,6 +253,15 @@ impl Core {
         matches!(self.role, Role::Leader | Role::Repairing)
     }
 
+    /// What a role, term and leader are told as.
+    pub(crate) fn role_now(&self) -> RoleChange {
+        RoleChange {
+            role: self.role,
+            term: self.hard.term,
+            leader: self.leader,
+        }
+    }
+
     /// The host's clock; it never goes back.
     pub(crate) fn observe(&mut self, now: Moment) {
         self.now = self.now.max(now);
@@ -259,6 +278,7 @@ impl Core {
                 issued: self.writes.issued(),
             });
         }
+        self.touched = true;
         if planted!(self, StaleWriteReport) {
             self.log.stored = self.log.last_index();
         }
@@ -296,6 +316,7 @@ impl Core {
                 upto: self.log.handed,
             });
         }
+        self.touched = true;
         self.log.applied = index;
         // The log has overtaken it.
         self.receiving
@@ -318,6 +339,7 @@ impl Core {
                 applied: self.log.applied,
             });
         }
+        self.touched = true;
         self.log.runs.compact_to(index);
         self.log.history.compact_to(index);
         self.log.damage.compact_to(index);

@@ -2,7 +2,7 @@
 
 use crate::{
     core::Core,
-    output::{Apply, Output, RoleChange, Write},
+    output::{Apply, Output, Write},
 };
 
 impl Core {
@@ -10,6 +10,9 @@ impl Core {
     /// input or after many; the host calls it until nothing more comes, since sends that it has
     /// completed make room for others.
     pub fn drain(&mut self, out: &mut Output) {
+        if !std::mem::take(&mut self.touched) {
+            return;
+        }
         self.drain_reads();
         self.drain_sends();
         self.drain_write(out);
@@ -60,11 +63,7 @@ impl Core {
     }
 
     fn drain_role(&mut self, out: &mut Output) {
-        let now = RoleChange {
-            role: self.role,
-            term: self.hard.term,
-            leader: self.leader,
-        };
+        let now = self.role_now();
         if now != self.told {
             self.told = now;
             out.role = Some(now);

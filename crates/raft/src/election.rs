@@ -9,7 +9,7 @@ use crate::{
     core::Core,
     entry::EntryId,
     error::{Dropped, ReadError},
-    message::{Ack, Body, VoteAnswer, VoteReply, VoteRequest},
+    message::{Ack, Body, Round, VoteAnswer, VoteReply, VoteRequest},
     output::HardState,
     quorum::Quorum,
     status::Role,
@@ -34,6 +34,7 @@ impl Core {
     /// the start of a one-node group, and for tests. Says whether it could: it must be a voter with
     /// a log that can lead, and must not have promised its vote to a lease.
     pub fn campaign(&mut self) -> bool {
+        self.touched = true;
         self.wake();
         if self.is_leading() || !self.may_campaign() || self.vote_is_promised() {
             return false;
@@ -48,17 +49,41 @@ impl Core {
         let base = self.config.election_ticks;
         let spread = self.random.below(u64::from(base)) as u32;
         let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
-        let mending = !self.log.damage.is_empty() || self.log.unknown.is_some();
-        let penalty = steps * base / 2 + if mending { base } else { 0 };
+        let penalty = steps * base / 2 + if self.needs_mending() { base } else { 0 };
         self.election_timeout = base.saturating_add(spread).saturating_add(penalty);
         self.election_elapsed = 0;
     }
 
-    /// Whether this node could lead if it were elected.
+    /// The leader is suspected: stands for election in a few ticks. The voters that are left stand
+    /// one after another, in an order that differs from group to group and from term to term, so
+    /// that they seldom meet and no node gets all the groups of one that failed. Should the
+    /// leader be heard after all, the timeout begins again.
+    pub(crate) fn stand_soon(&mut self) {
+        let voters = &self.configuration().voters;
+        let left = |id: &NodeId| !self.peers.get(*id).is_some_and(|peer| peer.suspected);
+        let (count, before) = voters.voters().filter(left).fold((0_u64, 0_u64), |at, id| {
+            (at.0 + 1, at.1 + u64::from(id < self.id()))
+        });
+        let turn = self.config.group.0.wrapping_add(self.hard.term.0);
+        let rank = before.wrapping_add(turn).checked_rem(count).unwrap_or(0) as u32;
+        let base = self.config.election_ticks;
+        let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
+        let penalty = steps * base / 5 + if self.needs_mending() { base } else { 0 };
+        let delay = 1 + 2 * rank + self.random.below(2) as u32 + penalty;
+        let elapsed = self.election_timeout.saturating_sub(delay);
+        self.election_elapsed = self.election_elapsed.max(elapsed);
+    }
+
+    /// Whether others would make a better leader.
+    pub(crate) fn needs_mending(&self) -> bool {
+        !self.log.damage.is_empty() || self.log.unknown.is_some() || self.needs_snapshot
+    }
+
+    /// Whether this node could lead if it were elected. One whose state machine is lost could: it
+    /// may be the only one that has the last entries (see [`crate::caretaker`]).
     pub(crate) fn may_campaign(&self) -> bool {
         self.has_standing()
             && !self.vote_lost
-            && !self.needs_snapshot
             && self.receiving.is_none()
             // What is known to be committed and is not here must come from a leader.
             && self.log.commit <= self.log.last_index()
@@ -323,6 +348,7 @@ impl Core {
     /// (Raft §5.4.3, Leader Completeness).
     fn forget_leaders_log(&mut self) {
         self.verified = self.log.commit.min(self.log.last_index());
+        self.heard_round = Round(0);
         self.ack_due = false;
         self.acked = Ack::default();
     }

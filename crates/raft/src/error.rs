@@ -99,6 +99,9 @@ pub enum Dropped {
     /// It repairs what is not damaged.
     #[error("no entry that it carries is damaged here")]
     NotDamaged,
+    /// A leadership transfer that the leader has given up since.
+    #[error("the leader has given that transfer up")]
+    TransferOver,
 }
 
 /// Why a proposal was refused. Nothing was appended.
@@ -113,6 +116,9 @@ pub enum ProposeError {
     /// The leader mends its log first.
     #[error("the leader is repairing its log; try again")]
     Repairing,
+    /// The leader's state machine is lost: it only brings the others up to date and hands over.
+    #[error("the leader has lost its state and hands over; try again")]
+    StateLost,
     /// Leadership is being handed over.
     #[error("leadership is being transferred to node {to}; try there")]
     Transferring {

@@ -251,6 +251,7 @@ impl Core {
         heartbeat: Heartbeat,
     ) -> Result<(), Dropped> {
         self.hear_leader(from.id)?;
+        self.heard_round = self.heard_round.max(heartbeat.round);
         self.promise_vote();
         // What the leader knows to match cannot be longer than what does, in this life.
         self.commit_to(heartbeat.commit.min(self.verified));
@@ -263,6 +264,7 @@ impl Core {
             received: self.verified,
             ack: self.ack(),
             quiet,
+            needs_snapshot: self.needs_snapshot,
         };
         let message = self.message_to_life(from.id, from.life, Body::HeartbeatReply(reply));
         self.out.messages.push(message);

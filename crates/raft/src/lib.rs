@@ -105,6 +105,7 @@
 #[macro_use]
 mod macros;
 
+pub mod caretaker;
 mod config;
 mod configuration;
 mod core;

@@ -50,6 +50,7 @@ impl Core {
     }
 
     fn check_change_may_start(&mut self) -> Result<(), ChangeError> {
+        self.touched = true;
         self.wake();
         self.check_may_propose()?;
         let index = self.log.history.active_index();

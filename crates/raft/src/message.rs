@@ -68,8 +68,12 @@ pub enum Body {
         /// The position; `None` when the leader cannot give one.
         index: Option<LogIndex>,
     },
-    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10).
-    TimeoutNow,
+    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10). It holds
+    /// until a later round of heartbeats says that the transfer was given up.
+    TimeoutNow {
+        /// The latest round that had gone out.
+        round: Round,
+    },
     /// "I lost the bytes of this entry: do you have them?" (FAST'18).
     RepairRequest(RepairRequest),
     /// "No", and what is there instead.
@@ -191,6 +195,8 @@ pub struct HeartbeatReply {
     pub ack: Option<Ack>,
     /// Whether the follower has gone quiet.
     pub quiet: bool,
+    /// Whether the follower's state machine is lost and a snapshot is awaited.
+    pub needs_snapshot: bool,
 }
 
 /// What a snapshot covers.

@@ -275,8 +275,13 @@ pub enum SnapshotOp {
     },
     /// Follower: a snapshot is offered and wanted. Say with
     /// [`Core::accept_snapshot`](crate::Core::accept_snapshot) how many bytes of exactly this one
-    /// are there already, and once it is whole and synced, call
-    /// [`Core::snapshot_staged`](crate::Core::snapshot_staged).
+    /// are there already, with [`Core::snapshot_arriving`](crate::Core::snapshot_arriving) that
+    /// more has come, and once it is whole and synced, call
+    /// [`Core::snapshot_staged`](crate::Core::snapshot_staged). When it cannot be taken or its
+    /// stream breaks off, call [`Core::refuse_snapshot`](crate::Core::refuse_snapshot): the core
+    /// gives up a silent one only after
+    /// [`Config::snapshot_stall_ticks`](crate::Config::snapshot_stall_ticks). What was staged can
+    /// be kept for the next try.
     Receive {
         /// Who offers it.
         from: NodeId,

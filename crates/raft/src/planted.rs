@@ -108,6 +108,8 @@ bugs! {
     JointByOneMajority,
     /// Any campaign deposes a healthy leader.
     DisruptiveCampaign,
+    /// A transfer that was given up is carried out by a late "stand for election now".
+    StaleTimeoutNow,
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub(crate) struct Progress {
     pub(crate) suspected: bool,
     /// It has answered that it is quiet.
     pub(crate) quiet: bool,
+    /// It has answered, and its state machine is not lost.
+    pub(crate) has_state: bool,
     /// The latest round of heartbeats that it has answered.
     pub(crate) acked_round: Round,
     /// When the latest heartbeat that it has answered was sent.
@@ -82,6 +84,7 @@ impl Progress {
             losses: 0,
             suspected: false,
             quiet: false,
+            has_state: false,
             acked_round: Round(0),
             acked_sent_at: None,
         }

@@ -38,6 +38,7 @@ impl Core {
     /// The host suspects that `peer`'s node has failed or cannot be reached. It may be wrong: a
     /// suspicion only brings elections and checks forward, and breaks no promise.
     pub fn peer_suspect(&mut self, peer: NodeId) {
+        self.touched = true;
         if planted!(self, QuietNeverWakes) && self.quiet.is_on() {
             return;
         }
@@ -51,13 +52,13 @@ impl Core {
         }
         self.wake();
         if self.leader == Some(peer) && self.role == Role::Follower {
-            // The rest of the timeout is random, so that not all followers campaign at once.
-            self.election_elapsed = self.election_elapsed.max(self.config.election_ticks);
+            self.stand_soon();
         }
     }
 
     /// The host has heard from `peer`'s node again.
     pub fn peer_alive(&mut self, peer: NodeId) {
+        self.touched = true;
         let Some(progress) = self.peers.get_mut(peer) else {
             return;
         };

@@ -100,12 +100,16 @@ impl Core {
     /// # Errors
     /// When nobody can be asked, or too many reads wait already.
     pub fn read(&mut self, now: Moment, id: ReadId) -> Result<(), ReadError> {
+        self.touched = true;
         self.observe(now);
         if self.vote_lost {
             return Err(ReadError::OutOfService);
         }
         self.wake();
         self.quiet.touch();
+        if self.is_caretaker() {
+            return Err(ReadError::Refused);
+        }
         if self.has_lease() {
             self.out.reads.push(ReadDone {
                 id,
@@ -162,8 +166,7 @@ impl Core {
     pub(crate) fn drain_reads(&mut self) {
         let newest = self.reads.waiting.back().filter(|w| w.index.is_some());
         if self.role == Role::Leader && newest.is_some_and(|w| w.round > self.reads.round) {
-            self.reads.round = Round(self.reads.round.0.saturating_add(1));
-            self.broadcast_heartbeat();
+            self.begin_round();
         }
         if self.role == Role::Leader && !self.reads.waiting.is_empty() {
             self.confirm_reads();
@@ -182,6 +185,12 @@ impl Core {
                 },
             );
         }
+    }
+
+    /// Leader: begins a round of heartbeats. It confirms whatever waits for a round by now.
+    pub(crate) fn begin_round(&mut self) {
+        self.reads.round = Round(self.reads.round.0.saturating_add(1));
+        self.broadcast_heartbeat();
     }
 
     /// Answers the reads whose round a quorum has answered.

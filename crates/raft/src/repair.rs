@@ -66,6 +66,7 @@ impl Core {
     /// # Errors
     /// When they do not lie in the log.
     pub fn damaged(&mut self, first: LogIndex, last: LogIndex) -> Result<(), HostError> {
+        self.touched = true;
         let (low, high) = (self.log.runs.first_index(), self.log.last_index());
         if first > last || first < low || last > high {
             let index = if first < low { first } else { last };
@@ -89,6 +90,7 @@ impl Core {
     /// doubtful entries past the commit index, and the doubt about an unknown suffix, are
     /// dropped. Gives what goes, first and last. What was acknowledged may be lost by it.
     pub fn discard_doubtful(&mut self) -> Option<(LogIndex, LogIndex)> {
+        self.touched = true;
         self.wake();
         self.end_doubt();
         let (first, _) = self.log.damage.range_from(self.log.commit.next())?;

@@ -38,6 +38,7 @@ impl Core {
     /// When this node does not lead or will not for long, or when too much waits to be committed.
     /// Nothing was appended then.
     pub fn propose(&mut self, count: u64, bytes: u64) -> Result<Proposed, ProposeError> {
+        self.touched = true;
         self.check_may_propose()?;
         let last = self.log.last_index().plus(count);
         if count == 0 || last == LogIndex::MAX {
@@ -55,6 +56,7 @@ impl Core {
 
     pub(crate) fn check_may_propose(&self) -> Result<(), ProposeError> {
         match (self.role, self.transfer) {
+            (Role::Leader, None) if self.needs_snapshot => Err(ProposeError::StateLost),
             (Role::Leader, None) => Ok(()),
             (Role::Leader, Some(transfer)) => Err(ProposeError::Transferring { to: transfer.to }),
             (Role::Repairing, _) => Err(ProposeError::Repairing),
@@ -216,6 +218,7 @@ impl Core {
     /// `None` when nothing is to be sent: the term has passed, the peer has started again, or the
     /// host could not read.
     pub fn complete_send(&mut self, send: &SendEntries, outcome: SendOutcome) -> Option<Message> {
+        self.touched = true;
         if self.role != Role::Leader || send.term != self.hard.term {
             return None;
         }
@@ -266,6 +269,7 @@ impl Core {
     /// What has been sent to `peer` may be lost, say because a connection broke: looks again for
     /// the place of agreement.
     pub fn unreachable(&mut self, peer: NodeId) {
+        self.touched = true;
         if let Some(peer) = self.peers.get_mut(peer)
             && peer.sending == Sending::Replicate
         {
@@ -366,6 +370,7 @@ impl Core {
         peer.acked_round = peer.acked_round.max(reply.round);
         peer.acked_sent_at = peer.acked_sent_at.max(Some(sent_at));
         peer.quiet = reply.quiet;
+        peer.has_state = !reply.needs_snapshot;
         watch_for_losses(peer, reply.received);
         self.confirm_reads();
         if let (Role::Leader, Some(ack)) = (self.role, reply.ack) {

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! A stream that breaks off is offered again; the follower says how many bytes it has of exactly
-//! that snapshot, and it goes on from there.
+//! that snapshot, and it goes on from there. Both ends watch it: a leader that hears nothing of a
+//! stream gives it up, and so does a receiver, each after
+//! [`Config::snapshot_stall_ticks`](crate::Config).
 
 use trilith_types::{LogIndex, NodeId};
 
@@ -92,6 +94,7 @@ impl Core {
     /// The host's stream to `to` has broken off, or there is no snapshot to offer. The leader
     /// looks again what the peer needs, and offers again.
     pub fn snapshot_failed(&mut self, to: NodeId) {
+        self.touched = true;
         self.end_snapshot(to);
     }
 
@@ -304,6 +307,7 @@ impl Core {
                     offer: offer.clone(),
                 });
                 self.receiving = Some((from.id, offer));
+                self.receiving_tick = self.ticks;
                 Ok(())
             }
         }
@@ -315,6 +319,7 @@ impl Core {
     /// # Errors
     /// When it is not the one on offer.
     pub fn accept_snapshot(&mut self, last: EntryId, have_bytes: u64) -> Result<(), HostError> {
+        self.touched = true;
         let offerer = self
             .receiving
             .as_ref()
@@ -322,6 +327,7 @@ impl Core {
         let Some(&(from, _)) = offerer else {
             return Err(HostError::Snapshot { last });
         };
+        self.receiving_tick = self.ticks;
         let reply = SnapshotReply::Wanted {
             last,
             from_byte: have_bytes,
@@ -330,9 +336,27 @@ impl Core {
         Ok(())
     }
 
+    /// More of the snapshot that is being received has come. Without such news, or the call of
+    /// [`Core::snapshot_staged`], for [`Config::snapshot_stall_ticks`](crate::Config) the core
+    /// gives it up: the offerer may be gone.
+    pub fn snapshot_arriving(&mut self, last: EntryId) {
+        if matches!(&self.receiving, Some((_, offer)) if offer.last == last) {
+            self.receiving_tick = self.ticks;
+        }
+    }
+
+    /// Gives up what nothing more comes of, so that it is asked for, or offered, again.
+    pub(crate) fn receiving_tick(&mut self) {
+        let limit = u64::from(self.config.snapshot_stall_ticks);
+        if self.receiving.is_some() && self.ticks.saturating_sub(self.receiving_tick) >= limit {
+            self.receiving = None;
+        }
+    }
+
     /// The host will not take the offered snapshot, or its stream broke off; the leader offers
     /// again.
     pub fn refuse_snapshot(&mut self, last: EntryId) {
+        self.touched = true;
         self.receiving.take_if(|(_, offer)| offer.last == last);
     }
 
@@ -342,6 +366,7 @@ impl Core {
     /// # Errors
     /// When it is not the one on offer, or not needed any more: the host throws it away.
     pub fn snapshot_staged(&mut self, last: EntryId) -> Result<(), HostError> {
+        self.touched = true;
         self.wake();
         let staged = self.receiving.take_if(|(_, offer)| offer.last == last);
         let Some((from, offer)) = staged else {
@@ -385,6 +410,7 @@ impl Core {
     /// The state machine's data is lost, found at run time: as if the node had started so. It
     /// votes and keeps its log, and is given a peer's snapshot.
     pub fn state_machine_lost(&mut self) {
+        self.touched = true;
         self.wake();
         if self.is_leading() {
             self.become_follower(self.hard.term, None);

@@ -29,6 +29,7 @@ impl Core {
     /// # Errors
     /// Why the message was dropped. The core is none the worse for it.
     pub fn step(&mut self, now: Moment, message: Message) -> Result<(), Dropped> {
+        self.touched = true;
         self.observe(now);
         self.check_address(&message)?;
         self.check_lives(&message)?;
@@ -121,7 +122,7 @@ impl Core {
                 | Body::Heartbeat(_)
                 | Body::SnapshotOffer(_)
                 | Body::NewerTerm
-                | Body::TimeoutNow
+                | Body::TimeoutNow { .. }
                 | Body::ReadReply { .. }
                 | Body::SnapshotRequest
                 | Body::RepairRequest(_)
@@ -224,7 +225,7 @@ impl Core {
             Body::SnapshotRequest => self.on_snapshot_request(from.id),
             Body::ReadRequest { counter } => self.on_read_request(from, counter),
             Body::ReadReply { counter, index } => self.on_read_reply(from.id, counter, index),
-            Body::TimeoutNow => self.on_timeout_now(from.id),
+            Body::TimeoutNow { round } => self.on_timeout_now(from.id, round),
             Body::RepairRequest(request) => self.on_repair_request(from, request),
             Body::RepairReply(reply) => self.on_repair_reply(from.id, reply),
             Body::Repair(repair) => self.on_repair(repair),
@@ -252,7 +253,7 @@ fn is_answer(body: &Body) -> bool {
             | Body::HeartbeatReply(_)
             | Body::SnapshotReply(_)
             | Body::ReadReply { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::RepairReply(_)
             | Body::Repair(_)
     )

@@ -12,11 +12,16 @@ impl Core {
         self.ticks = self.ticks.saturating_add(1);
         self.repair_tick();
         self.read_tick();
+        self.receiving_tick();
         if self.is_leading() {
             self.leader_tick();
         } else {
             self.follower_tick();
         }
+        self.touched |= self.quiet.is_on()
+            || self.hard_dirty
+            || self.told != self.role_now()
+            || !self.out.is_empty();
     }
 
     fn follower_tick(&mut self) {
@@ -48,6 +53,7 @@ impl Core {
         if self.check_elapsed >= self.config.election_ticks {
             self.check_elapsed = 0;
         }
+        self.caretaker_tick();
         self.transfer_tick();
         self.snapshot_tick();
         self.heartbeat_elapsed = self.heartbeat_elapsed.saturating_add(1);

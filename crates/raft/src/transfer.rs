@@ -6,7 +6,7 @@ use crate::{
     core::Core,
     election::Campaign,
     error::{Dropped, TransferError},
-    message::Body,
+    message::{Body, Round},
     status::Role,
 };
 
@@ -19,6 +19,16 @@ pub(crate) struct Transfer {
     elapsed: u32,
 }
 
+impl Transfer {
+    pub(crate) fn to(to: NodeId) -> Self {
+        Self {
+            to,
+            sent: false,
+            elapsed: 0,
+        }
+    }
+}
+
 impl Core {
     /// Hands leadership to `to`: it is brought up to date and told to stand for election. After
     /// an election timeout without effect, this leader goes on.
@@ -26,6 +36,7 @@ impl Core {
     /// # Errors
     /// When this node does not lead, or `to` cannot, or does already, or another transfer runs.
     pub fn transfer(&mut self, to: NodeId) -> Result<(), TransferError> {
+        self.touched = true;
         self.wake();
         if self.role != Role::Leader {
             return Err(TransferError::NotLeader {
@@ -43,11 +54,7 @@ impl Core {
             Some(running) => return Err(TransferError::InProgress { to: running.to }),
             None => {}
         }
-        self.transfer = Some(Transfer {
-            to,
-            sent: false,
-            elapsed: 0,
-        });
+        self.transfer = Some(Transfer::to(to));
         self.advance_transfer();
         Ok(())
     }
@@ -63,11 +70,14 @@ impl Core {
         if ready && !transfer.sent {
             transfer.sent = true;
             self.lease.hand_over();
-            self.send(to, Body::TimeoutNow);
+            let round = self.reads.round();
+            self.send(to, Body::TimeoutNow { round });
         }
     }
 
-    /// Gives up after an election timeout: the target may be gone.
+    /// Gives up after an election timeout: the target may be gone. A new round of heartbeats makes
+    /// a "stand for election" void that is still on its way: it must not depose a leader that goes
+    /// on.
     pub(crate) fn transfer_tick(&mut self) {
         let Some(transfer) = self.transfer.as_mut() else {
             return;
@@ -76,11 +86,18 @@ impl Core {
         let over = transfer.elapsed >= self.config.election_ticks;
         let gone = !self.log.history.active().is_voter(transfer.to);
         if over || gone {
+            let sent = transfer.sent;
             self.transfer = None;
+            if sent && !planted!(self, StaleTimeoutNow) {
+                self.begin_round();
+            }
         }
     }
 
-    pub(crate) fn on_timeout_now(&mut self, from: NodeId) -> Result<(), Dropped> {
+    pub(crate) fn on_timeout_now(&mut self, from: NodeId, round: Round) -> Result<(), Dropped> {
+        if round < self.heard_round {
+            return Err(Dropped::TransferOver);
+        }
         let in_order = self.role == Role::Follower && self.leader == Some(from);
         if !in_order || !self.may_campaign() {
             return Err(Dropped::WrongRole);

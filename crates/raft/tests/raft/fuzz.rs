@@ -118,6 +118,7 @@ impl Source {
                 received: self.index(),
                 ack: self.bool().then(|| self.ack()),
                 quiet: self.bool(),
+                needs_snapshot: self.bool(),
             }),
             10 => Body::SnapshotOffer(SnapshotOffer {
                 last: self.id(),
@@ -142,9 +143,13 @@ impl Source {
                 counter: self.small(),
                 index: self.bool().then(|| self.index()),
             },
-            14 => [Body::TimeoutNow, Body::NewerTerm, Body::SnapshotRequest]
-                [self.0.below(3) as usize]
-                .clone(),
+            14 => match self.0.below(3) {
+                0 => Body::TimeoutNow {
+                    round: Round(self.small()),
+                },
+                1 => Body::NewerTerm,
+                _ => Body::SnapshotRequest,
+            },
             15 => Body::RepairRequest(RepairRequest {
                 id: self.id(),
                 through: self.id(),

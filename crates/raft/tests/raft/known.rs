@@ -2,6 +2,7 @@
 //! `docs/raft-scenarios.md` says which is which.
 
 use trilith_raft::{
+    message::Round,
     Body, Change, Config, Dropped, Message, Moment, ReadError, ReadId, Role, TransferError,
     Transition,
     message::{SnapshotOffer, VoteRequest},
@@ -241,7 +242,7 @@ fn an_order_to_stand_from_nobody_in_particular_is_not_followed() {
         term: Term(1),
         incarnation: Incarnation(1),
         to_incarnation: Incarnation(1),
-        body: Body::TimeoutNow,
+        body: Body::TimeoutNow { round: Round(0) },
     };
     assert_eq!(
         cluster.core(2).step(Moment(0), order),

@@ -140,3 +140,30 @@ fn an_idle_group_is_small() {
     );
     cluster.run(1);
 }
+
+/// The voters that are left stand one after another, in another order in another group: the nodes
+/// share the groups of one that failed.
+#[test]
+fn who_stands_first_for_a_suspected_leader_differs_from_group_to_group() {
+    let mut winners = std::collections::BTreeSet::new();
+    for group in 1..=4 {
+        let mut cluster = Cluster::default();
+        for id in 1..=5 {
+            let mut config = config(id);
+            config.group = trilith_types::GroupId(group);
+            config.election_ticks = 15;
+            config.heartbeat_ticks = 3;
+            cluster.add(config, voters([1, 2, 3, 4, 5]));
+        }
+        cluster.elect(1);
+        cluster.run(4);
+        cluster.crash(1);
+        for id in 2..=5 {
+            cluster.core(id).peer_suspect(n(1));
+        }
+        cluster.run(3);
+        let leader = cluster.leader().expect("long before an election timeout");
+        winners.insert(leader);
+    }
+    assert_eq!(winners.len(), 4);
+}

@@ -248,6 +248,7 @@ fn answers_that_nobody_asked_for_are_dropped() {
         received: i(2),
         ack: None,
         quiet: false,
+        needs_snapshot: false,
     });
     assert_eq!(
         dropped(&mut cluster, message(2, 1, 1, future_round)),
@@ -280,7 +281,7 @@ fn answers_that_nobody_asked_for_are_dropped() {
         Dropped::WrongRole
     );
     assert_eq!(
-        dropped(&mut cluster, message(3, 1, 1, Body::TimeoutNow)),
+        dropped(&mut cluster, message(3, 1, 1, Body::TimeoutNow { round: Round(0) })),
         Dropped::WrongRole
     );
 }

@@ -13,6 +13,8 @@ use super::{Cluster, config, host::Damage, store::Store};
 #[derive(Default)]
 pub struct Script {
     cluster: Cluster,
+    /// Packets that are late.
+    held: Vec<super::Packet>,
 }
 
 impl Script {
@@ -43,6 +45,8 @@ impl Script {
             "logs" => self.logs(rest),
             "deliver" => self.deliver(rest),
             "lose" => self.lose(rest),
+            "hold" => self.hold(rest),
+            "release" => self.cluster.network.extend(self.held.drain(..)),
             "settle" => self.cluster.settle(),
             "cut" => self.link(rest, true),
             "join" => self.link(rest, false),
@@ -201,6 +205,14 @@ impl Script {
     fn deliver(&mut self, words: &[&str]) {
         for packet in self.take(words) {
             self.cluster.deliver_packet(packet);
+        }
+    }
+
+    /// `hold [FROM [TO]]`: what is on its way now arrives only after `release`.
+    fn hold(&mut self, words: &[&str]) {
+        for packet in self.take(words) {
+            self.cluster.events.push(format!("held {}", packet.show()));
+            self.held.push(packet);
         }
     }
 

@@ -114,8 +114,9 @@ pub fn show_body(body: &Body) -> String {
         }
         Body::HeartbeatReply(r) => {
             let quiet = if r.quiet { " quiet" } else { "" };
+            let needs = if r.needs_snapshot { ", needs snapshot" } else { "" };
             format!(
-                "heartbeat answer received {} round {}{quiet}",
+                "heartbeat answer received {} round {}{quiet}{needs}",
                 r.received, r.round.0
             )
         }
@@ -139,7 +140,7 @@ pub fn show_body(body: &Body) -> String {
             counter,
             index: None,
         } => format!("read {counter} refused"),
-        Body::TimeoutNow => "timeout now".to_owned(),
+        Body::TimeoutNow { round } => format!("timeout now, round {}", round.0),
         Body::RepairRequest(r) => format!("repair request {} to {}", r.id, r.through),
         Body::RepairReply(r) => format!("repair answer {} {:?}", r.id, r.holding).to_lowercase(),
         Body::Repair(r) => format!("repair from {} [{}]", r.first, r.runs),

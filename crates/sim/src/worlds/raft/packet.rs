@@ -122,7 +122,7 @@ fn body(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
             counter,
             index: None,
         } => write!(f, "read {counter} refused"),
-        Body::TimeoutNow => f.write_str("time out now"),
+        Body::TimeoutNow { round } => write!(f, "time out now r{}", round.0),
         Body::RepairRequest(r) => write!(f, "repair {} to {}?", r.id, r.through),
         Body::RepairReply(RepairReply { id, holding }) => write!(f, "repair {id}: {holding:?}"),
         Body::Repair(r) => write!(f, "repair from {} [{}]", r.first, r.runs),
