@@ -117,6 +117,19 @@ pub struct Space {
     pub total: u64,
 }
 
+/// What positions, lengths and buffers of a durable write are multiples of, in bytes, so that it
+/// can bypass the page cache.
+pub const DIRECT_ALIGN: usize = 4096;
+
+/// How [`File::submit_write_durable`] makes bytes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DurableWrites {
+    /// By one write that bypasses the page cache and returns when the device has the bytes.
+    Direct,
+    /// By a write into the page cache and a sync after it: the file system refuses the other way.
+    Buffered,
+}
+
 /// An open file. Reads are positional; there is no cursor.
 ///
 /// A write that has completed is seen by every later read, and survives the end of the process;
@@ -164,6 +177,19 @@ pub trait File: fmt::Debug + Send + Sync {
     /// A failure is final: the kernel may have marked the lost pages clean, so a second sync that
     /// succeeds proves nothing.
     fn submit_sync(&self) -> Completion<()>;
+
+    /// Submits a write of `parts`, one after another, from `pos`, that is durable when it
+    /// completes, as far as these bytes and the metadata to read them go. Nothing is said about
+    /// earlier writes.
+    ///
+    /// Fastest when `pos` and the address and length of each part are multiples of
+    /// [`DIRECT_ALIGN`]. A failure is final, as a failed sync is. When power is cut before it
+    /// completes, each block of [`DIRECT_ALIGN`] bytes may be there or not.
+    fn submit_write_durable(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()>;
+
+    /// How durable writes of aligned parts are done. What the file system refuses shows with the
+    /// first of them.
+    fn durable_writes(&self) -> DurableWrites;
 
     /// Writes `parts` from `pos` and waits.
     ///

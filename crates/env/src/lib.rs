@@ -20,7 +20,10 @@ use std::sync::Arc;
 
 pub use clock::Clock;
 pub use completion::{Completer, Completion};
-pub use disk::{DirEntry, Disk, File, FileLock, LockError, MAP_ALIGN, Mapping, OpenMode, Space};
+pub use disk::{
+    DIRECT_ALIGN, DirEntry, Disk, DurableWrites, File, FileLock, LockError, MAP_ALIGN, Mapping,
+    OpenMode, Space,
+};
 pub use error::{PathError, is_out_of_files, raw_os_error};
 pub use rng::Rng;
 

@@ -14,8 +14,8 @@ use rustix::{
     io::{Errno, pwritev},
 };
 
-use super::{map::OsMapping, pool::Pool};
-use crate::{Completion, File, Mapping, PathError};
+use super::{direct::Direct, map::OsMapping, pool::Pool};
+use crate::{Completion, DurableWrites, File, Mapping, PathError};
 
 /// Most parts that one system call takes: `IOV_MAX` of Linux and macOS.
 const PARTS_PER_CALL_MAX: usize = 1024;
@@ -38,6 +38,7 @@ pub(super) struct OsFile {
 struct Inner {
     path: PathBuf,
     file: fs::File,
+    direct: Direct,
 }
 
 impl Inner {
@@ -49,6 +50,16 @@ impl Inner {
         // On macOS this is F_FULLFSYNC, which also empties the drive's cache.
         self.file.sync_data().map_err(self.fail("sync"))
     }
+
+    /// Past the page cache where that goes, else through it and with a sync.
+    fn write_durable(&self, pos: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let direct = self.direct.write(&self.path, &self.file, pos, parts);
+        if let Some(written) = direct {
+            return written.map_err(self.fail("write to"));
+        }
+        write_full(&self.file, pos, parts).map_err(self.fail("write to"))?;
+        self.sync()
+    }
 }
 
 impl OsFile {
@@ -57,6 +68,7 @@ impl OsFile {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 file,
+                direct: Direct::default(),
             }),
             pool,
         }
@@ -98,6 +110,23 @@ impl File for OsFile {
         completion
     }
 
+    fn submit_write_durable(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()> {
+        let (completer, completion) = Completion::pending();
+        let inner = Arc::clone(&self.inner);
+        self.pool.run(move || {
+            let slices: Vec<_> = parts.iter().map(|p| IoSlice::new(p)).collect();
+            let written = inner.write_durable(pos, &slices);
+            // Whoever lent the parts may want them back in the answer.
+            drop(parts);
+            completer.complete(written);
+        });
+        completion
+    }
+
+    fn durable_writes(&self) -> DurableWrites {
+        self.inner.direct.mode(&self.inner.path, &self.inner.file)
+    }
+
     fn write_at(&self, pos: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         write_full(&self.inner.file, pos, parts).map_err(self.inner.fail("write to"))
     }
@@ -128,7 +157,7 @@ fn read_full(file: &fs::File, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
 
 /// Writes every byte of `parts`, without copying them. The kernel may take less than it was
 /// given; the rest is then offered again.
-fn write_full(file: &fs::File, pos: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+pub(super) fn write_full(file: &fs::File, pos: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
     let mut pos = pos;
     for parts in parts.chunks(PARTS_PER_CALL_MAX) {
         let wanted: u64 = parts.iter().map(|p| p.len() as u64).sum();

@@ -5,6 +5,7 @@
 //! workspace with `unsafe` code and argues for it there.
 
 mod clock;
+mod direct;
 mod disk;
 mod file;
 mod lock;

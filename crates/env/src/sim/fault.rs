@@ -45,11 +45,13 @@ pub enum Op {
     Map,
     /// [`crate::Mapping::flush`].
     Flush,
+    /// [`crate::File::submit_write_durable`], counted when it is carried out.
+    WriteDurable,
 }
 
 impl Op {
     /// How many kinds there are.
-    pub(super) const COUNT: usize = Self::Flush as usize + 1;
+    pub(super) const COUNT: usize = Self::WriteDurable as usize + 1;
 
     /// Whether it can change what is found after a power cut. Only these count towards
     /// [`super::SimDisk::power_cut_after`]: cutting power between two reads shows nothing new.
@@ -82,13 +84,15 @@ impl Op {
             Self::Sync => "sync",
             Self::Map => "map",
             Self::Flush => "flush the mapping of",
+            Self::WriteDurable => "write durably to",
         }
     }
 }
 
 /// A failure to come: "the third sync from now of anything under `/data/a` fails".
 ///
-/// A failed write may have written a part. A failed sync may have made some of the changes
+/// A failed write may have written a part. A failed durable write has reached the page cache
+/// whole, and the device in parts: it reads back and is not there. A failed sync may have made some of the changes
 /// durable, and marks all of them clean, so that no later sync tries them again. Other operations
 /// fail without an effect.
 #[derive(Clone, Debug)]
@@ -302,10 +306,11 @@ mod tests {
             Op::Sync,
             Op::Map,
             Op::Flush,
+            Op::WriteDurable,
         ];
         assert_eq!(all.len(), Op::COUNT);
         let verbs: std::collections::BTreeSet<_> = all.iter().map(|op| op.verb()).collect();
         assert_eq!(verbs.len(), Op::COUNT);
-        assert_eq!(all.iter().filter(|op| op.mutates()).count(), 12);
+        assert_eq!(all.iter().filter(|op| op.mutates()).count(), 13);
     }
 }

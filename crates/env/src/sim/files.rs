@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Makes all of a file durable.
-    fn write_back(&mut self, ino: Ino) {
+    pub(super) fn write_back(&mut self, ino: Ino) {
         let strays = self.edit(ino, |content, _| content.write_back());
         self.land(strays);
     }

@@ -17,7 +17,7 @@ use super::{
     queue::{Queued, SLOW_QUEUE_MAX, Work},
     state::State,
 };
-use crate::{Completion, File, FileLock, Mapping, PathError};
+use crate::{Completion, DurableWrites, File, FileLock, Mapping, PathError};
 
 /// A disk that handles and the host share.
 pub(super) type Shared = Mutex<State>;
@@ -111,8 +111,18 @@ impl SimFile {
             Work::Write { pos, data } => self
                 .handle
                 .with(Op::Write, |s| s.write(*ino, path, *pos, data)),
+            Work::WriteDurable { pos, data } => self.handle.with(Op::WriteDurable, |s| {
+                s.write_durable(*ino, path, *pos, data)
+            }),
             Work::Sync => self.handle.with(Op::Sync, |s| s.sync(*ino, path, Op::Sync)),
         }
+    }
+}
+
+fn joined(parts: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(parts) {
+        Ok([whole]) => whole,
+        Err(parts) => parts.concat().into(),
     }
 }
 
@@ -161,11 +171,24 @@ impl File for SimFile {
         if let Err(refused) = self.writable(Op::Write) {
             return Completion::ready(Err(refused));
         }
-        let data = match <[Bytes; 1]>::try_from(parts) {
-            Ok([whole]) => whole,
-            Err(parts) => parts.concat().into(),
-        };
-        self.submit(Work::Write { pos, data })
+        self.submit(Work::Write {
+            pos,
+            data: joined(parts),
+        })
+    }
+
+    fn submit_write_durable(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()> {
+        if let Err(refused) = self.writable(Op::WriteDurable) {
+            return Completion::ready(Err(refused));
+        }
+        // Copied: on a real disk the parts are free again when the write completes, and here
+        // pages that share them would keep them for ever.
+        let data = Bytes::copy_from_slice(&joined(parts));
+        self.submit(Work::WriteDurable { pos, data })
+    }
+
+    fn durable_writes(&self) -> DurableWrites {
+        DurableWrites::Direct
     }
 
     fn submit_sync(&self) -> Completion<()> {

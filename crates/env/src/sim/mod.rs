@@ -35,6 +35,11 @@
 //! beginning of the list; pure chance would hardly ever give these. [`SimConfig`] takes each
 //! freedom away: `lose`, `tear`, `reorder`.
 //!
+//! **A durable write** is on the device when it completes, and says nothing about earlier ones.
+//! When power is cut before that, each 4 KiB block of it has arrived, or not, or its first
+//! sectors have: blocks in any order, a block from its beginning. When it fails, the cache has all
+//! of it and the device such a part.
+//!
 //! **A failed sync** brings some pages to the device and forgets the rest: they read back clean
 //! and are lost, and a second sync that succeeds proves nothing. Only writing them again helps.
 //! This is what Linux does (Rebello et al., "Can Applications Recover from fsync Failures?",
@@ -80,6 +85,7 @@ mod clock;
 mod config;
 mod content;
 mod disk;
+mod durable;
 mod extents;
 mod fault;
 mod files;

@@ -26,6 +26,7 @@ pub(super) struct Queued {
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Write { pos: u64, data: Bytes },
+    WriteDurable { pos: u64, data: Bytes },
     Sync,
 }
 
@@ -60,12 +61,10 @@ impl Queued {
     /// Writes to the same bytes keep their order; all else is independent. A sync covers only
     /// what was complete when it was submitted, so it may overtake writes and be overtaken.
     fn must_follow(&self, earlier: &Self) -> bool {
-        let (Work::Write { pos: a, data: x }, Work::Write { pos: b, data: y }) =
-            (&self.work, &earlier.work)
-        else {
+        let (Some((a, x)), Some((b, y))) = (self.work.bytes(), earlier.work.bytes()) else {
             return false;
         };
-        self.ino == earlier.ino && *a < b + y.len() as u64 && *b < a + x.len() as u64
+        self.ino == earlier.ino && a < b + y.len() as u64 && b < a + x.len() as u64
     }
 }
 
@@ -103,6 +102,7 @@ impl State {
         } = queued;
         let result = match work {
             Work::Write { pos, data } => self.write(ino, &path, pos, &data),
+            Work::WriteDurable { pos, data } => self.write_durable(ino, &path, pos, &data),
             Work::Sync => self.sync(ino, &path, Op::Sync),
         };
         if self.epoch == epoch {
@@ -126,11 +126,17 @@ impl State {
         let current = self.queue.iter().filter(|q| q.epoch == epoch);
         let writes: Vec<_> = current.map(|q| (q.ino, q.work.clone())).collect();
         for (ino, work) in writes {
-            if let Work::Write { pos, data } = work
-                && self.rng.one_in(2)
-            {
-                // Whether there was room for it is nobody's business any more.
-                drop(self.put(ino, pos, &data));
+            // Whether there was room for it is nobody's business any more.
+            match work {
+                Work::Write { pos, data } if self.rng.one_in(2) => {
+                    drop(self.put(ino, pos, &data));
+                }
+                Work::WriteDurable { pos, data } => match self.rng.below(3) {
+                    0 => {}
+                    1 => self.put_blocks(ino, pos, &data),
+                    _ => drop(self.put_durable(ino, pos, &data)),
+                },
+                Work::Write { .. } | Work::Sync => {}
             }
         }
     }
@@ -148,9 +154,18 @@ impl State {
 }
 
 impl Work {
+    /// The bytes that it writes, and where.
+    const fn bytes(&self) -> Option<(u64, &Bytes)> {
+        match self {
+            Self::Write { pos, data } | Self::WriteDurable { pos, data } => Some((*pos, data)),
+            Self::Sync => None,
+        }
+    }
+
     const fn op(&self) -> Op {
         match self {
             Self::Write { .. } => Op::Write,
+            Self::WriteDurable { .. } => Op::WriteDurable,
             Self::Sync => Op::Sync,
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use trilith_env::OpenMode;
+use trilith_env::{DIRECT_ALIGN, OpenMode};
 
 use super::{Place, kind_naming, read, read_all, write};
 
@@ -146,4 +146,34 @@ pub fn read_only_means_it(p: &Place<'_>) {
     kind_naming(&path, file.set_len(0));
     kind_naming(&path, file.allocate(0, 100));
     assert_eq!(read_all(&*file), b"safe");
+}
+
+/// Whole blocks at an address that is a multiple of [`DIRECT_ALIGN`], so that they can bypass
+/// the page cache.
+fn aligned_blocks(fill: &[u8]) -> Bytes {
+    let len = fill.len() * DIRECT_ALIGN;
+    let mut space = vec![0; len + DIRECT_ALIGN];
+    let start = space.as_ptr().align_offset(DIRECT_ALIGN);
+    for (block, &fill) in space[start..].chunks_mut(DIRECT_ALIGN).zip(fill) {
+        block.fill(fill);
+    }
+    Bytes::from(space).slice(start..start + len)
+}
+
+pub fn durable_writes_are_read_whatever_their_alignment(p: &Place<'_>) {
+    let file = p.filled("f", &[1; 3 * DIRECT_ALIGN]);
+    let at = |block: usize| (block * DIRECT_ALIGN) as u64;
+    let parts = vec![aligned_blocks(&[2]), aligned_blocks(&[3, 4])];
+    file.submit_write_durable(at(1), parts).wait().unwrap();
+    let fills = |p: &Place<'_>| -> Vec<u8> {
+        p.content("f")
+            .chunks(DIRECT_ALIGN)
+            .map(|block| block[7])
+            .collect()
+    };
+    assert_eq!((fills(p), file.len().unwrap()), (vec![1, 2, 3, 4], at(4)));
+    let odd = vec![Bytes::from_static(b"odd")];
+    file.submit_write_durable(at(2) + 6, odd).wait().unwrap();
+    assert_eq!(read(&*file, at(2) + 5, 5), b"\x03odd\x03");
+    assert_eq!(file.durable_writes(), file.durable_writes());
 }

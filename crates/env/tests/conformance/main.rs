@@ -147,6 +147,7 @@ conformance! {
         a_file_is_cut_and_extended
         allocating_extends_and_keeps
         submitted_operations_complete
+        durable_writes_are_read_whatever_their_alignment
         handles_share_a_file
         read_only_means_it;
     mappings:

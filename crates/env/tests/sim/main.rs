@@ -7,6 +7,7 @@
 )]
 
 mod damage;
+mod durable;
 mod failures;
 mod full;
 mod maps;
