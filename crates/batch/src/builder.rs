@@ -7,9 +7,10 @@ use trilith_types::{
 };
 
 use crate::{
-    Attributes, BatchHeader, Compression, HEADER_BYTES, Header, Record,
-    header::{ABSENT, CHECKED_FROM, UNCOUNTED_BYTES},
+    Attributes, BatchHeader, Compression, HEADER_BYTES, Header, ProducerStamp, Record,
+    header::{ABSENT, UNCOUNTED_BYTES},
     lz4::Encoder,
+    producer::seal,
     varint,
 };
 
@@ -26,6 +27,8 @@ pub struct BatchBuilder {
     /// How large the last batch was: the next is likely to be as large.
     capacity: usize,
     encoder: Option<Encoder>,
+    /// Of the next batch.
+    producer: Option<ProducerStamp>,
 }
 
 /// Why a record was not taken. The batch is as it was before.
@@ -78,6 +81,7 @@ impl BatchBuilder {
             max_timestamp: TimestampMs::MIN,
             capacity: 0,
             encoder: None,
+            producer: None,
         }
     }
 
@@ -97,6 +101,12 @@ impl BatchBuilder {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.buffer.len().max(HEADER_BYTES)
+    }
+
+    /// Says who sends the next batch that is built; the ones after it are nobody's again, because
+    /// each has a sequence of its own.
+    pub const fn set_producer(&mut self, producer: Option<ProducerStamp>) {
+        self.producer = producer;
     }
 
     /// Adds a record.
@@ -212,7 +222,7 @@ impl BatchBuilder {
             bytes = smaller;
         }
         let header = self.header(compression, bytes.len());
-        finish(&mut bytes, header);
+        self.finish(&mut bytes, header);
         self.records = 0;
         self.max_timestamp = TimestampMs::MIN;
         Some(Bytes::from(bytes))
@@ -245,14 +255,11 @@ impl BatchBuilder {
             record_count: self.records as i32,
         }
     }
-}
 
-/// Writes the header into its room, with the checksum of everything behind it.
-fn finish(bytes: &mut [u8], mut header: BatchHeader) {
-    let room = "a batch begins with room for its header";
-    *bytes.first_chunk_mut().expect(room) = header.encode();
-    header.checksum = crc32c::crc32c(bytes.get(CHECKED_FROM..).expect(room));
-    *bytes.first_chunk_mut().expect(room) = header.encode();
+    fn finish(&mut self, batch: &mut [u8], mut header: BatchHeader) {
+        ProducerStamp::put(self.producer.take(), &mut header);
+        seal(batch, header);
+    }
 }
 
 fn record_len(

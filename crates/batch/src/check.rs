@@ -4,7 +4,7 @@ use trilith_types::limits;
 
 use crate::{
     BatchError, BatchHeader, Compression, HEADER_BYTES, RecordProblem,
-    header::{ABSENT, CHECKED_FROM},
+    header::CHECKED_FROM,
     lz4,
     reader::{RawRecord, Reader},
 };
@@ -100,11 +100,7 @@ fn check_header(header: &BatchHeader, limits: &BatchLimits) -> Result<Compressio
     if bits != 0 {
         return Err(BatchError::Attributes { bits });
     }
-    if header.producer_id != i64::from(ABSENT) {
-        return Err(BatchError::ProducerId {
-            producer_id: header.producer_id,
-        });
-    }
+    header.producer()?;
     let records = header.record_count;
     if !u32::try_from(records).is_ok_and(|n| (1..=limits.records_max).contains(&n)) {
         return Err(BatchError::RecordCount {

@@ -83,13 +83,17 @@ pub enum BatchError {
         /// The bits.
         bits: i16,
     },
-    /// A producer id: it asks for a promise that is not made yet.
+    /// Some of the producer's fields are given and some are not, or one is negative.
     #[error(
-        "the batch carries producer id {producer_id}; duplicates are not recognised, so send without idempotence"
+        "the batch carries producer id {producer_id}, epoch {epoch} and sequence {sequence}; give all three, from 0 on, or -1 for each"
     )]
-    ProducerId {
+    Producer {
         /// The id.
         producer_id: i64,
+        /// The epoch.
+        epoch: i16,
+        /// The first record's sequence.
+        sequence: i32,
     },
     /// The checksum does not fit the bytes.
     #[error("the batch's checksum is {stored:#010x}, its bytes have {computed:#010x}")]

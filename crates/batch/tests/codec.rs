@@ -173,7 +173,14 @@ fn what_only_a_server_sets_is_refused() {
         BatchError::Magic { found: 1 }
     );
     let with_id = mended(&batch, |b| b[43..51].copy_from_slice(&9_i64.to_be_bytes()));
-    assert_eq!(refused(&with_id), BatchError::ProducerId { producer_id: 9 });
+    assert_eq!(
+        refused(&with_id),
+        BatchError::Producer {
+            producer_id: 9,
+            epoch: -1,
+            sequence: -1
+        }
+    );
 }
 
 #[test]
@@ -540,5 +547,8 @@ fn a_batch_of_another_implementation_is_read() {
         timestamp: TimestampMs(0x0158_8dcd_5938 + 5),
     };
     assert_eq!(read, [(Offset(0), expected)]);
-    assert_eq!(refused(&batch), BatchError::ProducerId { producer_id: 0 });
+    assert!(matches!(
+        refused(&batch),
+        BatchError::MaxTimestamp { claimed: 0, .. }
+    ));
 }

@@ -83,3 +83,26 @@ pub enum TopicError {
     #[error("the node is shutting down")]
     ShuttingDown,
 }
+
+/// A machine's state that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Written by a newer version.
+    #[error(
+        "the state of a {of} is of version {version}, which this version does not know; start a newer version on this node"
+    )]
+    Version {
+        /// Of what.
+        of: &'static str,
+        /// The version found.
+        version: u8,
+    },
+    /// No state at all.
+    #[error("{bytes} bytes that should be the state of a {of} are none")]
+    Nonsense {
+        /// Of what.
+        of: &'static str,
+        /// How many bytes.
+        bytes: usize,
+    },
+}

@@ -8,13 +8,14 @@ mod catalog;
 mod catalog_codec;
 mod error;
 mod layout;
-mod partition;
+pub mod partition;
 mod settings;
 mod state;
+mod wire;
 
 pub use catalog::{CATALOG, Catalog, CatalogError};
 pub use catalog_codec::fuzz_catalog;
-pub use error::{SettingError, TopicError};
+pub use error::{SettingError, StateError, TopicError};
 pub use layout::{group_id, partition_dir, topic_dir, topics_dir};
 pub use partition::{Assigned, Partition};
 pub use settings::{TopicSettings, TopicSettingsPatch, bounds};
