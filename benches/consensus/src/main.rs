@@ -94,7 +94,7 @@ fn rows() -> Vec<Row> {
             "10,000 idle groups, awake: tick of one",
             "ns",
             Lower,
-            None,
+            Ratio(1.0),
             ROUNDS,
             idle_groups_tick(false)
         ),

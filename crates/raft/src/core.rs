@@ -12,7 +12,8 @@ use crate::{
     lease::Lease,
     log::{Log, Unknown},
     message::{Ack, Body, Message, Round, SnapshotOffer},
-    output::{HardState, LogOp, Output, RoleChange, WriteSeq},
+    outbox::Outbox,
+    output::{HardState, LogOp, RoleChange, WriteSeq},
     progress::Peers,
     quiet::Quiet,
     read_index::Reads,
@@ -70,7 +71,7 @@ pub struct Core {
     /// Follower: the last one that was given.
     pub(crate) acked: Ack,
     /// The snapshot that is being received, and from whom.
-    pub(crate) receiving: Option<(NodeId, SnapshotOffer)>,
+    pub(crate) receiving: Option<Box<(NodeId, SnapshotOffer)>>,
     /// When there was news of it last.
     pub(crate) receiving_tick: u64,
     /// Follower: the leader, when it mends its log with a snapshot of this node's.
@@ -82,7 +83,7 @@ pub struct Core {
     pub(crate) lease: Lease,
     pub(crate) quiet: Quiet,
 
-    pub(crate) out: Output,
+    pub(crate) out: Outbox,
     pub(crate) told: RoleChange,
     /// Whether there may be something to drain. Most ticks of an idle follower bring nothing, and
     /// with many groups it is the looking that costs.
@@ -144,7 +145,7 @@ impl Core {
             repairs: Repairs::default(),
             lease,
             quiet: Quiet::default(),
-            out: Output::default(),
+            out: Outbox::default(),
             told: RoleChange {
                 role: Role::Follower,
                 term: Term::ZERO,
@@ -156,7 +157,7 @@ impl Core {
         core.plant_at_start();
         core.told.term = core.hard.term;
         core.refresh_members();
-        core.out.configuration = None;
+        core.out.rest().configuration = None;
         core.reset_election_timer();
         core.verified = core.log.commit.min(core.log.last_index());
         Ok(core)
@@ -320,7 +321,7 @@ impl Core {
         self.log.applied = index;
         // The log has overtaken it.
         self.receiving
-            .take_if(|(_, offer)| offer.last.index <= index);
+            .take_if(|receiving| receiving.1.last.index <= index);
         if self.role == Role::Repairing {
             self.repair_or_lead();
         }
@@ -377,7 +378,7 @@ impl Core {
 
     /// The write after which everything decided so far is on disk.
     pub(crate) fn write_mark(&self) -> WriteSeq {
-        if self.hard_dirty || !self.out.log.is_empty() {
+        if self.hard_dirty || self.out.has_log() {
             self.writes.next()
         } else {
             self.writes.issued()
@@ -418,7 +419,7 @@ impl Core {
         if !planted!(self, StaleWriteReport) {
             self.writes.truncated_from(from);
         }
-        self.out.log.push(LogOp::Truncate { from });
+        self.out.rest().log.push(LogOp::Truncate { from });
         if !planted!(self, ConfigurationNotRolledBack) && self.log.history.truncate_from(from) {
             self.refresh_members();
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     core::Core,
+    outbox::Outbox,
     output::{Apply, Output, Write},
 };
 
@@ -16,23 +17,16 @@ impl Core {
         self.drain_reads();
         self.drain_sends();
         self.drain_write(out);
-        out.log.append(&mut self.out.log);
-        out.messages.append(&mut self.out.messages);
-        out.sends.append(&mut self.out.sends);
-        out.repairs.append(&mut self.out.repairs);
-        out.snapshots.append(&mut self.out.snapshots);
-        out.reads.append(&mut self.out.reads);
-        out.commit = self.out.commit.take().or(out.commit);
-        out.configuration = self.out.configuration.take().or(out.configuration.take());
-        out.trim = self.out.trim.take().or(out.trim);
-        out.unknown_settled |= std::mem::take(&mut self.out.unknown_settled);
+        self.out.move_to(out);
         self.drain_apply(out);
         self.drain_role(out);
-        self.release_output();
+        if self.quiet.is_on() {
+            self.out = Outbox::default();
+        }
     }
 
     fn drain_write(&mut self, out: &mut Output) {
-        if !self.hard_dirty && self.out.log.is_empty() {
+        if !self.hard_dirty && !self.out.has_log() {
             return;
         }
         debug_assert!(

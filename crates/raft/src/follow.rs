@@ -184,7 +184,7 @@ impl Core {
             self.log.runs.append(run.term, run.count);
             let last = self.log.last_index();
             let (term, payload) = (run.term, Payload::Received);
-            self.out.log.push(LogOp::Append {
+            self.out.rest().log.push(LogOp::Append {
                 term,
                 first,
                 last,
@@ -298,7 +298,7 @@ impl Core {
 
     /// The unknown suffix is known to have held nothing that is missing.
     pub(crate) fn end_doubt(&mut self) {
-        self.out.unknown_settled |= self.log.unknown.take().is_some();
+        self.out.rest().unknown_settled |= self.log.unknown.take().is_some();
     }
 }
 

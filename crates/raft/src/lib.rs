@@ -121,6 +121,7 @@ pub mod lease;
 mod log;
 mod membership;
 pub mod message;
+mod outbox;
 pub mod output;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;

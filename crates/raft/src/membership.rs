@@ -84,7 +84,7 @@ impl Core {
         let configuration = configuration.clone();
         self.peers
             .become_members(members.into_iter(), next, self.ticks);
-        self.out.configuration = Some((self.log.history.active_index(), configuration));
+        self.out.rest().configuration = Some((self.log.history.active_index(), configuration));
     }
 
     /// The commit index has risen: leaves a committed joint configuration, and leads no longer

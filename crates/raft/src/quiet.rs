@@ -14,7 +14,7 @@
 
 use trilith_types::NodeId;
 
-use crate::{core::Core, entry::EntryId, output::Output, progress::Sending, status::Role};
+use crate::{core::Core, entry::EntryId, progress::Sending, status::Role};
 
 /// Whether a core is quiet, and for how long it has had nothing to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,13 +164,6 @@ impl Core {
         self.reads.release_memory();
         for peer in self.peers.iter_mut() {
             peer.inflight.release();
-        }
-    }
-
-    /// Gives the memory of the lists back when nothing is in them.
-    pub(crate) fn release_output(&mut self) {
-        if self.quiet.on && self.out.is_empty() {
-            self.out = Output::default();
         }
     }
 }

@@ -111,7 +111,7 @@ impl Core {
             return Err(ReadError::Refused);
         }
         if self.has_lease() {
-            self.out.reads.push(ReadDone {
+            self.out.rest().reads.push(ReadDone {
                 id,
                 result: Ok(self.log.commit),
             });
@@ -195,6 +195,9 @@ impl Core {
 
     /// Answers the reads whose round a quorum has answered.
     pub(crate) fn confirm_reads(&mut self) {
+        if self.reads.waiting.is_empty() {
+            return;
+        }
         let me = self.id();
         let reached = self.quorum().highest_reached(|id| {
             if id == me {
@@ -218,7 +221,7 @@ impl Core {
 
     fn answer_read(&mut self, asker: Asker, result: Result<LogIndex, ReadError>) {
         match asker {
-            Asker::Host(id) => self.out.reads.push(ReadDone { id, result }),
+            Asker::Host(id) => self.out.rest().reads.push(ReadDone { id, result }),
             Asker::Peer {
                 node,
                 life,
@@ -240,7 +243,7 @@ impl Core {
             self.answer_read(waiting.asker, Err(why));
         }
         while let Some(asked) = self.reads.asked.pop_front() {
-            self.out.reads.push(ReadDone {
+            self.out.rest().reads.push(ReadDone {
                 id: asked.id,
                 result: Err(why),
             });
@@ -254,7 +257,7 @@ impl Core {
                 break;
             }
             self.reads.asked.pop_front();
-            self.out.reads.push(ReadDone {
+            self.out.rest().reads.push(ReadDone {
                 id: asked.id,
                 result: Err(ReadError::TimedOut),
             });
@@ -302,7 +305,7 @@ impl Core {
             }
             self.reads.asked.pop_front();
             let result = index.ok_or(ReadError::Refused);
-            self.out.reads.push(ReadDone {
+            self.out.rest().reads.push(ReadDone {
                 id: asked.id,
                 result,
             });

@@ -130,11 +130,14 @@ impl Core {
     pub(crate) fn repair_is_of_no_use_to(&mut self, index: LogIndex) {
         if self.log.damage.first().is_some_and(|first| first <= index) {
             self.repairs.gone_to = self.repairs.gone_to.max(index);
-            self.out.trim = Some(index);
+            self.out.rest().trim = Some(index);
         }
     }
 
     fn next_damage(&self) -> Option<(EntryId, EntryId)> {
+        if self.log.damage.is_empty() {
+            return None;
+        }
         let start = if self.role == Role::Repairing {
             self.log.applied.next()
         } else {
@@ -239,7 +242,7 @@ impl Core {
         let last = through.min(self.log.last_index());
         let last_max = self.log.damage.intact_to(first.index, last);
         let (term, bytes_max) = (self.hard.term, self.config.send_bytes_max);
-        self.out.repairs.push(SendRepair {
+        self.out.rest().repairs.push(SendRepair {
             to,
             term,
             first,
@@ -320,7 +323,7 @@ impl Core {
                 continue;
             }
             self.writes.rewrites(start, end);
-            self.out.log.push(LogOp::Rewrite {
+            self.out.rest().log.push(LogOp::Rewrite {
                 first: id,
                 last: end,
             });

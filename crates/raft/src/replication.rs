@@ -78,14 +78,14 @@ impl Core {
             last: l,
             payload: Payload::Proposed,
             ..
-        }) = self.out.log.last_mut()
+        }) = self.out.rest().log.last_mut()
             && payload == Payload::Proposed
             && *t == term
             && l.next() == first
         {
             *l = last;
         } else {
-            self.out.log.push(LogOp::Append {
+            self.out.rest().log.push(LogOp::Append {
                 term,
                 first,
                 last,
@@ -168,7 +168,7 @@ impl Core {
             .saturating_sub(peer.inflight.bytes());
         let bytes_max = room.min(config.send_bytes_max);
         let to = peer.id;
-        self.out.sends.push(SendEntries {
+        self.out.rest().sends.push(SendEntries {
             to,
             term,
             ticket,
@@ -426,7 +426,7 @@ impl Core {
         }
         let before = self.log.commit;
         self.log.commit = index;
-        self.out.commit = Some(index);
+        self.out.rest().commit = Some(index);
         self.uncommitted.release_to(index);
         if self.has_committed_in_term() {
             if before < self.term_start {

@@ -53,6 +53,7 @@ impl Core {
         };
         peer.await_snapshot(tick, asked_for);
         self.out
+            .rest()
             .snapshots
             .push(SnapshotOp::Offer { to, term, at_least });
     }
@@ -125,7 +126,7 @@ impl Core {
             }
             let to = peer.id;
             if silent >= u64::from(self.config.snapshot_stall_ticks) {
-                self.out.snapshots.push(SnapshotOp::Abort { to });
+                self.out.rest().snapshots.push(SnapshotOp::Abort { to });
                 self.end_snapshot(to);
             } else if !peer.streaming.wanted
                 && silent > 0
@@ -134,6 +135,7 @@ impl Core {
                 // The offer or its answer was lost.
                 let at_least = self.log.runs.base().index;
                 self.out
+                    .rest()
                     .snapshots
                     .push(SnapshotOp::Offer { to, term, at_least });
             }
@@ -148,7 +150,10 @@ impl Core {
             .filter(|peer| peer.sending == Sending::Snapshot)
         {
             peer.probe_from(peer.matched.next());
-            self.out.snapshots.push(SnapshotOp::Abort { to: peer.id });
+            self.out
+                .rest()
+                .snapshots
+                .push(SnapshotOp::Abort { to: peer.id });
         }
     }
 
@@ -173,7 +178,7 @@ impl Core {
             SnapshotReply::Wanted { last, from_byte } if offered == Some(last) => {
                 peer.streaming.wanted = true;
                 peer.streaming.news_tick = tick;
-                self.out.snapshots.push(SnapshotOp::Stream {
+                self.out.rest().snapshots.push(SnapshotOp::Stream {
                     to: from,
                     last,
                     from_byte,
@@ -181,7 +186,10 @@ impl Core {
             }
             SnapshotReply::Unneeded { last, commit } if offered == Some(last) => {
                 peer.probe_from(commit.min(my_last).next());
-                self.out.snapshots.push(SnapshotOp::Abort { to: from });
+                self.out
+                    .rest()
+                    .snapshots
+                    .push(SnapshotOp::Abort { to: from });
             }
             SnapshotReply::Installed { last } if offered == Some(last) => {
                 peer.installed(last.index);
@@ -197,7 +205,7 @@ impl Core {
     fn on_donation_reply(&mut self, to: NodeId, reply: SnapshotReply) -> Result<(), Dropped> {
         match reply {
             SnapshotReply::Wanted { last, from_byte } => {
-                self.out.snapshots.push(SnapshotOp::Stream {
+                self.out.rest().snapshots.push(SnapshotOp::Stream {
                     to,
                     last,
                     from_byte,
@@ -215,7 +223,7 @@ impl Core {
         if self.role == Role::Follower && self.leader == Some(from) {
             let (term, at_least) = (self.hard.term, self.log.runs.base().index);
             self.donating_to = Some(from);
-            self.out.snapshots.push(SnapshotOp::Offer {
+            self.out.rest().snapshots.push(SnapshotOp::Offer {
                 to: from,
                 term,
                 at_least,
@@ -302,11 +310,11 @@ impl Core {
                 Ok(())
             }
             Use::Needed => {
-                self.out.snapshots.push(SnapshotOp::Receive {
+                self.out.rest().snapshots.push(SnapshotOp::Receive {
                     from: from.id,
                     offer: offer.clone(),
                 });
-                self.receiving = Some((from.id, offer));
+                self.receiving = Some(Box::new((from.id, offer)));
                 self.receiving_tick = self.ticks;
                 Ok(())
             }
@@ -320,11 +328,8 @@ impl Core {
     /// When it is not the one on offer.
     pub fn accept_snapshot(&mut self, last: EntryId, have_bytes: u64) -> Result<(), HostError> {
         self.touched = true;
-        let offerer = self
-            .receiving
-            .as_ref()
-            .filter(|(_, offer)| offer.last == last);
-        let Some(&(from, _)) = offerer else {
+        let offer = self.receiving.as_ref().filter(|r| r.1.last == last);
+        let Some(from) = offer.map(|offer| offer.0) else {
             return Err(HostError::Snapshot { last });
         };
         self.receiving_tick = self.ticks;
@@ -340,9 +345,13 @@ impl Core {
     /// [`Core::snapshot_staged`], for [`Config::snapshot_stall_ticks`](crate::Config) the core
     /// gives it up: the offerer may be gone.
     pub fn snapshot_arriving(&mut self, last: EntryId) {
-        if matches!(&self.receiving, Some((_, offer)) if offer.last == last) {
+        if self.is_receiving(last) {
             self.receiving_tick = self.ticks;
         }
+    }
+
+    fn is_receiving(&self, last: EntryId) -> bool {
+        matches!(&self.receiving, Some(receiving) if receiving.1.last == last)
     }
 
     /// Gives up what nothing more comes of, so that it is asked for, or offered, again.
@@ -357,7 +366,7 @@ impl Core {
     /// again.
     pub fn refuse_snapshot(&mut self, last: EntryId) {
         self.touched = true;
-        self.receiving.take_if(|(_, offer)| offer.last == last);
+        self.receiving.take_if(|receiving| receiving.1.last == last);
     }
 
     /// The offered snapshot is whole and synced in its staging place. The core says with
@@ -368,8 +377,8 @@ impl Core {
     pub fn snapshot_staged(&mut self, last: EntryId) -> Result<(), HostError> {
         self.touched = true;
         self.wake();
-        let staged = self.receiving.take_if(|(_, offer)| offer.last == last);
-        let Some((from, offer)) = staged else {
+        let staged = self.receiving.take_if(|receiving| receiving.1.last == last);
+        let Some((from, offer)) = staged.map(|staged| *staged) else {
             return Err(HostError::Snapshot { last });
         };
         if self.judge_snapshot(last) != Use::Needed || self.role == Role::Leader {
@@ -398,7 +407,10 @@ impl Core {
         self.log.handed = last.index;
         self.log.applied = last.index;
         self.verified = self.verified.min(self.log.last_index()).max(last.index);
-        self.out.log.push(LogOp::Install { last, keep_suffix });
+        self.out
+            .rest()
+            .log
+            .push(LogOp::Install { last, keep_suffix });
         self.commit_to(last.index);
         self.refresh_members();
         self.ack_due = true;

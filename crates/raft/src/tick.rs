@@ -18,10 +18,7 @@ impl Core {
         } else {
             self.follower_tick();
         }
-        self.touched |= self.quiet.is_on()
-            || self.hard_dirty
-            || self.told != self.role_now()
-            || !self.out.is_empty();
+        self.touched |= self.quiet.is_on() || !self.out.is_empty();
     }
 
     fn follower_tick(&mut self) {
@@ -29,6 +26,7 @@ impl Core {
         if self.election_elapsed < self.election_timeout {
             return;
         }
+        self.touched = true;
         self.receiving = None;
         if self.may_campaign() && !self.vote_is_promised() {
             self.start_campaign(Campaign::PreVote);
@@ -43,11 +41,13 @@ impl Core {
         self.check_elapsed = self.check_elapsed.saturating_add(1);
         let lost_quorum = self.check_elapsed >= self.config.election_ticks && !self.has_quorum();
         if lost_quorum || self.disk_is_stalled() {
+            self.touched = true;
             self.become_follower(self.hard.term, None);
             return;
         }
         self.repairing_tick();
         if !self.is_leading() {
+            self.touched = true;
             return;
         }
         if self.check_elapsed >= self.config.election_ticks {

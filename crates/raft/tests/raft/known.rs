@@ -2,9 +2,9 @@
 //! `docs/raft-scenarios.md` says which is which.
 
 use trilith_raft::{
-    message::Round,
     Body, Change, Config, Dropped, Message, Moment, ReadError, ReadId, Role, TransferError,
     Transition,
+    message::Round,
     message::{SnapshotOffer, VoteRequest},
 };
 use trilith_types::{Incarnation, NodeId, Term};

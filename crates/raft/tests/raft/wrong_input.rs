@@ -281,7 +281,10 @@ fn answers_that_nobody_asked_for_are_dropped() {
         Dropped::WrongRole
     );
     assert_eq!(
-        dropped(&mut cluster, message(3, 1, 1, Body::TimeoutNow { round: Round(0) })),
+        dropped(
+            &mut cluster,
+            message(3, 1, 1, Body::TimeoutNow { round: Round(0) })
+        ),
         Dropped::WrongRole
     );
 }

@@ -114,7 +114,11 @@ pub fn show_body(body: &Body) -> String {
         }
         Body::HeartbeatReply(r) => {
             let quiet = if r.quiet { " quiet" } else { "" };
-            let needs = if r.needs_snapshot { ", needs snapshot" } else { "" };
+            let needs = if r.needs_snapshot {
+                ", needs snapshot"
+            } else {
+                ""
+            };
             format!(
                 "heartbeat answer received {} round {}{quiet}{needs}",
                 r.received, r.round.0
