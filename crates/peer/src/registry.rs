@@ -2,7 +2,7 @@
 
 use trilith_types::{ClusterId, Incarnation, NodeId};
 
-use crate::{heartbeat::Progress, message::NodeMessage};
+use crate::{handshake::Refusal, heartbeat::Progress, message::NodeMessage};
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,4 +103,7 @@ pub trait Registry: Send + Sync {
 
     /// News of a peer.
     fn peer_event(&self, event: PeerEvent);
+
+    /// The node at `address` does not let this one in.
+    fn refused(&self, address: &str, refusal: &Refusal);
 }
