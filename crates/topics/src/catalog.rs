@@ -222,6 +222,7 @@ mod tests {
         segment_bytes: None,
         segment_ms: None,
         record_bytes_max: None,
+        replicas: None,
     };
 
     #[test]

@@ -98,6 +98,7 @@ fn decode_topic(input: &mut Input<'_>) -> Option<Topic> {
         segment_bytes: input.u64()?,
         segment_ms: input.u64()?,
         record_bytes_max: input.u32()?,
+        replicas: 1,
     };
     settings.check().ok()?;
     (ready <= partitions).then_some(Topic {
@@ -179,6 +180,7 @@ mod tests {
                         segment_bytes,
                         segment_ms,
                         record_bytes_max,
+                        replicas: 1,
                     };
                     (settings, n % (partitions + 1))
                 },

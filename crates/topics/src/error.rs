@@ -30,6 +30,14 @@ pub enum SettingError {
         /// How many were asked for.
         asked: u32,
     },
+    /// Replicas are placed when the topic is created.
+    #[error("the topic has {has} replicas, which cannot be changed to {asked}")]
+    ReplicasFixed {
+        /// How many there are.
+        has: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
 }
 
 /// Why a topic was not created, altered, deleted or found.

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod catalog_codec;
+pub mod controller;
 mod error;
 mod layout;
 pub mod partition;

@@ -17,9 +17,11 @@ pub mod bounds {
     pub const SEGMENT_MS_MIN: u64 = 100;
     /// Longest age of anything: a hundred years.
     pub const AGE_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+    /// Most replicas of a partition: four of nine may fail, and each more costs every write.
+    pub const REPLICAS_MAX: u32 = 9;
 }
 
-use bounds::{AGE_MS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MS_MIN};
+use bounds::{AGE_MS_MAX, REPLICAS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MS_MIN};
 
 /// A topic's settings, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct TopicSettings {
     pub segment_ms: u64,
     /// Largest record: key, value and headers together, in bytes.
     pub record_bytes_max: u32,
+    /// How many nodes hold each partition. It is set when the topic is created.
+    pub replicas: u32,
 }
 
 impl Default for TopicSettings {
@@ -48,6 +52,7 @@ impl Default for TopicSettings {
             segment_bytes: 64 << 20,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
             record_bytes_max: RECORD_BYTES_DEFAULT,
+            replicas: 3,
         }
     }
 }
@@ -67,27 +72,29 @@ pub struct TopicSettingsPatch {
     pub segment_ms: Option<u64>,
     /// As [`TopicSettings::record_bytes_max`].
     pub record_bytes_max: Option<u32>,
+    /// As [`TopicSettings::replicas`].
+    pub replicas: Option<u32>,
 }
 
 impl TopicSettings {
-    /// These settings with those of `patch` that are given.
+    /// These settings with those of `patch` that are given, for a topic that has these.
     ///
     /// # Errors
-    /// Names the first setting out of its bounds; fewer partitions than there are.
+    /// Names the first setting out of its bounds; fewer partitions than there are; another number
+    /// of replicas.
     pub fn patched(&self, patch: &TopicSettingsPatch) -> Result<Self, SettingError> {
-        let patched = Self {
-            partitions: patch.partitions.unwrap_or(self.partitions),
-            retention_bytes: patch.retention_bytes.unwrap_or(self.retention_bytes),
-            retention_ms: patch.retention_ms.unwrap_or(self.retention_ms),
-            segment_bytes: patch.segment_bytes.unwrap_or(self.segment_bytes),
-            segment_ms: patch.segment_ms.unwrap_or(self.segment_ms),
-            record_bytes_max: patch.record_bytes_max.unwrap_or(self.record_bytes_max),
-        };
+        let patched = self.with(patch);
         patched.check()?;
         if patched.partitions < self.partitions {
             return Err(SettingError::FewerPartitions {
                 has: self.partitions,
                 asked: patched.partitions,
+            });
+        }
+        if patched.replicas != self.replicas {
+            return Err(SettingError::ReplicasFixed {
+                has: self.replicas,
+                asked: patched.replicas,
             });
         }
         Ok(patched)
@@ -98,12 +105,21 @@ impl TopicSettings {
     /// # Errors
     /// Names the first setting out of its bounds.
     pub fn new(patch: &TopicSettingsPatch) -> Result<Self, SettingError> {
-        let defaults = Self::default();
-        debug_assert_eq!(
-            defaults.partitions, 1,
-            "a new topic may have any number of partitions"
-        );
-        defaults.patched(patch)
+        let settings = Self::default().with(patch);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn with(&self, patch: &TopicSettingsPatch) -> Self {
+        Self {
+            partitions: patch.partitions.unwrap_or(self.partitions),
+            retention_bytes: patch.retention_bytes.unwrap_or(self.retention_bytes),
+            retention_ms: patch.retention_ms.unwrap_or(self.retention_ms),
+            segment_bytes: patch.segment_bytes.unwrap_or(self.segment_bytes),
+            segment_ms: patch.segment_ms.unwrap_or(self.segment_ms),
+            record_bytes_max: patch.record_bytes_max.unwrap_or(self.record_bytes_max),
+            replicas: patch.replicas.unwrap_or(self.replicas),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), SettingError> {
@@ -126,7 +142,8 @@ impl TopicSettings {
             self.record_bytes_max.into(),
             1,
             RECORD_BYTES_MAX.into(),
-        )
+        )?;
+        within("replicas", self.replicas.into(), 1, REPLICAS_MAX.into())
     }
 
     /// What retention may remove.
@@ -189,6 +206,7 @@ mod tests {
             segment_ms: Some(1000),
             record_bytes_max: Some(9),
             partitions: None,
+            replicas: None,
         };
         let altered = new.patched(&patch).unwrap();
         assert_eq!(
@@ -258,6 +276,28 @@ mod tests {
                 ..none
             }),
             "record_bytes_max"
+        );
+        assert_eq!(
+            refused(TopicSettingsPatch {
+                replicas: Some(10),
+                ..none
+            }),
+            "replicas"
+        );
+    }
+
+    #[test]
+    fn replicas_are_set_once() {
+        let patch = |n| TopicSettingsPatch {
+            replicas: Some(n),
+            ..Default::default()
+        };
+        let settings = TopicSettings::new(&patch(5)).unwrap();
+        assert_eq!(settings.replicas, 5);
+        assert_eq!(settings.patched(&patch(5)), Ok(settings));
+        assert_eq!(
+            settings.patched(&patch(3)),
+            Err(SettingError::ReplicasFixed { has: 5, asked: 3 })
         );
     }
 

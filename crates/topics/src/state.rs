@@ -76,7 +76,11 @@ impl CatalogState {
     /// A bad name or setting, a topic of that name, or too many.
     pub fn create(&mut self, name: &str, patch: &TopicSettingsPatch) -> Result<Topic, TopicError> {
         let name = TopicName::new(name)?;
-        let settings = TopicSettings::new(patch)?;
+        let settings = TopicSettings {
+            // A catalog of one node has one replica of everything.
+            replicas: 1,
+            ..TopicSettings::new(patch)?
+        };
         if self.topics.contains_key(&name) {
             return Err(TopicError::Exists {
                 name: name.to_string(),

@@ -60,10 +60,6 @@ impl<'a> Input<'a> {
         self.fixed().map(u8::from_le_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.fixed().map(u32::from_le_bytes)
-    }
-
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.fixed().map(u64::from_le_bytes)
     }
