@@ -104,7 +104,9 @@ impl From<TopicError> for ApiError {
                 .with("value", value)
                 .with("min", min)
                 .with("max", max),
-            TopicError::Setting(SettingError::FewerPartitions { .. })
+            TopicError::Setting(
+                SettingError::FewerPartitions { .. } | SettingError::ReplicasFixed { .. },
+            )
             | TopicError::TooManyTopics
             | TopicError::TooManyPartitions { .. } => Self::new(Reason::InvalidSetting, message),
             TopicError::Catalog(_) | TopicError::Partition { .. } => {
