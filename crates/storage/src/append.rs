@@ -1,6 +1,6 @@
 //! Appending: the log's only way to grow.
 
-use std::io;
+use std::{io, sync::atomic::Ordering};
 
 use trilith_types::TimestampMs;
 
@@ -133,10 +133,14 @@ impl Log {
         for (header, _) in &group.frames {
             active.note(header, self.config.time_index_interval);
             self.marked = self.marked.max(header.synced);
+            self.manifest.terms.note(header.term, header.index);
         }
         self.next_index = active.end.next_index;
         self.next_offset = active.end.next_offset;
         self.last_term = active.end.last_term;
+        self.shared
+            .next_index
+            .store(self.next_index.0, Ordering::Release);
         Ok(())
     }
 

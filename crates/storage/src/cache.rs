@@ -52,7 +52,7 @@ impl FileCache {
     pub(crate) fn admit(&self, segment: &Arc<Segment>) {
         let mut ring = self.ring.lock();
         let this = Arc::downgrade(segment);
-        if ring.iter().any(|held| held.ptr_eq(&this)) {
+        if segment.is_writing() || ring.iter().any(|held| held.ptr_eq(&this)) {
             return;
         }
         ring.push_back(this);
@@ -67,8 +67,8 @@ impl FileCache {
                     mercy -= 1;
                     ring.push_back(oldest);
                 }
-                Some(segment) => segment.close_files(),
-                None => {}
+                Some(segment) if !segment.is_writing() => segment.close_files(),
+                _ => {}
             }
         }
     }

@@ -19,6 +19,8 @@ pub struct LogConfig {
     pub segment_offsets_max: u32,
     /// Largest payload of one entry.
     pub payload_bytes_max: u32,
+    /// Disk space that a new segment reserves. Small for logs of which many stay almost empty.
+    pub preallocate_bytes_min: u64,
     /// Disk space is reserved ahead in steps that grow up to this size.
     pub preallocate_bytes_max: u64,
     /// Space on the file system that appends leave free, so that closing, recovery, retention and
@@ -44,6 +46,7 @@ impl Default for LogConfig {
             segment_entries_max: 1 << 24,
             segment_offsets_max: 1 << 28,
             payload_bytes_max: BATCH_BYTES_MAX,
+            preallocate_bytes_min: 256 << 10,
             preallocate_bytes_max: 16 << 20,
             reserve_bytes: 64 << 20,
             resume_bytes: 16 << 20,
@@ -80,6 +83,12 @@ impl LogConfig {
         within(
             "preallocate_bytes_max",
             self.preallocate_bytes_max,
+            1,
+            SEGMENT_BYTES_MAX,
+        )?;
+        within(
+            "preallocate_bytes_min",
+            self.preallocate_bytes_min,
             1,
             SEGMENT_BYTES_MAX,
         )?;

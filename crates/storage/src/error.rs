@@ -156,6 +156,57 @@ pub struct SyncError {
     pub reason: String,
 }
 
+/// Why entries were not taken back. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum TruncateError {
+    /// They lie before the first entry of the log.
+    #[error("entries from {from} on cannot be taken back: the log begins at {start}")]
+    BelowStart {
+        /// The first entry to go.
+        from: LogIndex,
+        /// The log's first.
+        start: LogIndex,
+    },
+    /// Readers may have seen records of them: they were committed.
+    #[error(
+        "entries from {from} on cannot be taken back: readers may have seen offsets {end} up to {visible}"
+    )]
+    Visible {
+        /// The first entry to go.
+        from: LogIndex,
+        /// The offset at which the log would end.
+        end: Offset,
+        /// The end of what readers may see.
+        visible: Offset,
+    },
+    /// The entry before the first to go is damaged, so that its end is not known: begin the log
+    /// anew from a snapshot.
+    #[error("entries from {from} on cannot be taken back: the entry before is damaged in {path}")]
+    Damaged {
+        /// The segment's store.
+        path: PathBuf,
+        /// The first entry to go.
+        from: LogIndex,
+    },
+    /// The file system refused.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// The segment's files could not be opened.
+    #[error(transparent)]
+    Open(#[from] ReadError),
+    /// The log is closed to writes.
+    #[error(transparent)]
+    Closed(#[from] AppendError),
+    /// The manifest could not be stored; the log is closed to writes.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -199,7 +250,44 @@ pub enum ReadError {
         /// What it answered.
         source: io::Error,
     },
-    /// A file of another kind or of a newer version.
-    #[error(transparent)]
-    Format(#[from] FormatError),
+    /// A file of another kind or of a newer version: none of the segment's records can be read.
+    #[error("offsets {first} up to {next} cannot be read: {found}")]
+    Format {
+        /// The file, what it claims to be, and what was expected.
+        found: FormatError,
+        /// The first offset of the segment.
+        first: Offset,
+        /// The first offset after it; `first` while the segment is being written.
+        next: Offset,
+    },
+    /// The entry is not in the log: retention or a snapshot has taken its place.
+    #[error("entry {index} is gone; the earliest is {earliest}")]
+    EntryGone {
+        /// What was asked for.
+        index: LogIndex,
+        /// The first entry that is still there.
+        earliest: LogIndex,
+    },
+    /// The entry was not appended yet.
+    #[error("entry {index} lies past the end; the last one is {last}")]
+    EntryBeyond {
+        /// What was asked for.
+        index: LogIndex,
+        /// The last entry.
+        last: LogIndex,
+    },
+    /// The entry was stored and can no longer be read.
+    #[error(
+        "{path} is damaged at byte {position}: entries {index} up to {next} cannot be read; reading can go on at {next}"
+    )]
+    EntryDamaged {
+        /// The segment's store.
+        path: PathBuf,
+        /// Where the damage begins.
+        position: u64,
+        /// The first entry that is lost.
+        index: LogIndex,
+        /// The first entry after the damage, as far as it is known.
+        next: LogIndex,
+    },
 }

@@ -54,7 +54,9 @@ pub(crate) fn fetch(
     max_bytes: usize,
 ) -> Result<Fetched, ReadError> {
     let mut position = spot.position;
-    let mut len = planned_len(spot, spot.index, position, visible, max_bytes);
+    // The entry at `position`, as far as it is known.
+    let mut index_at = spot.index;
+    let mut len = planned_len(spot, index_at, position, visible, max_bytes);
     loop {
         if len < FRAME_HEADER_BYTES as u64 {
             return Ok(if spot.certain {
@@ -74,15 +76,17 @@ pub(crate) fn fetch(
             from,
             visible,
             frames: Vec::new(),
+            reached: None,
         };
         let stop = parser.run();
-        let frames = parser.frames;
+        let (frames, reached) = (parser.frames, parser.reached);
         if let Some(last) = frames.last() {
             let (Stop::Done(at)
             | Stop::Short(at, _)
             | Stop::BadPayload(at, _)
             | Stop::BadHeader(at)) = stop;
-            let (next, index) = (last.next_offset(), last.index.next());
+            let next = last.next_offset();
+            let index = reached.unwrap_or(last.index.next());
             return Ok(Fetched::Frames {
                 next,
                 position: at,
@@ -90,6 +94,7 @@ pub(crate) fn fetch(
                 frames,
             });
         }
+        index_at = reached.unwrap_or(index_at);
         (position, len) = match stop {
             Stop::Short(at, header) if (at, header.frame_len()) == (position, len) => {
                 // The file ends within the frame.
@@ -103,12 +108,15 @@ pub(crate) fn fetch(
                     position: next,
                     index,
                     ..
-                } => (next, planned_len(spot, index, next, visible, max_bytes)),
+                } => {
+                    index_at = index;
+                    (next, planned_len(spot, index, next, visible, max_bytes))
+                }
                 Located::Nothing => return Ok(Fetched::SegmentEnd),
             },
-            // Only marks so far.
+            // Nothing but marks and entries without records so far.
             Stop::Done(at) if at > position => {
-                (at, planned_len(spot, spot.index, at, visible, max_bytes))
+                (at, planned_len(spot, index_at, at, visible, max_bytes))
             }
             Stop::Done(_) => return Ok(Fetched::SegmentEnd),
         };
@@ -239,19 +247,18 @@ struct Parser<'a> {
     from: Offset,
     visible: Offset,
     frames: Vec<ReadFrame>,
+    /// The entry after the last one that was passed.
+    reached: Option<LogIndex>,
 }
 
 impl Parser<'_> {
     fn run(&mut self) -> Stop {
         let mut at = 0;
-        let mut expected: Option<LogIndex> = None;
+        let mut offset = Offset::ZERO;
         loop {
             let position = self.start + at as u64;
-            if self
-                .frames
-                .last()
-                .is_some_and(|last| last.next_offset() >= self.visible)
-            {
+            // What follows may yet be truncated, also where it takes no offsets.
+            if offset >= self.visible {
                 return Stop::Done(position);
             }
             let rest = self.chunk.get(at..).unwrap_or_default();
@@ -266,7 +273,7 @@ impl Parser<'_> {
             let Some(header) = FrameHeader::decode(bytes, salt, position) else {
                 return Stop::BadHeader(position);
             };
-            if expected.is_some_and(|expected| header.index != expected) {
+            if self.reached.is_some_and(|reached| header.index != reached) {
                 return Stop::BadHeader(position);
             }
             if header.next_offset() > self.visible {
@@ -279,11 +286,13 @@ impl Parser<'_> {
             if crc(body) != header.payload_crc {
                 return Stop::BadPayload(position, header);
             }
-            if !header.is_mark() && (header.next_offset() > self.from || header.records == 0) {
+            // Consumers see records. What takes no offsets is between the replicas.
+            if header.records > 0 && header.next_offset() > self.from {
                 let slice = self.chunk.slice(at + payload.start..at + payload.end);
                 self.frames.push(frame(&header, slice));
             }
-            expected = Some(header.next_index());
+            self.reached = Some(header.next_index());
+            offset = header.next_offset();
             at += header.frame_len() as usize;
         }
     }

@@ -4,7 +4,7 @@
 //! also covers the file's salt and the frame's position, so that bytes of another file, of an
 //! earlier life of this one, or from another place in it never pass for a frame.
 
-use trilith_types::{LogIndex, Offset, Term, TimestampMs};
+use trilith_types::{EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
 use crate::{
     codec::{Crc, Input},
@@ -71,6 +71,20 @@ impl FrameHeader {
     #[must_use]
     pub const fn next_offset(&self) -> Offset {
         self.first_offset.plus(self.records as u64)
+    }
+
+    /// The entry's particulars.
+    #[must_use]
+    pub const fn meta(&self) -> EntryMeta {
+        EntryMeta {
+            index: self.index,
+            term: self.term,
+            kind: self.kind,
+            first_offset: self.first_offset,
+            records: self.records,
+            append_time: self.append_time,
+            max_timestamp: self.max_timestamp,
+        }
     }
 
     /// Whether it is a mark and no entry.

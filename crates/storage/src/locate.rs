@@ -70,7 +70,7 @@ pub(crate) fn by_hint(
     let delta = from.since(segment.base)?;
     let ordinal = index.ordinal_at(delta)?;
     let slot = index.slot(ordinal)?;
-    let holds = u64::from(slot.offset_delta) <= delta && segment.damage.is_empty();
+    let holds = u64::from(slot.offset_delta) <= delta && !segment.is_damaged();
     holds.then(|| (slot.position, segment.first_index.plus(ordinal.into())))
 }
 
@@ -80,10 +80,7 @@ pub(crate) fn known_damage(
     open: &OpenSegment,
     from: Offset,
 ) -> Option<ReadError> {
-    let damage = segment
-        .damage
-        .iter()
-        .find(|d| d.first_offset <= from && from < d.next_offset)?;
+    let damage = segment.damage(|d| d.first_offset <= from && from < d.next_offset)?;
     Some(ReadError::Damaged {
         path: open.store.path.clone(),
         position: damage.position,
@@ -126,7 +123,7 @@ fn by_index(
 }
 
 /// The valid header of the segment's entry with this ordinal, where the index says it is.
-fn entry_at(
+pub(crate) fn entry_at(
     segment: &Segment,
     open: &OpenSegment,
     ordinal: u32,

@@ -1,6 +1,9 @@
 //! The log: ordered segments, one writer.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use trilith_env::Env;
 use trilith_types::{GroupId, LogIndex, Offset, Term};
@@ -10,14 +13,15 @@ use crate::{
     config::{ConfigError, LogConfig},
     error::{AppendError, OpenError, SyncError},
     manifest::Manifest,
-    meta::{Damage, SegmentEnd, SegmentMeta, SegmentState},
-    mirrored::MirroredFile,
+    meta::{Damage, SegmentEnd, SegmentId, SegmentMeta, SegmentState},
+    park::Parked,
     publish::Visible,
     reader::{LogReader, SegmentList, Shared},
     recovery::{self, Recovery},
     segment::{OpenSegment, Place, Segment},
     space::SpaceGuard,
-    sync::{Flights, SyncPoint},
+    sync::{Flights, MarkPart, SyncPoint},
+    upkeep::Pending,
 };
 
 /// A commit log. It has one writer, this value; [`LogReader`]s are made from it.
@@ -32,9 +36,11 @@ pub struct Log {
     pub(crate) config: LogConfig,
     pub(crate) shared: Arc<Shared>,
     pub(crate) manifest: Manifest,
-    pub(crate) manifest_file: MirroredFile,
+    pub(crate) pending: Pending,
     /// The segment that is being written; none before the first append and after a settling.
     pub(crate) active: Option<Active>,
+    /// How the active segment was when its files were closed for a while.
+    pub(crate) parked: Option<Parked>,
     pub(crate) next_index: LogIndex,
     pub(crate) next_offset: Offset,
     pub(crate) last_term: Term,
@@ -80,44 +86,70 @@ impl Log {
             dir: dir.to_owned(),
             group,
         };
-        let (manifest, manifest_file, recovery) = recovery::recover(&place, &config)?;
+        let (manifest, file, recovery) = recovery::recover(&place, &config)?;
+        let log = Self::from_manifest(
+            env,
+            files,
+            place,
+            config,
+            manifest,
+            Pending::new(file, false),
+        );
+        Ok((log, recovery))
+    }
+
+    /// A log whose segments have all ended.
+    pub(crate) fn from_manifest(
+        env: &Env,
+        files: Arc<FileCache>,
+        place: Place,
+        config: LogConfig,
+        manifest: Manifest,
+        pending: Pending,
+    ) -> Self {
         let segments = manifest
             .segments
             .iter()
             .map(|meta| Arc::new(Segment::new(&place, meta, &manifest.damage)));
         let list = SegmentList {
-            start: manifest.start.offset,
+            start: manifest.start_offset(),
             segments: segments.collect(),
         };
         let (next_index, next_offset) = manifest.durable;
         let shared = Shared {
-            visible: Visible::new(manifest.start.offset.0),
+            visible: Visible::new(manifest.start_offset().0),
+            next_index: AtomicU64::new(next_index.0),
             list: arc_swap::ArcSwap::from_pointee(list),
             files,
             poison: crate::poison::Poison::default(),
             buffers: Arc::default(),
         };
-        let synced = SyncPoint {
+        let last_term = manifest.last_term();
+        let last = manifest.segments.last();
+        let end = last.and_then(|meta| meta.state.end());
+        let synced = MarkPart {
+            segment: last.map_or(SegmentId(0), |meta| meta.id),
+            position: end.map_or(0, |end| end.position),
             index: next_index.prev(),
             next_offset,
+            last_term,
         };
-        let last_term = manifest.last_term();
-        let log = Self {
+        Self {
             env: env.clone(),
             place,
             config,
             shared: Arc::new(shared),
             manifest,
-            manifest_file,
+            pending,
             active: None,
+            parked: None,
             next_index,
             next_offset,
             last_term,
             flights: Flights::new(synced),
             space: SpaceGuard::default(),
             marked: synced.index,
-        };
-        Ok((log, recovery))
+        }
     }
 
     /// A handle for reading.
@@ -144,8 +176,8 @@ impl Log {
 
     /// The first offset.
     #[must_use]
-    pub const fn start_offset(&self) -> Offset {
-        self.manifest.start.offset
+    pub fn start_offset(&self) -> Offset {
+        self.manifest.start_offset()
     }
 
     /// The first entry's number.
@@ -175,7 +207,7 @@ impl Log {
     /// How far everything is known to be on disk.
     #[must_use]
     pub const fn synced(&self) -> SyncPoint {
-        self.flights.synced()
+        self.flights.synced().point()
     }
 
     /// Bytes of all stores up to their ends.
@@ -192,8 +224,10 @@ impl Log {
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentMeta> {
         let mut segments = self.manifest.segments.clone();
-        if let (Some(active), Some(last)) = (&self.active, segments.last_mut()) {
-            last.state = SegmentState::Closed(active.end);
+        let parked = self.parked.as_ref().map(|parked| parked.end);
+        let end = self.active.as_ref().map(|active| active.end).or(parked);
+        if let (Some(end), Some(last)) = (end, segments.last_mut()) {
+            last.state = SegmentState::Closed(end);
         }
         segments
     }
@@ -246,9 +280,10 @@ impl Log {
     /// A failed sync is final.
     pub fn settle(&mut self) -> Result<(), SyncError> {
         self.shared.poison.check_sync()?;
-        if self.active.is_none() && self.manifest.is_clean() {
+        if self.active.is_none() && self.manifest.is_clean() && !self.pending.manifest {
             return Ok(());
         }
+        self.unpark().map_err(|e| self.poison_sync(&e))?;
         self.settle_index().map_err(|e| self.poison_sync(&e))?;
         self.end_active().map_err(|e| self.poison_sync(&e))?;
         let synced = self.sync()?;
@@ -301,13 +336,8 @@ impl Log {
     /// Makes the manifest durable, with the mark of what is known to be synced.
     pub(crate) fn store_manifest(&mut self) -> Result<(), crate::mirrored::MirroredError> {
         let synced = self.synced();
-        // What retention has removed need not be synced any more.
-        let start = self.manifest.start;
-        self.manifest.durable = (
-            synced.index.next().max(start.index),
-            synced.next_offset.max(start.offset),
-        );
-        self.manifest_file.store(&self.manifest.encode())?;
+        let content = self.manifest_content();
+        self.pending.store(&content)?;
         self.marked = self.marked.max(synced.index);
         Ok(())
     }

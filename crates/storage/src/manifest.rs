@@ -6,13 +6,14 @@ use crate::{
     codec::Input,
     meta::{Damage, SegmentId, SegmentMeta, SegmentState},
     mirrored::MirroredKind,
+    terms::Terms,
 };
 
 /// Names the manifest's two files and fixes their magic.
 pub const MANIFEST: MirroredKind = MirroredKind {
     stem: "manifest",
     magic: *b"TRILMANI",
-    version: 1,
+    version: 2,
 };
 
 /// Most pieces of damage that the manifest remembers. Damage beyond it is still met, and told,
@@ -33,6 +34,14 @@ pub struct Manifest {
     /// Marks showed that all entries up to this one were synced. Recovery writes it down before
     /// it cuts off anything, for the marks may lie in what is cut; 0 otherwise.
     pub proven: LogIndex,
+    /// Segments up to this one are never written again: what followed in one of them was
+    /// truncated, and a mark of that time must not speak for other bytes at the same place.
+    pub sealed: SegmentId,
+    /// Records below this offset were removed, as far as readers are concerned: it may lie within
+    /// a segment, and even past the last one, whose entries the journal then still holds.
+    pub trimmed: Offset,
+    /// The terms of the entries, as far as they were known when this was written.
+    pub terms: Terms,
     /// The segments, oldest first.
     pub segments: Vec<SegmentMeta>,
     /// Damage that was found, ordered by segment and position.
@@ -50,6 +59,15 @@ pub struct LogStart {
     pub prev_term: Term,
 }
 
+impl LogStart {
+    /// The beginning of a log of which nothing was removed.
+    pub const FIRST: Self = Self {
+        offset: Offset::ZERO,
+        index: LogIndex(1),
+        prev_term: Term::ZERO,
+    };
+}
+
 impl Manifest {
     /// The manifest of a log that has no entries yet and begins at `start`.
     #[must_use]
@@ -60,6 +78,9 @@ impl Manifest {
             start,
             durable: (start.index, start.offset),
             proven: LogIndex::ZERO,
+            sealed: SegmentId(0),
+            trimmed: Offset::ZERO,
+            terms: Terms::new(),
             segments: Vec::new(),
             damage: Vec::new(),
         }
@@ -71,6 +92,12 @@ impl Manifest {
         self.segments
             .iter()
             .all(|segment| segment.state.is_synced())
+    }
+
+    /// The first offset that readers may ask for.
+    #[must_use]
+    pub fn start_offset(&self) -> Offset {
+        self.start.offset.max(self.trimmed)
     }
 
     /// The last entry's term.
@@ -88,7 +115,9 @@ impl Manifest {
     /// The manifest's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96 + self.segments.len() * 112 + self.damage.len() * 56);
+        let mut out = Vec::with_capacity(
+            96 + self.segments.len() * 112 + self.damage.len() * 56 + self.terms.len() * 16,
+        );
         let numbers = [
             self.group.0,
             self.next_segment.0,
@@ -98,18 +127,22 @@ impl Manifest {
             self.durable.0.0,
             self.durable.1.0,
             self.proven.0,
+            self.sealed.0,
+            self.trimmed.0,
         ];
         for n in numbers {
             out.extend_from_slice(&n.to_le_bytes());
         }
         out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.damage.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.terms.len() as u32).to_le_bytes());
         self.segments
             .iter()
             .for_each(|segment| segment.encode(&mut out));
         self.damage
             .iter()
             .for_each(|damage| damage.encode(&mut out));
+        self.terms.encode(&mut out);
         out
     }
 
@@ -126,7 +159,10 @@ impl Manifest {
         };
         let durable = (LogIndex(input.u64()?), Offset(input.u64()?));
         let proven = LogIndex(input.u64()?);
+        let sealed = SegmentId(input.u64()?);
+        let trimmed = Offset(input.u64()?);
         let (segment_count, damage_count) = (input.u32()?, input.u32()?);
+        let term_count = input.u32()?;
         let segments: Option<Vec<_>> = (0..segment_count)
             .map(|_| SegmentMeta::decode(&mut input))
             .collect();
@@ -134,12 +170,16 @@ impl Manifest {
             .map(|_| Damage::decode(&mut input))
             .collect();
         let (segments, damage) = (segments?, damage?);
+        let terms = Terms::decode(&mut input, term_count)?;
         let manifest = Self {
             group,
             next_segment,
             start,
             durable,
             proven,
+            sealed,
+            trimmed,
+            terms,
             segments,
             damage,
         };
@@ -200,12 +240,19 @@ mod tests {
             0..6,
         );
         (
-            any::<[u64; 7]>(),
+            any::<[u64; 9]>(),
             segments,
             vec(any::<[u64; 7]>(), 0..4),
             any::<bool>(),
+            vec((1..9_u64, 1..9_u64), 0..4),
         )
-            .prop_map(|(n, steps, damage, open)| {
+            .prop_map(|(n, steps, damage, open, runs)| {
+                let (mut term, mut first) = (Term(0), LogIndex(0));
+                let mut terms = Terms::default();
+                for (later, further) in runs {
+                    (term, first) = (Term(term.0 + later), LogIndex(first.0 + further));
+                    terms.note(term, first);
+                }
                 let mut last = SegmentMeta {
                     id: SegmentId(0),
                     base: Offset(0),
@@ -251,6 +298,9 @@ mod tests {
                     },
                     durable: (LogIndex(n[4]), Offset(n[5])),
                     proven: LogIndex(n[6]),
+                    sealed: SegmentId(n[7]),
+                    trimmed: Offset(n[8]),
+                    terms,
                     segments,
                     damage,
                 }

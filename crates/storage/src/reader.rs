@@ -1,6 +1,6 @@
 //! Reading: by offset, by time, without a lock that the writer could hold.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) struct Shared {
     /// Readers see what lies below this offset.
     pub(crate) visible: Visible,
+    /// The entry after the last that was appended, visible or not.
+    pub(crate) next_index: AtomicU64,
     pub(crate) list: ArcSwap<SegmentList>,
     pub(crate) files: Arc<FileCache>,
     pub(crate) poison: Poison,

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use trilith_env::Disk;
-use trilith_types::{Offset, TimestampMs};
+use trilith_types::{LogIndex, Offset, TimestampMs};
 
 use crate::{
     error::SyncError,
@@ -96,7 +96,8 @@ impl Log {
     ) -> Result<Retired, SyncError> {
         self.shared.poison.check_sync()?;
         let segments = self.segments();
-        let count = expired(&segments, self.active.is_some(), now, policy);
+        let is_written = self.active.is_some() || self.parked.is_some();
+        let count = expired(&segments, is_written, now, policy);
         self.retire(segments.get(..count).unwrap_or_default())
     }
 
@@ -116,21 +117,56 @@ impl Log {
         self.store_manifest().map_err(|e| self.poison_sync(&e))?;
         // What is gone must not be taken for something that is yet to come.
         self.publish(end.next_offset);
-        let is_gone = |id| gone.iter().any(|meta| meta.id == id);
-        let list = self.shared.list.load_full();
-        for segment in list.segments.iter().filter(|segment| is_gone(segment.id)) {
-            segment.keep_open();
-        }
-        self.show(|list| {
-            list.start = end.next_offset;
-            list.segments.retain(|segment| !is_gone(segment.id));
-        });
+        self.hide(gone);
+        self.show(|list| list.start = list.start.max(end.next_offset));
         Ok(Retired {
             disk,
             dir,
             segments: gone.to_vec(),
             bytes,
         })
+    }
+
+    /// Moves the log's beginning to `to`, as a replicated command says: readers find nothing below
+    /// it, and segments go that hold nothing else and no entry after `applied`. Their files are
+    /// removed once the manifest no longer lists them. Returns how many segments went.
+    ///
+    /// # Errors
+    /// The log is poisoned, or its manifest could not be stored.
+    pub fn trim(&mut self, to: Offset, applied: LogIndex) -> Result<usize, SyncError> {
+        self.shared.poison.check_sync()?;
+        if to <= self.start_offset() {
+            return Ok(0);
+        }
+        let segments = self.segments();
+        let is_written = self.active.is_some() || self.parked.is_some();
+        let removable = segments.len().saturating_sub(usize::from(is_written));
+        let is_below = |meta: &&SegmentMeta| {
+            let end = meta.state.end();
+            end.is_some_and(|end| end.next_offset <= to && end.next_index <= applied.next())
+        };
+        let count = segments.iter().take(removable).take_while(is_below).count();
+        let gone = segments.get(..count).unwrap_or_default();
+        self.manifest.trimmed = to;
+        if let Some(end) = gone.last().and_then(|meta| meta.state.end()) {
+            self.hide(gone);
+            self.forget(gone, &end);
+            gone.iter().for_each(|meta| self.pending.remove(*meta));
+        }
+        self.show(|list| list.start = list.start.max(to));
+        self.shared.visible.raise(to.0);
+        self.list_changes().map_err(|e| self.poison_sync(&e))?;
+        Ok(count)
+    }
+
+    /// Takes segments out of readers' sight; whoever is in one reads it to its end.
+    fn hide(&self, gone: &[SegmentMeta]) {
+        let is_gone = |id| gone.iter().any(|meta| meta.id == id);
+        let list = self.shared.list.load_full();
+        for segment in list.segments.iter().filter(|segment| is_gone(segment.id)) {
+            segment.keep_open();
+        }
+        self.show(|list| list.segments.retain(|segment| !is_gone(segment.id)));
     }
 
     fn forget(&mut self, gone: &[SegmentMeta], end: &SegmentEnd) {
@@ -144,14 +180,33 @@ impl Log {
             index: end.next_index,
             prev_term: end.last_term,
         };
+        self.manifest
+            .terms
+            .begin_at(end.next_index, self.next_index);
     }
 
-    /// Where the log would begin if `policy` were enforced now: for a log whose start moves by a
-    /// replicated command.
+    /// Where the log would begin if `policy` were enforced now, its entry and its offset; `None`
+    /// when nothing would go. For a log whose start moves by a replicated command, see
+    /// [`Log::trim`].
+    #[must_use]
+    pub fn retention_target(
+        &self,
+        now: TimestampMs,
+        policy: &RetentionPolicy,
+    ) -> Option<(LogIndex, Offset)> {
+        let segments = self.segments();
+        let is_written = self.active.is_some() || self.parked.is_some();
+        let count = expired(&segments, is_written, now, policy);
+        let end = segments.get(count.checked_sub(1)?)?.state.end()?;
+        (end.next_offset > self.start_offset()).then_some((end.next_index, end.next_offset))
+    }
+
+    /// The offset at which the log would begin if `policy` were enforced now.
     #[must_use]
     pub fn retention_start(&self, now: TimestampMs, policy: &RetentionPolicy) -> Offset {
         let segments = self.segments();
-        let count = expired(&segments, self.active.is_some(), now, policy);
+        let is_written = self.active.is_some() || self.parked.is_some();
+        let count = expired(&segments, is_written, now, policy);
         let last = count.checked_sub(1).and_then(|i| segments.get(i));
         last.and_then(|meta| meta.state.end())
             .map_or(self.start_offset(), |end| end.next_offset)
@@ -187,7 +242,7 @@ fn expired(
 
 #[cfg(test)]
 mod tests {
-    use trilith_types::{LogIndex, Term};
+    use trilith_types::Term;
 
     use super::*;
     use crate::meta::{SegmentId, SegmentState};

@@ -72,6 +72,7 @@ impl SegmentEnd {
 impl Log {
     /// Makes sure that there is a segment that takes `entry`.
     pub(crate) fn make_ready(&mut self, entry: &Entry<'_>) -> Result<(), AppendError> {
+        self.unpark()?;
         if let Some(active) = &self.active {
             if !must_rotate(&active.segment, &active.end, entry, &self.config) {
                 return Ok(());
@@ -98,6 +99,9 @@ impl Log {
     /// The last segment, if it was settled and takes `entry`.
     fn resumable(&self, entry: &Entry<'_>) -> Option<(SegmentMeta, SegmentEnd)> {
         let meta = self.manifest.segments.last()?;
+        if meta.id <= self.manifest.sealed {
+            return None;
+        }
         let SegmentState::Synced(end) = meta.state else {
             return None;
         };
@@ -125,8 +129,8 @@ impl Log {
             state: SegmentState::Open,
             ..meta
         };
-        let segment = Segment::new(&self.place, &meta, &self.manifest.damage);
-        if let Some(open) = self.still_open(&meta) {
+        let segment = self.listed(&meta);
+        if let Some(open) = Self::still_open(&segment) {
             // Readers go on with the same mappings, which grow in place.
             let io = |source| AppendError::Io {
                 what: "measure",
@@ -172,12 +176,21 @@ impl Log {
         )
     }
 
-    /// The open files of a segment, if they are open with an index that is to be trusted.
-    fn still_open(&self, meta: &SegmentMeta) -> Option<Arc<OpenSegment>> {
+    /// The segment as readers have it, so that those in it go on.
+    pub(crate) fn listed(&self, meta: &SegmentMeta) -> Arc<Segment> {
         let list = self.shared.list.load();
-        let held = list.segments.iter().find(|segment| segment.id == meta.id)?;
-        held.opened()
-            .filter(|open| open.index.is_some() && !held.is_suspect())
+        let held = list.segments.iter().find(|segment| segment.id == meta.id);
+        held.map_or_else(
+            || Arc::new(Segment::new(&self.place, meta, &self.manifest.damage)),
+            Arc::clone,
+        )
+    }
+
+    /// The open files of a segment, if they are open with an index that is to be trusted.
+    fn still_open(segment: &Segment) -> Option<Arc<OpenSegment>> {
+        segment
+            .opened()
+            .filter(|open| open.index.is_some() && !segment.is_suspect())
     }
 
     /// The index of a segment that is resumed, built again if it cannot be used.
@@ -219,12 +232,18 @@ impl Log {
             salt: self.env.rng.next_u64(),
             state: SegmentState::Open,
         };
-        let segment = Segment::new(&self.place, &meta, &[]);
+        let segment = Arc::new(Segment::new(&self.place, &meta, &[]));
         let (header, path) = (
             segment.header(FileKind::Store),
             segment.path(FileKind::Store),
         );
         let disk = Arc::clone(&self.place.disk);
+        if self.pending.lazy {
+            let dir = &self.place.dir;
+            self.pending
+                .make_dir(&*disk, dir)
+                .map_err(|e| self.space.judge(e, "make", dir, FIRST_FRAME, &self.config))?;
+        }
         // An attempt that ran out of space may have left it; no manifest lists it.
         let _ = disk.remove_file(&path);
         let allocated = next_allocation(0, FIRST_FRAME, &self.config);
@@ -234,7 +253,22 @@ impl Log {
         })?;
         let index =
             Index::create(&*disk, &self.place.dir, &header).map_err(|e| self.judge_index(e))?;
-        disk.sync_dir(&self.place.dir).map_err(|source| {
+        self.sync_names()?;
+        let end = SegmentEnd::empty(meta.base, meta.first_index, self.last_term, FIRST_FRAME);
+        let open = Arc::new(OpenSegment {
+            store,
+            index: Some(index),
+        });
+        self.manifest.next_segment = SegmentId(meta.id.0 + 1);
+        self.activate(segment, open, end, allocated, meta)
+    }
+
+    /// Makes the names of new files durable before the manifest lists them.
+    fn sync_names(&self) -> Result<(), AppendError> {
+        if self.pending.lazy {
+            return Ok(());
+        }
+        self.place.disk.sync_dir(&self.place.dir).map_err(|source| {
             // A directory that could not be opened was not synced, and may be another time.
             let was_tried = !trilith_env::is_out_of_files(&source);
             let error = AppendError::Io {
@@ -243,14 +277,7 @@ impl Log {
                 source,
             };
             if was_tried { self.poison(error) } else { error }
-        })?;
-        let end = SegmentEnd::empty(meta.base, meta.first_index, self.last_term, FIRST_FRAME);
-        let open = Arc::new(OpenSegment {
-            store,
-            index: Some(index),
-        });
-        self.manifest.next_segment = SegmentId(meta.id.0 + 1);
-        self.activate(segment, open, end, allocated, meta)
+        })
     }
 
     fn judge_index(&mut self, error: IndexError) -> AppendError {
@@ -273,7 +300,7 @@ impl Log {
     /// Lists the segment as open in the manifest, shows it to readers, and writes to it from now on.
     fn activate(
         &mut self,
-        segment: Segment,
+        segment: Arc<Segment>,
         open: Arc<OpenSegment>,
         end: SegmentEnd,
         allocated: u64,
@@ -281,7 +308,10 @@ impl Log {
     ) -> Result<(), AppendError> {
         self.manifest.segments.retain(|held| held.id != meta.id);
         self.manifest.segments.push(meta);
-        if let Err(e) = self.store_manifest() {
+        let is_listed_open = self.pending.open_on_disk == Some(meta.id);
+        if !(self.pending.lazy && is_listed_open)
+            && let Err(e) = self.manifest_changed()
+        {
             let (path, source) = (self.place.dir.clone(), std::io::Error::other(e));
             return Err(self.poison(AppendError::Io {
                 what: "update the manifest in",
@@ -289,8 +319,10 @@ impl Log {
                 source,
             }));
         }
-        let segment = Arc::new(segment);
+        segment.trust_index();
+        segment.set_writing(true, 0);
         segment.set_open(Arc::clone(&open));
+        segment.set_end(None);
         let shown = Arc::clone(&segment);
         self.show(move |list| {
             list.segments.retain(|held| held.id != shown.id);
@@ -333,7 +365,8 @@ impl Log {
         self.flights
             .ended
             .push((active.segment.id, store.file.submit_sync()));
-        active.segment.set_end(active.end);
+        active.segment.set_end(Some(active.end));
+        active.segment.set_writing(false, active.end.time_slots);
         self.shared.files.admit(&active.segment);
         Ok(())
     }
@@ -346,12 +379,13 @@ impl Log {
     /// As [`Log::append`].
     pub fn rotate_if_old(&mut self, now: TimestampMs) -> Result<bool, AppendError> {
         self.shared.poison.check()?;
-        match &self.active {
-            Some(active) if is_old(&active.end, now, &self.config) => {
-                self.end_active()?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        let parked = self.parked.as_ref().map(|parked| &parked.end);
+        let end = self.active.as_ref().map(|active| &active.end).or(parked);
+        if !end.is_some_and(|end| is_old(end, now, &self.config)) {
+            return Ok(false);
         }
+        self.unpark()?;
+        self.end_active()?;
+        Ok(true)
     }
 }

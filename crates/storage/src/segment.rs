@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use trilith_env::{Disk, OpenMode};
 use trilith_types::{GroupId, LogIndex, Offset};
@@ -45,9 +45,7 @@ pub struct Segment {
     pub(crate) base: Offset,
     pub(crate) first_index: LogIndex,
     pub(crate) salt: u64,
-    /// Set once, when the last entry is in.
-    end: OnceLock<SegmentEnd>,
-    pub(crate) damage: Vec<Damage>,
+    facts: ArcSwap<Facts>,
     open: ArcSwapOption<OpenSegment>,
     /// The open files of a segment whose files are removed, for the readers that still hold it;
     /// they are closed when the last of those lets go.
@@ -57,6 +55,19 @@ pub struct Segment {
     used: AtomicBool,
     /// A lookup found the index wrong; it is built again at the next opening.
     suspect: AtomicBool,
+    /// The writer has it open: it is no business of the cache's.
+    writing: AtomicBool,
+    /// Slots in the time index when the writer closed the files of a segment that has not ended.
+    time_slots: AtomicU32,
+}
+
+/// What is known of a segment's entries. The writer replaces it; a reader that has seen a new
+/// `visible_upto` sees what was stored before that was raised.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// Set when the last entry is in, and again when its last entries are truncated.
+    end: Option<SegmentEnd>,
+    damage: Vec<Damage>,
 }
 
 /// The open files of a segment.
@@ -70,27 +81,25 @@ pub struct OpenSegment {
 
 impl Segment {
     pub(crate) fn new(place: &Place, meta: &SegmentMeta, damage: &[Damage]) -> Self {
-        let end = OnceLock::new();
-        if let Some(known) = meta.state.end() {
-            let _ = end.set(known);
-        }
+        let damage = damage.iter().filter(|d| d.segment == meta.id);
+        let facts = Facts {
+            end: meta.state.end(),
+            damage: damage.copied().collect(),
+        };
         Self {
             place: place.clone(),
             id: meta.id,
             base: meta.base,
             first_index: meta.first_index,
             salt: meta.salt,
-            end,
-            damage: damage
-                .iter()
-                .filter(|d| d.segment == meta.id)
-                .copied()
-                .collect(),
+            facts: ArcSwap::from_pointee(facts),
             open: ArcSwapOption::empty(),
             kept: OnceLock::new(),
             opening: Mutex::new(()),
             used: AtomicBool::new(true),
             suspect: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
+            time_slots: AtomicU32::new(0),
         }
     }
 
@@ -112,12 +121,44 @@ impl Segment {
     }
 
     /// Where it ends, once it has ended.
-    pub(crate) fn end(&self) -> Option<&SegmentEnd> {
-        self.end.get()
+    pub(crate) fn end(&self) -> Option<SegmentEnd> {
+        self.facts.load().end
     }
 
-    pub(crate) fn set_end(&self, end: SegmentEnd) {
-        let _ = self.end.set(end);
+    /// Notes where it ends, or that it goes on.
+    pub(crate) fn set_end(&self, end: Option<SegmentEnd>) {
+        self.change(|facts| facts.end = end);
+    }
+
+    /// Whether the writer has it open, and how many time slots it had when it was closed.
+    pub(crate) fn set_writing(&self, writing: bool, time_slots: u32) {
+        self.time_slots.store(time_slots, Ordering::Relaxed);
+        self.writing.store(writing, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
+    }
+
+    /// The damage that covers what `covers` says, if any.
+    pub(crate) fn damage(&self, covers: impl Fn(&Damage) -> bool) -> Option<Damage> {
+        let facts = self.facts.load();
+        facts.damage.iter().find(|damage| covers(damage)).copied()
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        !self.facts.load().damage.is_empty()
+    }
+
+    pub(crate) fn set_damage(&self, damage: Vec<Damage>) {
+        self.change(|facts| facts.damage = damage);
+    }
+
+    /// Only the one writer calls it.
+    fn change(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = Facts::clone(&self.facts.load());
+        change(&mut facts);
+        self.facts.store(Arc::new(facts));
     }
 
     /// The open files, if they are; marks them as used.
@@ -154,6 +195,11 @@ impl Segment {
         self.suspect.store(true, Ordering::Relaxed);
     }
 
+    /// Its index was built again.
+    pub(crate) fn trust_index(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Relaxed)
     }
@@ -188,12 +234,12 @@ impl Segment {
         if n == FILE_HEADER_BYTES
             && let HeaderState::Foreign { found } = self.header(FileKind::Store).judge(&found)
         {
-            return Err(FormatError {
+            let expected = EXPECTED_FORMAT;
+            return Err(self.foreign(FormatError {
                 path,
                 found,
-                expected: EXPECTED_FORMAT,
-            }
-            .into());
+                expected,
+            }));
         }
         Ok(Store {
             file,
@@ -204,16 +250,26 @@ impl Segment {
 
     fn open_index(&self, store: &Store) -> Result<Option<Index>, ReadError> {
         let header = self.header(FileKind::Store);
-        let slots = self.end().map_or(0, |end| end.time_slots);
+        let parked = self.time_slots.load(Ordering::Relaxed);
+        let slots = self.end().map_or(parked, |end| end.time_slots);
         if !self.suspect.swap(false, Ordering::Relaxed) {
             match Index::open(&*self.place.disk, &self.place.dir, &header, slots) {
                 Ok(index) => return Ok(Some(index)),
-                Err(IndexError::Format(e)) => return Err(e.into()),
+                Err(IndexError::Format(e)) => return Err(self.foreign(e)),
                 Err(IndexError::Unusable { .. } | IndexError::Io { .. }) => {}
             }
         }
         // Without room for an index, reading still works; it is slower.
         Ok(rebuild::index_of(self, store).ok())
+    }
+
+    /// None of its records can be read by this version.
+    fn foreign(&self, found: FormatError) -> ReadError {
+        ReadError::Format {
+            found,
+            first: self.base,
+            next: self.end().map_or(self.base, |end| end.next_offset),
+        }
     }
 
     /// The whole segment is missing.

@@ -6,9 +6,6 @@ use trilith_env::Disk;
 
 use crate::{config::LogConfig, error::AppendError};
 
-/// The first step in which space is reserved.
-const STEP_BYTES_MIN: u64 = 256 << 10;
-
 /// Each step is this many times what is reserved already. Few large steps keep a file's extents
 /// within its inode: a tree of extents costs every sync another block of the file system's journal.
 const STEP_GROWTH: u64 = 63;
@@ -92,10 +89,12 @@ fn full(path: &Path, available: u64, needed: u64, config: &LogConfig) -> AppendE
 pub(crate) fn next_allocation(allocated: u64, needed: u64, config: &LogConfig) -> u64 {
     let step = allocated
         .saturating_mul(STEP_GROWTH)
-        .max(STEP_BYTES_MIN)
+        .max(config.preallocate_bytes_min)
         .min(config.preallocate_bytes_max);
     // A segment ends at its size; more would only be given back.
-    let ceiling = config.segment_bytes.saturating_add(STEP_BYTES_MIN);
+    let ceiling = config
+        .segment_bytes
+        .saturating_add(config.preallocate_bytes_min);
     needed.max((allocated + step).min(ceiling))
 }
 
@@ -118,6 +117,6 @@ mod tests {
         assert_eq!(next_allocation(2 << 20, (2 << 20) + 1, &config), 3 << 20);
         assert_eq!(next_allocation(0, 9 << 20, &config), 9 << 20);
         let beyond = next_allocation(3 << 20, (3 << 20) + 1, &config);
-        assert_eq!(beyond, (3 << 20) + STEP_BYTES_MIN);
+        assert_eq!(beyond, (3 << 20) + (256 << 10));
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use trilith_env::{Completion, File};
-use trilith_types::{LogIndex, Offset};
+use trilith_env::{Completion, Disk, File};
+use trilith_types::{LogIndex, Offset, Term};
 
 use crate::{
     error::SyncError,
     log::Log,
     meta::{SegmentId, SegmentState},
+    upkeep::Upkeep,
 };
 
 /// How far a log is known to be on disk.
@@ -20,10 +21,40 @@ pub struct SyncPoint {
     pub next_offset: Offset,
 }
 
+/// How far a log's segments are on disk, and where in them that is: what a journal notes before
+/// it forgets entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkPart {
+    /// The segment; 0 when the log has none.
+    pub segment: SegmentId,
+    /// Where the last synced frame in it ends.
+    pub position: u64,
+    /// The last synced entry: all up to it are.
+    pub index: LogIndex,
+    /// The offset after it.
+    pub next_offset: Offset,
+    /// Its term.
+    pub last_term: Term,
+}
+
+impl MarkPart {
+    /// The same without the place.
+    #[must_use]
+    pub const fn point(&self) -> SyncPoint {
+        SyncPoint {
+            index: self.index,
+            next_offset: self.next_offset,
+        }
+    }
+}
+
 /// Syncs that are under way, oldest first.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    synced: SyncPoint,
+    synced: MarkPart,
+    /// The first sync whose manifest knows the log as it is since it was last truncated or reset;
+    /// none once that has landed.
+    awaited: Option<u64>,
     next: u64,
     flying: VecDeque<Flight>,
     /// Syncs of segments that have ended, submitted when they ended and not yet waited for.
@@ -33,7 +64,7 @@ pub(crate) struct Flights {
 #[derive(Debug)]
 struct Flight {
     number: u64,
-    upto: SyncPoint,
+    upto: MarkPart,
     ended: Vec<SegmentId>,
     landed: bool,
 }
@@ -46,6 +77,9 @@ pub struct PendingSync {
     number: u64,
     upto: SyncPoint,
     parts: Vec<Completion<()>>,
+    /// What follows once the parts are over.
+    upkeep: Option<Upkeep>,
+    disk: std::sync::Arc<dyn Disk>,
 }
 
 /// How a sync ended.
@@ -67,19 +101,25 @@ impl PendingSync {
     pub fn wait(self) -> SyncOutcome {
         // All are waited for, so that none is still running when a failure is handled.
         let results: Vec<_> = self.parts.into_iter().map(Completion::wait).collect();
+        let result: std::io::Result<()> = results.into_iter().collect();
         SyncOutcome {
             number: self.number,
-            result: results.into_iter().collect(),
+            result: result.and_then(|()| self.upkeep.map_or(Ok(()), Upkeep::run)),
         }
     }
 
     /// Calls `f` when it is over: at once, or on the thread that completes it.
     pub fn then(self, f: impl FnOnce(SyncOutcome) + Send + 'static) {
-        let number = self.number;
-        chain(
-            self.parts,
-            Box::new(move |result| f(SyncOutcome { number, result })),
-        );
+        let (number, upkeep) = (self.number, self.upkeep);
+        let finish = move |result: std::io::Result<()>| {
+            let result = result.and_then(|()| upkeep.map_or(Ok(()), Upkeep::run));
+            f(SyncOutcome { number, result });
+        };
+        if self.parts.is_empty() {
+            self.disk.run(Box::new(move || finish(Ok(()))));
+        } else {
+            chain(self.parts, Box::new(finish));
+        }
     }
 }
 
@@ -96,20 +136,54 @@ fn chain(mut parts: Vec<Completion<()>>, done: Done) {
 }
 
 impl Flights {
-    pub(crate) const fn new(synced: SyncPoint) -> Self {
+    pub(crate) const fn new(synced: MarkPart) -> Self {
         Self {
             synced,
+            awaited: None,
             next: 0,
             flying: VecDeque::new(),
             ended: Vec::new(),
         }
     }
 
-    pub(crate) const fn synced(&self) -> SyncPoint {
+    pub(crate) const fn synced(&self) -> MarkPart {
         self.synced
     }
 
-    fn start(&mut self, upto: SyncPoint, active: Option<Completion<()>>) -> PendingSync {
+    /// What a journal may rely on; none while the manifest is not known to list these segments.
+    pub(crate) fn mark(&self) -> Option<MarkPart> {
+        self.awaited.is_none().then_some(self.synced)
+    }
+
+    /// The log ends at `end` now: no sync under way reaches further. Nothing may be relied on
+    /// until the manifest says so too.
+    pub(crate) fn end_at(&mut self, end: MarkPart) {
+        for upto in self.flying.iter_mut().map(|flight| &mut flight.upto) {
+            if upto.index > end.index {
+                *upto = end;
+            }
+        }
+        if self.synced.index > end.index {
+            self.synced = end;
+        }
+        self.awaited = Some(self.next);
+    }
+
+    /// The log begins anew at `start`, of which nothing has to be synced.
+    pub(crate) fn begin_at(&mut self, start: MarkPart) {
+        for flight in &mut self.flying {
+            flight.upto = start;
+        }
+        self.ended.clear();
+        self.synced = start;
+        self.awaited = Some(self.next);
+    }
+
+    fn start(
+        &mut self,
+        upto: MarkPart,
+        active: Option<Completion<()>>,
+    ) -> (u64, Vec<Completion<()>>) {
         let number = self.next;
         self.next += 1;
         let (ended, mut parts): (Vec<_>, Vec<_>) = self.ended.drain(..).unzip();
@@ -120,11 +194,7 @@ impl Flights {
             ended,
             landed: false,
         });
-        PendingSync {
-            number,
-            upto,
-            parts,
-        }
+        (number, parts)
     }
 
     /// Notes a success, and gives the ended segments that are now known to be on disk: those of
@@ -140,6 +210,7 @@ impl Flights {
         let mut ended = Vec::new();
         while let Some(flight) = self.flying.pop_front_if(|flight| flight.landed) {
             self.synced = flight.upto;
+            self.awaited = self.awaited.filter(|&number| number > flight.number);
             ended.extend(flight.ended);
         }
         ended
@@ -166,16 +237,59 @@ impl Log {
                 active.dirty = false;
                 Some(sync(&*active.open.store.file))
             }
-            _ => None,
+            _ => self.sync_parked(sync)?,
         };
-        if active.is_none() && self.flights.ended.is_empty() {
+        let upkeep = self.take_upkeep();
+        if active.is_none() && self.flights.ended.is_empty() && upkeep.is_none() {
             return Ok(None);
         }
-        let upto = SyncPoint {
+        let upto = self.place_now();
+        let (number, parts) = self.flights.start(upto, active);
+        Ok(Some(PendingSync {
+            number,
+            upto: upto.point(),
+            parts,
+            upkeep,
+            disk: std::sync::Arc::clone(&self.place.disk),
+        }))
+    }
+
+    /// Whether [`Log::begin_sync`] would have something to do.
+    #[must_use]
+    pub fn needs_sync(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.dirty)
+            || self.parked.as_ref().is_some_and(|parked| parked.dirty)
+            || !self.flights.ended.is_empty()
+            || self.pending.manifest
+    }
+
+    /// How far the segments are on disk, for a journal that wants to forget what lies before;
+    /// `None` after a truncation or a reset until the next sync has succeeded: only then would the
+    /// log be opened again as it is.
+    #[must_use]
+    pub fn mark(&self) -> Option<MarkPart> {
+        self.flights.mark()
+    }
+
+    /// Where the log ends now.
+    pub(crate) fn place_now(&self) -> MarkPart {
+        let last = self.manifest.segments.last();
+        let place = match (&self.active, last) {
+            (Some(active), _) => (active.segment.id, active.end.position),
+            (None, Some(meta)) => {
+                let end = self.parked.as_ref().map(|parked| parked.end);
+                let end = end.or(meta.state.end());
+                (meta.id, end.map_or(0, |end| end.position))
+            }
+            (None, None) => (SegmentId(0), 0),
+        };
+        MarkPart {
+            segment: place.0,
+            position: place.1,
             index: self.last_index(),
             next_offset: self.next_offset,
-        };
-        Ok(Some(self.flights.start(upto, active)))
+            last_term: self.last_term,
+        }
     }
 
     /// Takes note of how a sync ended, and says how far the log is durable now.
@@ -217,10 +331,13 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn point(n: u64) -> SyncPoint {
-        SyncPoint {
+    fn point(n: u64) -> MarkPart {
+        MarkPart {
+            segment: SegmentId(n),
+            position: n,
             index: LogIndex(n),
             next_offset: Offset(n),
+            last_term: Term(1),
         }
     }
 
@@ -230,16 +347,25 @@ mod tests {
         flights
             .ended
             .push((SegmentId(1), Completion::ready(Ok(()))));
-        let first = flights.start(point(1), None);
-        let second = flights.start(point(2), None);
+        let (first, _) = flights.start(point(1), None);
+        let (second, _) = flights.start(point(2), None);
+        assert_eq!((flights.land(second), flights.synced()), (vec![], point(0)));
         assert_eq!(
-            (flights.land(second.number), flights.synced()),
-            (vec![], point(0))
-        );
-        assert_eq!(
-            (flights.land(first.number), flights.synced()),
+            (flights.land(first), flights.synced()),
             (vec![SegmentId(1)], point(2))
         );
+    }
+
+    #[test]
+    fn a_sync_under_way_does_not_bring_back_what_was_truncated() {
+        let mut flights = Flights::new(point(0));
+        let (first, _) = flights.start(point(5), None);
+        flights.end_at(point(3));
+        assert_eq!((flights.land(first).len(), flights.synced()), (0, point(3)));
+        assert_eq!(flights.mark(), None, "the manifest may still list the rest");
+        let (second, _) = flights.start(point(4), None);
+        let _ = flights.land(second);
+        assert_eq!(flights.mark(), Some(point(4)));
     }
 
     #[test]
@@ -247,8 +373,10 @@ mod tests {
         let failed = || Completion::ready(Err(std::io::ErrorKind::Other.into()));
         let pending = |parts| PendingSync {
             number: 0,
-            upto: point(1),
+            upto: point(1).point(),
             parts,
+            upkeep: None,
+            disk: std::sync::Arc::new(trilith_env::sim::SimDisk::new(1)),
         };
         assert!(
             pending(vec![failed(), Completion::ready(Ok(()))])

@@ -114,13 +114,15 @@ fn reopen(disk: &SimDisk, promise: &mut Promise) -> Option<Log> {
     assert_eq!(damage, []);
     if let Some(first) = frames.first() {
         check_dense(&frames, first.index, first.first_offset);
-        // Entries without records after the last offset lie beyond what readers see.
-        assert!(frames.last().unwrap().index >= log.last_index().prev());
-        let skipped = first.index.since(log.start_index()).unwrap();
-        assert!(
-            skipped <= 1,
-            "only an entry without records may come before the first offset"
-        );
+        assert_eq!(frames.last().unwrap().next_offset(), log.end_offset());
+        assert_eq!(first.first_offset, log.start_offset());
+    }
+    match log
+        .reader()
+        .entries(log.start_index(), log.last_index(), u64::MAX)
+    {
+        Ok(found) => assert!(found.first().unwrap().meta.index == log.start_index()),
+        Err(e) => assert!(!disk.is_on() || log.last_index() < log.start_index(), "{e}"),
     }
     // What recovery gave back is relied on from here on, so it must be as durable as an
     // acknowledged entry.

@@ -117,9 +117,16 @@ fn entries_without_records_take_no_offsets() {
     log.publish(log.end_offset());
     assert_eq!(log.end_offset(), Offset(90));
     let (frames, _) = read_all(&log.reader());
-    // The very first entry comes before the first offset.
     check_dense(&frames, LogIndex(2), Offset(0));
-    assert_eq!(frames.iter().filter(|frame| frame.records == 0).count(), 29);
+    assert_eq!(frames.len(), 60, "consumers do not see them");
+    let all = entries(&log.reader(), LogIndex(1), LogIndex(90));
+    assert_eq!(
+        all.iter().filter(|entry| entry.meta.records == 0).count(),
+        30
+    );
+    let mut cursor = log.reader().cursor(Offset(0));
+    while !cursor.read(1).unwrap().frames.is_empty() {}
+    assert_eq!(cursor.position(), Offset(90));
     let chunk = log.reader().read(Offset(1), 1).unwrap();
     assert_eq!(chunk.frames[0].first_offset, Offset(1));
 }

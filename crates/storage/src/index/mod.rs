@@ -277,6 +277,32 @@ impl Index {
         self.times_len.raise(n + 1);
     }
 
+    /// A time slot, if it is whole: the largest timestamp up to an entry, and that entry.
+    pub(crate) fn time_slot(&self, n: u64) -> Option<(TimestampMs, u32)> {
+        let word = |k| self.times.get(n * TIME_WORDS + k).map(Cell::get);
+        time::decode([word(0)?, word(1)?])
+    }
+
+    /// Says that there are `count` time slots, and clears what entries that were cut off have left
+    /// behind them.
+    pub(crate) fn restore_times(&self, count: u32) {
+        self.times_len.raise(count.into());
+        self.clear_times();
+    }
+
+    /// Clears the time slots behind the last one.
+    pub(crate) fn clear_times(&self) {
+        let mut n = self.times_len.get();
+        while self.time_slot(n).is_some() {
+            for word in n * TIME_WORDS..(n + 1) * TIME_WORDS {
+                if let Some(cell) = self.times.get(word) {
+                    cell.put(0);
+                }
+            }
+            n += 1;
+        }
+    }
+
     /// How many time slots there are.
     #[must_use]
     pub fn times_len(&self) -> u32 {
@@ -287,11 +313,7 @@ impl Index {
     /// `time`: where to begin looking. A slot that was damaged only makes the walk longer.
     #[must_use]
     pub fn ordinal_before_time(&self, time: TimestampMs) -> u32 {
-        let slot = |n: u64| {
-            let word = |k| self.times.get(n * TIME_WORDS + k).map(Cell::get);
-            time::decode([word(0)?, word(1)?])
-        };
-        time::last_before(self.times_len.get(), time, slot)
+        time::last_before(self.times_len.get(), time, |n| self.time_slot(n))
     }
 
     /// Makes the indexes durable.

@@ -15,10 +15,9 @@ pub(crate) mod judge;
 pub(crate) mod rebuild;
 mod repair;
 pub(crate) mod survey;
+pub(crate) mod tail;
 
 use std::path::PathBuf;
-
-use trilith_types::{LogIndex, Offset, Term};
 
 use self::judge::Verdict;
 use crate::{
@@ -120,17 +119,12 @@ fn begin(place: &Place, file: &mut MirroredFile) -> Result<Manifest, OpenError> 
             dir: place.dir.clone(),
         });
     }
-    let start = LogStart {
-        offset: Offset::ZERO,
-        index: LogIndex(1),
-        prev_term: Term::ZERO,
-    };
-    let manifest = Manifest::new(place.group, start);
+    let manifest = Manifest::new(place.group, LogStart::FIRST);
     file.store(&manifest.encode())?;
     Ok(manifest)
 }
 
-fn decode(place: &Place, content: &[u8]) -> Result<Manifest, OpenError> {
+pub(crate) fn decode(place: &Place, content: &[u8]) -> Result<Manifest, OpenError> {
     let [path, _] = MirroredFile::paths(&place.dir, MANIFEST);
     let manifest = Manifest::decode(content).ok_or(MirroredError::Content { path })?;
     if manifest.group != place.group {
@@ -166,11 +160,12 @@ fn examine(
 
 /// Removes files that are named like a segment's and that the manifest does not list: what
 /// retention, or the making of a segment, left when it was interrupted.
-fn remove_leftovers(place: &Place, manifest: &Manifest) -> Result<usize, OpenError> {
-    let entries = place
-        .disk
-        .list(&place.dir)
-        .map_err(OpenError::io("list", &place.dir))?;
+pub(crate) fn remove_leftovers(place: &Place, manifest: &Manifest) -> Result<usize, OpenError> {
+    let entries = match place.disk.list(&place.dir) {
+        // A log that was never written to has no directory.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        other => other.map_err(OpenError::io("list", &place.dir))?,
+    };
     let mut removed = 0;
     for entry in entries {
         let Some((base, id, _)) = layout::parse(&entry.path) else {

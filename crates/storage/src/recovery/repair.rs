@@ -166,6 +166,15 @@ fn unproven_from(kept: &Kept, proven: LogIndex) -> u64 {
 
 /// Lists what is left as synced.
 fn conclude(manifest: &mut Manifest, kept: &[Kept], dropped: &[Survey]) {
+    if let Some(first) = kept.first() {
+        manifest.terms.cut(first.survey.meta.first_index);
+    }
+    for kept in kept {
+        let runs = kept.survey.terms.runs(kept.end.next_index).into_iter();
+        for run in runs.filter(|run| run.first < kept.end.next_index) {
+            manifest.terms.note(run.term, run.first);
+        }
+    }
     for kept in kept {
         let id = kept.survey.meta.id;
         let is_void = kept.survey.store.is_none() && kept.damage.is_empty();

@@ -13,6 +13,7 @@ use crate::{
     scan::{Body, Found, Scan},
     segment::{Place, Segment},
     store::{FIRST_FRAME, Store},
+    terms::Terms,
 };
 
 /// What a walk over a segment found.
@@ -28,6 +29,8 @@ pub(crate) struct Survey {
     pub(crate) bad_header: bool,
     /// Where the frames end, as if every hole that has frames behind it were kept.
     pub(crate) end: SegmentEnd,
+    /// The terms of the entries that were found.
+    pub(crate) terms: Terms,
     /// The largest mark in any valid header.
     pub(crate) mark: LogIndex,
     /// The holes, in order.
@@ -59,7 +62,7 @@ pub(crate) fn survey(
     let store = match segment.open_store(OpenMode::Existing) {
         Ok(store) => Some(store),
         Err(ReadError::Damaged { .. }) => None,
-        Err(ReadError::Format(e)) => return Err(e.into()),
+        Err(ReadError::Format { found, .. }) => return Err(found.into()),
         Err(other) => {
             let path = segment.path(FileKind::Store);
             return Err(OpenError::io("open", &path)(std::io::Error::other(other)));
@@ -79,6 +82,7 @@ pub(crate) fn survey(
     let mut walk = Walk {
         meta,
         end,
+        terms: Terms::default(),
         mark: LogIndex::ZERO,
         holes: Vec::new(),
         pending: None,
@@ -92,7 +96,11 @@ pub(crate) fn survey(
     }
     walk.finish();
     let Walk {
-        end, mark, holes, ..
+        end,
+        terms,
+        mark,
+        holes,
+        ..
     } = walk;
     Ok(Survey {
         meta: *meta,
@@ -102,12 +110,13 @@ pub(crate) fn survey(
         file_len,
         bad_header,
         end,
+        terms,
         mark,
         holes,
     })
 }
 
-fn measure(segment: &Segment, store: &Store) -> std::io::Result<(u64, bool)> {
+pub(super) fn measure(segment: &Segment, store: &Store) -> std::io::Result<(u64, bool)> {
     let mut found = [0; FILE_HEADER_BYTES];
     let n = store.file.read_at(0, &mut found)?;
     let bad = n < FILE_HEADER_BYTES
@@ -118,6 +127,7 @@ fn measure(segment: &Segment, store: &Store) -> std::io::Result<(u64, bool)> {
 struct Walk<'a> {
     meta: &'a SegmentMeta,
     end: SegmentEnd,
+    terms: Terms,
     mark: LogIndex,
     holes: Vec<Hole>,
     /// Bytes that are no frame, until it is known what follows.
@@ -166,6 +176,9 @@ impl Walk<'_> {
         builder.put(position, header, before.next_offset);
         self.end.position = position;
         self.end.add(header);
+        if !header.is_mark() {
+            self.terms.note(header.term, header.index);
+        }
         self.end.time_slots = builder.time_slots();
         if body == Body::Bad {
             let bytes = (position, position + header.frame_len());

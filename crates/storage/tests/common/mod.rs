@@ -10,7 +10,7 @@ use trilith_env::{
     sim::{SimClock, SimDisk, SimRng},
 };
 use trilith_storage::{
-    Entry, EntryKind, FileCache, Log, LogConfig, LogReader, ReadError, Recovery,
+    Entry, EntryKind, FileCache, Log, LogConfig, LogReader, ReadError, Recovery, StoredEntry,
 };
 use trilith_types::{GroupId, LogIndex, Offset, Term, TimestampMs};
 
@@ -138,7 +138,8 @@ pub(crate) fn check(frame: &trilith_storage::ReadFrame) {
     assert!(frame.payload[head.len()..].iter().all(|&b| b == filling));
 }
 
-/// Checks that frames follow each other without a gap, from `index` and `offset`.
+/// Checks that frames follow each other without a gap in their offsets, from `index` and `offset`
+/// on. Entries without records may lie between them.
 pub(crate) fn check_dense(
     frames: &[trilith_storage::ReadFrame],
     mut index: LogIndex,
@@ -146,9 +147,25 @@ pub(crate) fn check_dense(
 ) {
     for frame in frames {
         check(frame);
-        assert_eq!((frame.index, frame.first_offset), (index, offset));
-        (index, offset) = (index.next(), frame.next_offset());
+        assert!(frame.records > 0, "consumers see records only");
+        assert_eq!(frame.first_offset, offset);
+        assert!(frame.index >= index, "{} < {index}", frame.index);
+        (index, offset) = (frame.index.next(), frame.next_offset());
     }
+}
+
+/// All entries from `from` up to and with `last`, with those that have no records; checked.
+pub(crate) fn entries(reader: &LogReader, from: LogIndex, last: LogIndex) -> Vec<StoredEntry> {
+    let mut found: Vec<StoredEntry> = Vec::new();
+    let mut next = from;
+    while next <= last {
+        for entry in reader.entries(next, last, 1000).unwrap() {
+            assert_eq!(entry.meta.index, next);
+            next = next.next();
+            found.push(entry);
+        }
+    }
+    found
 }
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

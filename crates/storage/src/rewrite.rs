@@ -1,0 +1,295 @@
+//! Putting back what was damaged, with bytes from another replica.
+//!
+//! A damaged entry is written again where it lies. That is no overwriting: readers are refused
+//! what lies there, and the frame that comes back is the one that was there, but for its mark. A
+//! write that is torn leaves damage, as before.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use trilith_types::{EntryMeta, LogIndex};
+
+use crate::{
+    entry::Entry,
+    error::{AppendError, ReadError, SyncError},
+    file_header::FileKind,
+    frame::{FrameHeader, frame_len},
+    log::Log,
+    meta::Damage,
+    segment::{OpenSegment, Segment},
+    store::{Store, payload_crc},
+};
+
+/// Why a damaged entry was not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// It is not the first entry of any damage that is known.
+    #[error("entry {index} does not begin a known damage of the log")]
+    NotDamaged {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// It is not what was there: its frame does not fit the damaged bytes, or its offsets do not.
+    #[error(
+        "entry {index} with {bytes} bytes does not fit the {room} damaged bytes in {path}: begin the log anew from a snapshot"
+    )]
+    DoesNotFit {
+        /// The entry.
+        index: LogIndex,
+        /// Length of its frame.
+        bytes: u64,
+        /// Length of the damage.
+        room: u64,
+        /// The segment's store.
+        path: PathBuf,
+    },
+    /// The file system refused; the damage is as it was.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// The segment's files could not be opened.
+    #[error(transparent)]
+    Open(#[from] ReadError),
+    /// The log is closed to writes.
+    #[error(transparent)]
+    Closed(#[from] AppendError),
+    /// The manifest could not be stored; the log is closed to writes.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+impl Log {
+    /// Takes note of entries that a reader found damaged, so that they are refused from now on and
+    /// can be put back with [`Log::rewrite`]. Does nothing when that is known already.
+    ///
+    /// # Errors
+    /// When the segment's files cannot be looked at.
+    pub fn note_damage(&mut self, index: LogIndex) -> Result<Option<Damage>, RewriteError> {
+        if let Some(known) = self.damage_at(index) {
+            return Ok(Some(known));
+        }
+        let metas = self.segments();
+        let holds = |meta: &&crate::meta::SegmentMeta| {
+            let end = meta.state.end();
+            meta.first_index <= index && end.is_some_and(|end| index < end.next_index)
+        };
+        let Some(meta) = metas.iter().find(holds) else {
+            return Ok(None);
+        };
+        let segment = self.segment_of(meta);
+        let open = self.open_of(&segment)?;
+        let path = open.store.path.clone();
+        let end = meta.state.end();
+        let found = look(&segment, &open, index, end.map_or(0, |end| end.position))
+            .map_err(|source| RewriteError::Io { path, source })?;
+        if let Some(damage) = found {
+            self.manifest.damage.push(damage);
+            self.sort_damage(&segment);
+            self.list_changes().map_err(|e| self.poison_sync(&e))?;
+        }
+        Ok(found)
+    }
+
+    /// Puts a damaged entry back. Of several neighbours the first comes first: the entry must be
+    /// the first of a piece of damage, see [`Log::damage`]. Returns whether that piece is whole
+    /// again. It is durable with the next sync.
+    ///
+    /// # Errors
+    /// When the entry cannot be what was there, or the file system refuses.
+    pub fn rewrite(&mut self, meta: &EntryMeta, payload: &[&[u8]]) -> Result<bool, RewriteError> {
+        self.shared.poison.check()?;
+        let index = meta.index;
+        let known = self.damage_at(index).filter(|d| d.first_index == index);
+        let damage = known.ok_or(RewriteError::NotDamaged { index })?;
+        let listed = self.segments();
+        let listed = listed.iter().find(|listed| listed.id == damage.segment);
+        let listed = listed.ok_or(RewriteError::NotDamaged { index })?;
+        self.unpark()?;
+        let segment = self.segment_of(listed);
+        let entry = Entry::new(meta, payload);
+        let header = self.repaired_header(&entry);
+        let rest = fitted(&segment, &damage, &header)?;
+        let store = self.store_of(&segment)?;
+        let path = store.path.clone();
+        let written = store.write(damage.position, &[(header, &entry)]);
+        written.map_err(|source| RewriteError::Io { path, source })?;
+        self.resync(&segment, &store);
+        self.replace_damage(&damage, rest);
+        self.sort_damage(&segment);
+        // The index may have lost the entry too; it is built again when the segment is next opened.
+        segment.suspect_index();
+        if segment.end().is_some() {
+            self.shared.files.forget(&segment);
+        }
+        self.list_changes().map_err(|e| self.poison_sync(&e))?;
+        Ok(rest.is_none())
+    }
+
+    fn repaired_header(&self, entry: &Entry<'_>) -> FrameHeader {
+        FrameHeader {
+            payload_len: entry.payload_bytes() as u32,
+            payload_crc: payload_crc(entry),
+            index: entry.index,
+            term: entry.term,
+            first_offset: entry.first_offset,
+            append_time: entry.append_time,
+            max_timestamp: entry.max_timestamp,
+            synced: self.synced().index.min(entry.index.prev()),
+            records: entry.records,
+            kind: entry.kind,
+        }
+    }
+
+    /// The next sync covers a segment that was written to.
+    fn resync(&mut self, segment: &Arc<Segment>, store: &Store) {
+        match &mut self.active {
+            Some(active) if active.segment.id == segment.id => active.dirty = true,
+            _ => {
+                let sync = store.file.submit_sync();
+                self.flights.ended.push((segment.id, sync));
+            }
+        }
+    }
+
+    /// The store of a segment, made again when it is missing.
+    fn store_of(&self, segment: &Arc<Segment>) -> Result<Store, RewriteError> {
+        match self.open_of(segment) {
+            Ok(open) => Ok(open.store.clone()),
+            Err(ReadError::Damaged { path, .. }) => {
+                let header = segment.header(FileKind::Store);
+                let len = segment.end().map_or(0, |end| end.position);
+                let disk = &*segment.place.disk;
+                Store::create(disk, &path, &header, len.max(1))
+                    .map_err(|source| RewriteError::Io { path, source })
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn open_of(&self, segment: &Arc<Segment>) -> Result<Arc<OpenSegment>, ReadError> {
+        match &self.active {
+            Some(active) if active.segment.id == segment.id => Ok(Arc::clone(&active.open)),
+            _ => self.shared.files.get(segment),
+        }
+    }
+
+    /// The piece of damage that covers an entry.
+    fn damage_at(&self, index: LogIndex) -> Option<Damage> {
+        let mut damage = self.manifest.damage.iter();
+        damage
+            .find(|d| d.first_index <= index && index < d.next_index)
+            .copied()
+    }
+
+    fn replace_damage(&mut self, old: &Damage, new: Option<Damage>) {
+        self.manifest.damage.retain(|known| known != old);
+        self.manifest.damage.extend(new);
+    }
+
+    /// Orders the damage, and tells readers of that in a segment.
+    fn sort_damage(&mut self, segment: &Segment) {
+        let damage = &mut self.manifest.damage;
+        damage.sort_by_key(|damage| (damage.segment, damage.position));
+        damage.truncate(crate::manifest::DAMAGE_REMEMBERED_MAX);
+        let here = damage.iter().filter(|known| known.segment == segment.id);
+        segment.set_damage(here.copied().collect());
+    }
+}
+
+/// What is left of a piece of damage once its first entry is back, if that fits.
+fn fitted(
+    segment: &Segment,
+    damage: &Damage,
+    header: &FrameHeader,
+) -> Result<Option<Damage>, RewriteError> {
+    let (bytes, room) = (
+        header.frame_len(),
+        damage.position_end.saturating_sub(damage.position),
+    );
+    let is_last = header.next_index() == damage.next_index;
+    let fits_bytes = if is_last { bytes == room } else { bytes < room };
+    let fits_offsets = header.first_offset == damage.first_offset
+        && header.next_offset() <= damage.next_offset
+        && (!is_last || header.next_offset() == damage.next_offset);
+    if !fits_bytes || !fits_offsets {
+        return Err(RewriteError::DoesNotFit {
+            index: header.index,
+            bytes,
+            room,
+            path: segment.path(FileKind::Store),
+        });
+    }
+    Ok((!is_last).then_some(Damage {
+        position: damage.position + bytes,
+        first_index: header.next_index(),
+        first_offset: header.next_offset(),
+        ..*damage
+    }))
+}
+
+/// Looks at the frame of an entry: the damage there, if any. Its place is what its neighbours and
+/// the index say.
+fn look(
+    segment: &Segment,
+    open: &OpenSegment,
+    index: LogIndex,
+    end: u64,
+) -> io::Result<Option<Damage>> {
+    use crate::scan::{Body, Found, Scan};
+    let store = &open.store;
+    let mut scan = Scan::new(&*store.file, store.salt, crate::store::FIRST_FRAME, end)?;
+    let (mut next, mut offset) = (segment.first_index, segment.base);
+    let mut hole: Option<u64> = None;
+    let damage = |from, to, until: &FrameHeader, next, offset| Damage {
+        segment: segment.id,
+        position: from,
+        position_end: to,
+        first_index: next,
+        next_index: until.index,
+        first_offset: offset,
+        next_offset: until.first_offset,
+    };
+    while let Some(found) = scan.next_found()? {
+        match found {
+            Found::Frame {
+                position,
+                header,
+                body,
+            } => {
+                let start = hole.take();
+                if header.index > index && next <= index {
+                    let from = start.unwrap_or(position);
+                    return Ok(Some(damage(from, position, &header, next, offset)));
+                }
+                if header.index == index && !header.is_mark() {
+                    return Ok((body == Body::Bad).then(|| Damage {
+                        position_end: position + frame_len(header.payload_len.into()),
+                        next_index: header.next_index(),
+                        next_offset: header.next_offset(),
+                        ..damage(position, position, &header, index, header.first_offset)
+                    }));
+                }
+                (next, offset) = (header.next_index(), header.next_offset());
+            }
+            Found::Hole { position, .. } | Found::End { position } => {
+                hole = hole.or(Some(position));
+            }
+        }
+    }
+    // The store ends before the segment does.
+    Ok(segment
+        .end()
+        .filter(|known| next <= index && index < known.next_index)
+        .map(|known| Damage {
+            segment: segment.id,
+            position: hole.unwrap_or(end),
+            position_end: end,
+            first_index: next,
+            next_index: known.next_index,
+            first_offset: offset,
+            next_offset: known.next_offset,
+        }))
+}
