@@ -1,8 +1,9 @@
 //! Topics: their settings, the durable catalog of them, and what a partition decides about the
 //! batches that come in.
 //!
-//! Nothing here has a thread. [`Partition`] and [`CatalogState`] decide from their inputs alone;
-//! [`Catalog`] keeps the latter on disk.
+//! Nothing here has a thread. A replicated partition is a [`partition::PartitionMachine`], and the
+//! cluster's own state a [`controller::Controller`]: values that entries change, alike on every
+//! replica. [`Partition`], [`CatalogState`] and [`Catalog`] are those of a node on its own.
 
 mod catalog;
 mod catalog_codec;

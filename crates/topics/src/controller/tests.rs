@@ -39,13 +39,19 @@ fn create(name: &str, partitions: u32, replicas: Option<u32>) -> ControllerComma
     }
 }
 
-fn told(controller: &mut Controller, command: &ControllerCommand) -> Result<Outcome, ControllerError> {
+fn told(
+    controller: &mut Controller,
+    command: &ControllerCommand,
+) -> Result<Outcome, ControllerError> {
     controller.apply(&command.encode()).unwrap()
 }
 
 fn cluster(nodes: u64) -> Controller {
     let mut controller = Controller::default();
-    assert_eq!(told(&mut controller, &found(nodes)).unwrap(), Outcome::Founded);
+    assert_eq!(
+        told(&mut controller, &found(nodes)).unwrap(),
+        Outcome::Founded
+    );
     controller
 }
 
@@ -59,16 +65,29 @@ fn created(controller: &mut Controller, command: &ControllerCommand) -> std::syn
 #[test]
 fn a_cluster_is_founded_once() {
     let mut controller = cluster(3);
-    assert_eq!((controller.cluster(), controller.nodes().count()), (Some(CLUSTER), 3));
+    assert_eq!(
+        (controller.cluster(), controller.nodes().count()),
+        (Some(CLUSTER), 3)
+    );
     let before = controller.clone();
-    assert_eq!(told(&mut controller, &found(2)).unwrap(), Outcome::Founded, "said again");
+    assert_eq!(
+        told(&mut controller, &found(2)).unwrap(),
+        Outcome::Founded,
+        "said again"
+    );
     let foreign = ControllerCommand::Found {
         cluster: ClusterId(2),
         nodes: vec![node(1)],
         replicas_default: 1,
     };
     let refused = told(&mut controller, &foreign).unwrap_err();
-    assert!(matches!(refused, ControllerError::AlreadyFounded { cluster: CLUSTER }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            ControllerError::AlreadyFounded { cluster: CLUSTER }
+        ),
+        "{refused}"
+    );
     assert_eq!(controller, before);
 }
 
@@ -100,9 +119,15 @@ fn founders_have_ids_and_names_of_their_own() {
 fn a_topic_is_placed_on_as_many_nodes_as_it_has_replicas() {
     let mut controller = cluster(3);
     let topic = created(&mut controller, &create("orders", 6, None));
-    assert_eq!((topic.id, topic.settings.replicas, topic.placements.len()), (TopicId(1), 3, 6));
+    assert_eq!(
+        (topic.id, topic.settings.replicas, topic.placements.len()),
+        (TopicId(1), 3, 6)
+    );
     for id in 1..=3 {
-        let leads = topic.placements.iter().filter(|p| p.first() == Some(&NodeId(id)));
+        let leads = topic
+            .placements
+            .iter()
+            .filter(|p| p.first() == Some(&NodeId(id)));
         assert_eq!(leads.count(), 2, "node {id}");
     }
     assert_eq!(controller.topic("orders").unwrap(), &topic);
@@ -115,7 +140,11 @@ fn a_topic_is_placed_on_as_many_nodes_as_it_has_replicas() {
 fn fewer_nodes_than_replicas_are_refused_unless_asked_for() {
     let mut controller = cluster(2);
     let refused = told(&mut controller, &create("a", 1, None)).unwrap_err();
-    let ControllerError::TooFewNodes { replicas: 3, nodes: 2 } = refused else {
+    let ControllerError::TooFewNodes {
+        replicas: 3,
+        nodes: 2,
+    } = refused
+    else {
         panic!("{refused}");
     };
     let ControllerCommand::CreateTopic { name, settings, .. } = create("a", 1, None) else {
@@ -128,12 +157,23 @@ fn fewer_nodes_than_replicas_are_refused_unless_asked_for() {
     };
     assert_eq!(created(&mut controller, &fewer).settings.replicas, 2);
     let default = ControllerCommand::SetReplicasDefault { replicas: 1 };
-    assert_eq!(told(&mut controller, &default).unwrap(), Outcome::ReplicasDefault(1));
-    assert_eq!(created(&mut controller, &create("b", 1, None)).settings.replicas, 1);
+    assert_eq!(
+        told(&mut controller, &default).unwrap(),
+        Outcome::ReplicasDefault(1)
+    );
+    assert_eq!(
+        created(&mut controller, &create("b", 1, None))
+            .settings
+            .replicas,
+        1
+    );
     let none = ControllerCommand::SetReplicasDefault { replicas: 0 };
     assert!(told(&mut controller, &none).is_err());
     let refused = told(&mut Controller::default(), &fewer).unwrap_err();
-    assert!(matches!(refused, ControllerError::TooFewNodes { nodes: 0, .. }), "{refused}");
+    assert!(
+        matches!(refused, ControllerError::TooFewNodes { nodes: 0, .. }),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -141,9 +181,17 @@ fn a_topic_made_again_has_another_id_and_added_partitions_are_placed() {
     let mut controller = cluster(3);
     let first = created(&mut controller, &create("a", 1, None));
     let again = told(&mut controller, &create("a", 1, None)).unwrap_err();
-    assert!(matches!(again, ControllerError::Topic(TopicError::Exists { .. })), "{again}");
-    let delete = ControllerCommand::DeleteTopic { name: "a".to_owned() };
-    assert_eq!(told(&mut controller, &delete).unwrap(), Outcome::Deleted(first.clone()));
+    assert!(
+        matches!(again, ControllerError::Topic(TopicError::Exists { .. })),
+        "{again}"
+    );
+    let delete = ControllerCommand::DeleteTopic {
+        name: "a".to_owned(),
+    };
+    assert_eq!(
+        told(&mut controller, &delete).unwrap(),
+        Outcome::Deleted(first.clone())
+    );
     assert!(controller.topic_by_id(first.id).is_none());
     assert!(told(&mut controller, &delete).is_err());
     let second = created(&mut controller, &create("a", 2, None));
@@ -160,9 +208,15 @@ fn a_topic_made_again_has_another_id_and_added_partitions_are_placed() {
         unreachable!()
     };
     assert_eq!(altered.placements[..2], second.placements);
-    assert_eq!((altered.placements.len(), altered.settings.retention_ms), (4, 5));
+    assert_eq!(
+        (altered.placements.len(), altered.settings.retention_ms),
+        (4, 5)
+    );
     assert_eq!(controller.topic_by_id(second.id), Some(&altered));
-    assert!(told(&mut controller, &alter(3)).is_err(), "partitions only grow");
+    assert!(
+        told(&mut controller, &alter(3)).is_err(),
+        "partitions only grow"
+    );
 }
 
 #[test]
@@ -184,7 +238,9 @@ fn a_refused_command_changes_nothing() {
             settings: TopicSettingsPatch::default(),
         },
         ControllerCommand::TakeProducerIds { count: 0 },
-        ControllerCommand::TakeProducerIds { count: PRODUCER_IDS_MAX + 1 },
+        ControllerCommand::TakeProducerIds {
+            count: PRODUCER_IDS_MAX + 1,
+        },
         ControllerCommand::RaiseFeatureLevel { level: 2 },
         ControllerCommand::RaiseFeatureLevel { level: 0 },
         ControllerCommand::RemoveNode { id: NodeId(1) },
@@ -207,14 +263,29 @@ fn a_node_keeps_its_name_and_its_incarnation_only_rises() {
         })
     };
     assert!(told(&mut controller, &started(7, "n2")).is_ok());
-    assert_eq!(controller.node(NodeId(2)).unwrap().client_address, "127.0.0.1:7400");
-    assert!(told(&mut controller, &started(7, "n2")).is_ok(), "said again");
+    assert_eq!(
+        controller.node(NodeId(2)).unwrap().client_address,
+        "127.0.0.1:7400"
+    );
+    assert!(
+        told(&mut controller, &started(7, "n2")).is_ok(),
+        "said again"
+    );
     let stale = told(&mut controller, &started(6, "n2")).unwrap_err();
-    assert!(matches!(stale, ControllerError::StaleIncarnation { .. }), "{stale}");
+    assert!(
+        matches!(stale, ControllerError::StaleIncarnation { .. }),
+        "{stale}"
+    );
     let renamed = told(&mut controller, &started(8, "n1")).unwrap_err();
-    assert!(matches!(renamed, ControllerError::NameTaken { .. }), "{renamed}");
+    assert!(
+        matches!(renamed, ControllerError::NameTaken { .. }),
+        "{renamed}"
+    );
     let unknown = told(&mut controller, &ControllerCommand::RegisterNode(node(3))).unwrap_err();
-    assert!(matches!(unknown, ControllerError::UnknownNode { id: NodeId(3) }), "{unknown}");
+    assert!(
+        matches!(unknown, ControllerError::UnknownNode { id: NodeId(3) }),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -235,18 +306,27 @@ fn ids_of_nodes_are_never_given_twice() {
         Err(ControllerError::NameTaken { id: NodeId(3), .. })
     ));
     let remove = ControllerCommand::RemoveNode { id: third.id };
-    assert_eq!(told(&mut controller, &remove).unwrap(), Outcome::Removed(third));
+    assert_eq!(
+        told(&mut controller, &remove).unwrap(),
+        Outcome::Removed(third)
+    );
     let Outcome::Added(again) = told(&mut controller, &add("n3")).unwrap() else {
         unreachable!()
     };
-    assert_eq!((again.id, controller.node_named("n3").unwrap().id), (NodeId(4), NodeId(4)));
+    assert_eq!(
+        (again.id, controller.node_named("n3").unwrap().id),
+        (NodeId(4), NodeId(4))
+    );
 }
 
 #[test]
 fn the_feature_level_rises_when_every_node_has_it() {
     let mut controller = cluster(2);
     let start = |controller: &mut Controller, id, feature_level| {
-        let node = Node { feature_level, ..node(id) };
+        let node = Node {
+            feature_level,
+            ..node(id)
+        };
         told(controller, &ControllerCommand::RegisterNode(node))
     };
     let raise = ControllerCommand::RaiseFeatureLevel { level: 2 };
@@ -254,13 +334,23 @@ fn the_feature_level_rises_when_every_node_has_it() {
     assert_eq!(controller.feature_level_possible(), 1);
     assert!(matches!(
         told(&mut controller, &raise),
-        Err(ControllerError::FeatureLevel { level: 2, node: NodeId(2), has: 1 })
+        Err(ControllerError::FeatureLevel {
+            level: 2,
+            node: NodeId(2),
+            has: 1
+        })
     ));
     start(&mut controller, 2, 2).unwrap();
     assert_eq!(controller.feature_level_possible(), 2);
-    assert_eq!(told(&mut controller, &raise).unwrap(), Outcome::FeatureLevel(2));
+    assert_eq!(
+        told(&mut controller, &raise).unwrap(),
+        Outcome::FeatureLevel(2)
+    );
     let old = start(&mut controller, 2, 1).unwrap_err();
-    assert!(matches!(old, ControllerError::FeatureLevel { level: 2, .. }), "{old}");
+    assert!(
+        matches!(old, ControllerError::FeatureLevel { level: 2, .. }),
+        "{old}"
+    );
 }
 
 #[test]
@@ -268,7 +358,10 @@ fn producer_ids_are_given_once() {
     let mut controller = cluster(1);
     let take = ControllerCommand::TakeProducerIds { count: 10 };
     for first in [1, 11, 21] {
-        let expected = Outcome::ProducerIds { first: ProducerId(first), count: 10 };
+        let expected = Outcome::ProducerIds {
+            first: ProducerId(first),
+            count: 10,
+        };
         assert_eq!(told(&mut controller, &take).unwrap(), expected);
     }
 }
@@ -301,7 +394,10 @@ fn a_newer_command_or_state_stops_the_replica() {
         Controller::restore(&state),
         Err(crate::StateError::Nonsense { .. })
     ));
-    assert_eq!(Controller::restore(&Controller::default().state()).unwrap(), Controller::default());
+    assert_eq!(
+        Controller::restore(&Controller::default().state()).unwrap(),
+        Controller::default()
+    );
 }
 
 fn any_patch() -> impl Strategy<Value = TopicSettingsPatch> {

@@ -12,6 +12,8 @@ mod machine;
 mod producers;
 mod speculation;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use assign::{Assigned, Partition};
 pub use codec::fuzz_partition_state;
