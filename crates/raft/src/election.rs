@@ -251,7 +251,20 @@ impl Core {
         };
         let reply = self.message_to_life(from.id, from.life, Body::PreVoteReply(reply));
         self.out.messages.push(reply);
+        if answer == VoteAnswer::Granted {
+            self.give_way(from.id, request);
+        }
         Ok(())
+    }
+
+    /// Two that ask at the same time would split the votes and lose an election timeout: the one
+    /// with the shorter log stands back, or the one with the higher id. It keeps its timer.
+    fn give_way(&mut self, to: NodeId, request: VoteRequest) {
+        let rivals = self.role == Role::PreCandidate && request.campaign == self.hard.term.next();
+        let last = self.log.last();
+        if rivals && (request.last > last || request.last == last && to < self.id()) {
+            self.become_follower(self.hard.term, None);
+        }
     }
 
     pub(crate) fn on_vote(

@@ -190,6 +190,9 @@ pub enum ReadError {
         /// The limit.
         limit: u32,
     },
+    /// There is nothing to read from here until a snapshot is in place.
+    #[error("this node has lost its state; ask another one")]
+    StateLost,
     /// The vote was lost, and with it the right to take part.
     #[error("this node takes no part until it is replaced")]
     OutOfService,

@@ -6,6 +6,8 @@
 //! quorum. From then on the host's detector of failed nodes stands for the heartbeats:
 //!
 //! - Any message and any input wakes a core; [`Core::peer_suspect`] and [`Core::peer_alive`] do.
+//! - A follower that wakes tells the leader, which wakes too: else it, and others that woke with
+//!   it, would hear nothing and depose a leader that is only asleep.
 //! - While it is quiet, the quorum counts as checked as long as nobody is suspected. Woken, a
 //!   leader must hear from a quorum within an election timeout or step down, as always.
 //! - Reads wake the group and are confirmed by a quorum as always; there is no lease.
@@ -14,7 +16,14 @@
 
 use trilith_types::NodeId;
 
-use crate::{core::Core, entry::EntryId, progress::Sending, status::Role};
+use crate::{
+    config::Moment,
+    core::Core,
+    entry::EntryId,
+    message::{Body, HeartbeatReply, Round},
+    progress::Sending,
+    status::Role,
+};
 
 /// Whether a core is quiet, and for how long it has had nothing to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,8 +76,29 @@ impl Core {
         self.wake();
     }
 
-    /// Takes the group's ticks up again.
+    /// Takes the group's ticks up again, and tells a leader that may still be asleep.
     pub(crate) fn wake(&mut self) {
+        if !self.quiet.on {
+            return;
+        }
+        self.wake_silently();
+        let leader = self.leader.filter(|&id| !self.suspects(id));
+        if let (Role::Follower, Some(leader)) = (self.role, leader) {
+            self.touched = true;
+            let reply = HeartbeatReply {
+                round: Round(0),
+                sent_at: Moment(0),
+                received: self.verified,
+                ack: None,
+                quiet: false,
+                needs_snapshot: self.needs_snapshot,
+            };
+            self.send(leader, Body::HeartbeatReply(reply));
+        }
+    }
+
+    /// The same when the leader is awake.
+    pub(crate) fn wake_silently(&mut self) {
         if !self.quiet.on {
             return;
         }

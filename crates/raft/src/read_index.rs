@@ -107,8 +107,8 @@ impl Core {
         }
         self.wake();
         self.quiet.touch();
-        if self.is_caretaker() {
-            return Err(ReadError::Refused);
+        if self.needs_snapshot {
+            return Err(ReadError::StateLost);
         }
         if self.has_lease() {
             self.out.rest().reads.push(ReadDone {

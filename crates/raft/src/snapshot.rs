@@ -22,7 +22,7 @@ use crate::{
     core::Core,
     damage::Damage,
     entry::EntryId,
-    error::{Dropped, HostError},
+    error::{Dropped, HostError, ReadError},
     history::History,
     message::{Body, Message, SnapshotOffer, SnapshotReply},
     output::{LogOp, SnapshotOp},
@@ -427,6 +427,7 @@ impl Core {
         if self.is_leading() {
             self.become_follower(self.hard.term, None);
         }
+        self.fail_reads(ReadError::StateLost);
         self.needs_snapshot = true;
         let base = self.log.runs.base().index;
         self.log.applied = base;

@@ -37,7 +37,9 @@ impl Core {
             return Err(Dropped::VoteLost);
         }
         self.check_membership(&message)?;
-        if !self.lets_sleep(&message) {
+        if self.leader == Some(message.from) {
+            self.wake_silently();
+        } else if !self.lets_sleep(&message) {
             self.wake();
         }
         if message.term < self.hard.term {

@@ -37,6 +37,9 @@ pub const FAILOVER_TIMEOUTS_MAX: u64 = 40;
 /// Most events of one run; a world that never rests is stopped there and fails.
 const HAPPENINGS_MAX: u64 = 20_000_000;
 
+/// Most messages that are held back at a time; what comes after them is lost.
+const HELD_MAX: usize = 4_096;
+
 /// What is scheduled.
 enum Happening<W: World> {
     Message {
@@ -60,8 +63,16 @@ pub struct Context<W: World> {
     clients: Clients,
     rng: Rng,
     messages: u64,
-    /// When the last message arrives that is on its way now.
-    last_arrival: SimTime,
+    /// Messages that wait for [`Context::release`].
+    held: Vec<Held<W>>,
+}
+
+/// A message on its way.
+struct Held<W: World> {
+    id: u64,
+    from: NodeId,
+    to: NodeId,
+    message: W::Message,
 }
 
 impl<W: World> Context<W> {
@@ -110,12 +121,18 @@ impl<W: World> Context<W> {
         match self.network.route(self.scheduler.now(), from, to) {
             Fate::Lost => self.record(&Event::Dropped { id, why: "lost" }),
             Fate::Cut => self.record(&Event::Dropped { id, why: "cut off" }),
+            Fate::Held if self.held.len() < HELD_MAX => self.held.push(Held {
+                id,
+                from,
+                to,
+                message,
+            }),
+            Fate::Held => self.record(&Event::Dropped { id, why: "lost" }),
             Fate::Arrives(first, second) => {
-                self.last_arrival = self.last_arrival.max(first).max(second.unwrap_or_default());
-                if let Some(second) = second {
+                for at in second.into_iter().chain([first]) {
                     let message = message.clone();
                     self.scheduler.at(
-                        second,
+                        at,
                         Happening::Message {
                             id,
                             from,
@@ -124,17 +141,49 @@ impl<W: World> Context<W> {
                         },
                     );
                 }
-                self.scheduler.at(
-                    first,
-                    Happening::Message {
-                        id,
-                        from,
-                        to,
-                        message,
-                    },
-                );
             }
         }
+    }
+
+    /// Holds back what is sent to `to` from now on.
+    pub fn hold(&mut self, to: NodeId) {
+        self.network.hold(to);
+    }
+
+    /// Holds nothing more back; what is held stays so.
+    pub fn unhold(&mut self) {
+        self.network.unhold();
+    }
+
+    /// What was held back arrives now, in its order.
+    pub fn release(&mut self) {
+        for held in std::mem::take(&mut self.held) {
+            let Held {
+                id,
+                from,
+                to,
+                message,
+            } = held;
+            self.scheduler.after(
+                Span::micros(1),
+                Happening::Message {
+                    id,
+                    from,
+                    to,
+                    message,
+                },
+            );
+        }
+    }
+
+    /// Cuts links, in addition to those that are cut.
+    pub fn cut(&mut self, cut: &Cut) {
+        self.network.cut(cut);
+    }
+
+    /// Removes every cut and every slow link.
+    pub fn reconnect(&mut self) {
+        self.network.reconnect();
     }
 
     /// Whether messages from one node can reach the other at all now.
@@ -204,7 +253,7 @@ impl<W: World> Engine<W> {
             clients: Clients::new(stream(Stream::Clients), shape.election_timeout),
             rng: stream(Stream::World),
             messages: 0,
-            last_arrival: SimTime::ZERO,
+            held: Vec::new(),
         };
         let world = W::new(&plan, &run.options, &mut cx.rng);
         let election_timeout = shape.election_timeout;
@@ -273,20 +322,13 @@ impl<W: World> Engine<W> {
             return;
         }
         self.cx.network.heal(LinkFaults::CALM);
+        self.cx.release();
         self.cx.record(&Event::Healed);
         self.world.heal(&mut self.cx);
     }
 
     fn heal_phase(&mut self) {
         let healed = self.cx.now();
-        // Words from before may still be on their way, and even "stand for election" among them:
-        // the group settles, hears them, and settles again.
-        let stragglers = self.cx.last_arrival;
-        if !self.settle(healed) {
-            return;
-        }
-        let heard = stragglers.max(self.cx.now());
-        self.run_until(heard.plus(self.election_timeout));
         if !self.settle(healed) {
             return;
         }

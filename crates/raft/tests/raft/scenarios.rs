@@ -43,6 +43,7 @@ scenarios! {
     election_needs_an_up_to_date_log,
     election_of_three,
     election_pre_vote_raises_no_term,
+    election_rivals_give_way,
     election_split_vote,
     election_suspected_in_vain,
     election_suspected_leader,

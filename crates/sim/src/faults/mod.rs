@@ -61,11 +61,15 @@ pub enum FaultKind {
     Compaction,
     /// A node is told that a peer seems dead though nobody knows.
     Suspicion,
+    /// A leader is deposed in the middle of its work and comes back to office, while answers to
+    /// what it said in its first term are still on their way to it; they arrive when others are
+    /// about to depose it again.
+    Comeback,
 }
 
 impl FaultKind {
     /// All kinds, in the order in which sums are printed.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -91,6 +95,7 @@ impl FaultKind {
         Self::Membership,
         Self::Compaction,
         Self::Suspicion,
+        Self::Comeback,
     ];
 
     /// Its name in traces and sums.
@@ -122,6 +127,7 @@ impl FaultKind {
             Self::Membership => "membership",
             Self::Compaction => "compaction",
             Self::Suspicion => "suspicion",
+            Self::Comeback => "comeback",
         }
     }
 
@@ -136,6 +142,7 @@ impl FaultKind {
             Self::SlowLink | Self::Partition | Self::Crash | Self::Pause => 250,
             Self::Membership | Self::Suspicion | Self::ClockJump | Self::SlowDisk => 300,
             Self::PowerCut | Self::Damage | Self::DamagedTail | Self::LostState => 300,
+            Self::Comeback => 400,
             Self::PowerCutAll | Self::DiskFailure | Self::LostVote => 800,
             Self::EmptiedDirectory | Self::OldDirectory => 800,
         };

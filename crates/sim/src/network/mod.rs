@@ -55,11 +55,14 @@ pub enum Fate {
     Lost,
     /// A cut is in its way.
     Cut,
+    /// It waits until the link is released.
+    Held,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     cut: bool,
+    held: bool,
     slow: Span,
     // Arrival of the latest message that kept its place; the next one stays behind it.
     last: SimTime,
@@ -100,6 +103,9 @@ impl Network {
         let faults = self.faults;
         if self.link(from, to).is_none_or(|l| l.cut) {
             return Fate::Cut;
+        }
+        if self.link(from, to).is_some_and(|l| l.held) {
+            return Fate::Held;
         }
         if self.rng.chance(faults.loss) {
             return Fate::Lost;
@@ -160,6 +166,22 @@ impl Network {
         }
     }
 
+    /// Holds back what is sent to `to` from now on, as a connection does that has lost a packet.
+    pub fn hold(&mut self, to: NodeId) {
+        for from in (1..=self.nodes).map(NodeId) {
+            if let Some(link) = self.link(from, to) {
+                link.held = true;
+            }
+        }
+    }
+
+    /// Holds nothing back from now on. What is held already stays with the caller.
+    pub fn unhold(&mut self) {
+        for link in &mut self.links {
+            link.held = false;
+        }
+    }
+
     /// Removes every cut and every slow link.
     pub fn reconnect(&mut self) {
         for link in &mut self.links {
@@ -171,6 +193,7 @@ impl Network {
     /// Reconnects and gives every link the faults `faults` from now on.
     pub fn heal(&mut self, faults: LinkFaults) {
         self.reconnect();
+        self.unhold();
         self.faults = faults;
     }
 }
@@ -188,7 +211,7 @@ mod tests {
         routes
             .flat_map(|fate| match fate {
                 Fate::Arrives(first, second) => [Some(first), second],
-                Fate::Lost | Fate::Cut => [None, None],
+                Fate::Lost | Fate::Cut | Fate::Held => [None, None],
             })
             .flatten()
             .collect()

@@ -9,15 +9,15 @@
 //!   configuration that any node goes by keeps a quorum without it, and no change of members is
 //!   under way: the last voters of two configurations may deny each other for ever (Raft alone
 //!   cannot help that). An operator replaces the node.
-//! - **A state machine** is lost only while every configuration keeps a quorum that has its own,
-//!   and counts as damage to all entries of that node: it cannot lead until it has a snapshot.
+//! - **A state machine** that is lost counts as damage to the entries that only it still holds,
+//!   those that its log was trimmed of, and is lost only while every configuration keeps a quorum
+//!   that has its own.
 //! - **An old directory** comes back only when every other voter has heard of a later start: a
 //!   copy of the latest incarnation cannot be told from the original, and a peer that never heard
 //!   of the later one cannot know. Nor does it, or an emptied one, start so often unheard that
 //!   its number catches up: it starts when it is put in place, and once more after healing.
-//! - In runs with nodes that are gone for good, or that lose their state and with it the right to
-//!   lead, a power cut leaves nothing in doubt, and no log ends in the unknown: with one voter
-//!   gone, what is in doubt on another waits for an operator.
+//! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log ends
+//!   in the unknown: with one voter gone, what is in doubt on another waits for an operator.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::{Incarnation, LogIndex, NodeId};
@@ -59,7 +59,7 @@ impl RaftWorld {
     /// Whether the group can do without this node for ever.
     pub(super) fn can_lose(&self, cx: &Cx, node: NodeId) -> bool {
         let view = cx.recorder().checkers().view();
-        let stays = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::can_lead);
+        let stays = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::has_state);
         let quorums = self
             .configurations(view)
             .iter()
@@ -76,12 +76,12 @@ impl RaftWorld {
     /// Whether a quorum keeps its state when this node loses its own.
     pub(super) fn can_lose_state(&self, cx: &Cx, node: NodeId) -> bool {
         let view = cx.recorder().checkers().view();
-        let has = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::can_lead);
+        let has = |id: NodeId| id != node && self.replica(id).is_some_and(Replica::has_state);
         let Some(n) = view.node(node) else {
             return false;
         };
         self.configurations(view).iter().all(|c| c.has_quorum(has))
-            && self.can_damage(cx, node, LogIndex(1), n.last().max(n.base.0))
+            && self.can_damage(cx, node, LogIndex(1), n.base.0)
     }
 
     /// Whether the entries from `first` to `last` may be damaged on this node.
@@ -139,11 +139,11 @@ impl RaftWorld {
 
     /// Whether the node's disk has the entry in good order, by itself or in its snapshot.
     fn holds_intact(&self, node: NodeId, index: LogIndex, term: trilith_types::Term) -> bool {
-        let Some(replica) = self.replica(node).filter(|r| r.can_lead()) else {
+        let Some(replica) = self.replica(node).filter(|r| r.is_good()) else {
             return false;
         };
         let log = &replica.disk.log;
-        let covered = index <= log.base().index;
+        let covered = index <= log.base().index && replica.has_state();
         covered
             || log
                 .get(index)

@@ -236,7 +236,7 @@ impl Replica {
             Timer::Send { send, .. } => self.input(cx, settings, Input::Send(send)),
             Timer::Staged { snapshot, .. } => self.input(cx, settings, Input::Staged(snapshot.0)),
             Timer::Resume { .. } => self.resume(cx, settings),
-            Timer::Restart { .. } | Timer::Detector | Timer::Operator => {}
+            Timer::Restart { .. } | Timer::Comeback | Timer::Detector | Timer::Operator => {}
         }
     }
 }

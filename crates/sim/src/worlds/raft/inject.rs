@@ -18,6 +18,7 @@ impl RaftWorld {
             FaultKind::PowerCutAll => self.cut_power_of_all(cx),
             FaultKind::Membership => self.change_membership(cx),
             FaultKind::Transfer => self.transfer(cx),
+            FaultKind::Comeback => self.begin_comeback(cx),
             _ => {
                 if let Some(node) = self.victim(cx, kind) {
                     self.strike_node(cx, kind, node);

@@ -10,6 +10,7 @@
 
 mod bounds;
 mod carry;
+mod comeback;
 mod disk;
 mod entry;
 mod handle;
@@ -35,6 +36,7 @@ pub use packet::Packet;
 pub use settings::{LeaseMode, Options};
 
 use self::{
+    comeback::Comeback,
     machine::Snapshot,
     replica::{Input, Replica},
     settings::{DRIFT_BEYOND, DRIFT_SAFE, ELECTION_TIMEOUT, Settings},
@@ -63,6 +65,7 @@ pub struct RaftWorld {
     replicas: Vec<Replica>,
     members: u64,
     healed: bool,
+    comeback: Option<Comeback>,
 }
 
 /// What a replica or the world waits for. A timer of an earlier life is void; lives are counted by
@@ -117,6 +120,8 @@ pub enum Timer {
         /// Which restart; only the last one that was asked for counts.
         number: u64,
     },
+    /// A comeback goes on.
+    Comeback,
     /// Hosts look at their connections.
     Detector,
     /// Somebody looks after the healed group.
@@ -216,6 +221,7 @@ impl World for RaftWorld {
             replicas,
             members: plan.nodes,
             healed: false,
+            comeback: None,
         }
     }
 
@@ -237,6 +243,7 @@ impl World for RaftWorld {
         match timer {
             Timer::Detector => self.watch_connections(cx),
             Timer::Operator => self.operate(cx),
+            Timer::Comeback => self.go_on_with_comeback(cx),
             Timer::Restart { node, number } => self.restart(cx, node, number),
             Timer::Tick { node, life }
             | Timer::Synced { node, life, .. }
@@ -254,6 +261,7 @@ impl World for RaftWorld {
 
     fn heal(&mut self, cx: &mut Cx) {
         self.healed = true;
+        self.comeback = None;
         // A disk so slow that a leader rightly gives up is a fault too.
         self.settings.sync_mean = self.settings.sync_mean.min(SYNC_MEAN_HEALED);
         for replica in &mut self.replicas {

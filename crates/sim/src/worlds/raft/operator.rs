@@ -120,7 +120,7 @@ impl RaftWorld {
             next
         };
         let voters = after.voters.incoming();
-        let good = |id: NodeId| self.replica(id).is_some_and(Replica::can_lead);
+        let good = |id: NodeId| self.replica(id).is_some_and(Replica::has_state);
         let added_are_good = voters.iter().all(|id| from.is_voter(*id) || good(*id));
         let good = voters.iter().filter(|id| good(**id)).count();
         added_are_good && voters.len() <= VOTERS_MAX && good > voters.len() / 2

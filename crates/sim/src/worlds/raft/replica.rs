@@ -113,8 +113,6 @@ pub(super) struct Life {
     /// The snapshot that is being received, and how much of it is there; kept for another try
     /// when the stream breaks off.
     pub(super) receiving: Option<(EntryId, u64)>,
-    /// Ticks since its stream brought something; `None` when there is no stream.
-    pub(super) stream_idle: Option<u32>,
     pub(super) staged: Option<Rc<Snapshot>>,
     pub(super) suspected: BTreeSet<NodeId>,
 }
@@ -207,8 +205,8 @@ impl Replica {
         !self.gone && !self.refused && self.disk.hard_state.is_some()
     }
 
-    /// Whether it can lead, once it runs.
-    pub(super) fn can_lead(&self) -> bool {
+    /// Whether it takes part and has its state machine.
+    pub(super) fn has_state(&self) -> bool {
         self.is_good() && !self.disk.state_lost
     }
 
@@ -295,7 +293,6 @@ impl Replica {
             doom: None,
             offers: BTreeMap::new(),
             receiving: None,
-            stream_idle: None,
             staged: None,
             suspected: BTreeSet::new(),
         }
@@ -483,7 +480,6 @@ impl Replica {
                 self.turn(cx, settings);
             }
         }
-        self.watch_stream(cx, settings);
         self.compact_if_long(cx, settings);
     }
 

@@ -92,8 +92,8 @@ pub(super) struct Settings {
     /// Sends that wait for a slow read of the log, in a million.
     pub(super) slow_sends: u32,
     /// Whether a power cut may leave what nobody can tell from damage. Not together with nodes
-    /// that are gone for good or have lost their state and cannot lead: with one voter gone, what
-    /// is in doubt on another waits for an operator, by design.
+    /// that are gone for good: with one voter gone, what is in doubt on another waits for an
+    /// operator, by design.
     pub(super) ambiguous: bool,
     /// Whether the monotonic clocks behind leases jump when the clocks that drive ticks do.
     pub(super) jumps_reach_leases: bool,
@@ -127,7 +127,6 @@ impl Settings {
             FaultKind::EmptiedDirectory,
             FaultKind::OldDirectory,
             FaultKind::LostVote,
-            FaultKind::LostState,
         ];
         Self {
             config,

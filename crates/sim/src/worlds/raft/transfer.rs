@@ -19,9 +19,6 @@ use crate::{
     time::Span,
 };
 
-/// Ticks without news after which a receiver gives a stream up.
-const STREAM_IDLE_TICKS_MAX: u32 = 20;
-
 /// Pieces that a snapshot is sent in.
 const CHUNKS: u64 = 4;
 
@@ -165,7 +162,6 @@ impl Replica {
         // something left to bring the answer that it is whole.
         let have = have.min(offer.bytes.saturating_sub(1));
         life.receiving = Some((offer.last, have));
-        life.stream_idle = Some(0);
         if let Err(error) = life.core.accept_snapshot(offer.last, have) {
             cx.fail("host", format!("node {}: {error}", self.id));
         }
@@ -181,8 +177,8 @@ impl Replica {
             return;
         }
         *have = (*have).max(chunk.to_byte);
-        life.stream_idle = Some(0);
         let (last, have) = (*last, *have);
+        life.core.snapshot_arriving(last);
         self.send(
             cx,
             from,
@@ -226,7 +222,6 @@ impl Replica {
             .is_some_and(|(last, _)| last == snapshot.last)
         {
             life.receiving = None;
-            life.stream_idle = None;
         }
         let last = snapshot.last;
         life.staged = Some(snapshot);
@@ -269,22 +264,6 @@ impl Replica {
             snapshot,
             keep_suffix,
         })
-    }
-
-    /// A stream that brings nothing any more is given up; the leader offers again.
-    pub(super) fn watch_stream(&mut self, cx: &mut Cx, settings: &super::Settings) {
-        let Some(life) = &mut self.life else { return };
-        let Some(idle) = &mut life.stream_idle else {
-            return;
-        };
-        *idle += 1;
-        if *idle > STREAM_IDLE_TICKS_MAX {
-            life.stream_idle = None;
-            if let Some((last, _)) = life.receiving {
-                life.core.refuse_snapshot(last);
-                self.turn(cx, settings);
-            }
-        }
     }
 
     pub(super) fn compact_if_long(&mut self, cx: &mut Cx, settings: &super::Settings) {
