@@ -59,6 +59,11 @@ impl<T> Inbox<T> {
         std::mem::swap(&mut queue.events, into);
     }
 
+    /// Whether nothing has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().events.is_empty()
+    }
+
     /// Takes nothing more in, and gives what has come.
     pub(crate) fn close(&self) -> Vec<T> {
         let mut queue = self.queue.lock();

@@ -183,7 +183,7 @@ impl PartitionReader {
                 next,
                 source: error,
             },
-            LogError::Io { .. } | LogError::Format(_) => ReadError::Log(error),
+            other => ReadError::Log(other),
         }
     }
 }

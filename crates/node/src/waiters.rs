@@ -97,6 +97,12 @@ impl Waiters {
         ready.into_iter().for_each(|callback| callback());
     }
 
+    /// Calls everybody: there may be something other than records to know.
+    pub(crate) fn wake_all(&self) {
+        let waiting = std::mem::take(&mut self.inner.lock().waiting);
+        waiting.into_values().for_each(|(_, callback)| callback());
+    }
+
     /// The partition is gone.
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();

@@ -1,0 +1,420 @@
+//! Who a node is: a small file kept twice in its data directory.
+//!
+//! ```text
+//! directory format  u16   what lies beside this file; see DIRECTORY_FORMAT
+//! cluster           u128  0 while the node belongs to none
+//! node              u64   0 while the node belongs to none
+//! incarnation       u64   the number of starts in the high half; in the low one a random number,
+//!                         drawn when the directory was made
+//! name              u16 length, bytes
+//! founders          u16, then each: node u64, name, peer address, client address
+//!                         (u16 length and bytes each)
+//! ```
+//!
+//! All numbers are little-endian; version and checksum are those of the mirrored file.
+
+use std::{path::Path, sync::Arc};
+
+use trilith_env::{Disk, Env};
+use trilith_peer::{Found, Founder, Membership, NODE_NAME_BYTES_MAX};
+use trilith_storage::mirrored::{MirroredError, MirroredFile, MirroredKind};
+use trilith_types::{ClusterId, Incarnation, NodeId};
+
+/// The files `node.a` and `node.b` in the data directory.
+pub const IDENTITY: MirroredKind = MirroredKind {
+    stem: "node",
+    magic: *b"TRILNODE",
+    version: 1,
+};
+
+/// The arrangement of a data directory that this program reads and writes: journal, votes, groups.
+/// The arrangement without an identity file, one log a partition beside a catalog, was the first.
+pub const DIRECTORY_FORMAT: u16 = 2;
+
+/// What an identity file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster and its number there; `None` until it was founded.
+    pub member: Option<Membership>,
+    /// Which start this is: see [`start_number`].
+    pub incarnation: Incarnation,
+    /// Its name.
+    pub name: String,
+    /// The cluster's first nodes: the first configuration of its controller group.
+    pub founders: Vec<Founder>,
+}
+
+/// Why a node's identity could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file's own error.
+    #[error("the node's identity: {0}")]
+    File(#[from] MirroredError),
+    /// The directory was made by a version of Trilith that knew no clusters.
+    #[error(
+        "{dir} holds topics of an earlier format ({found}), which this version does not read; \
+         read them with the version that wrote them (trilith consume) and produce them anew, or \
+         choose an empty directory with --data"
+    )]
+    EarlierFormat {
+        /// The data directory.
+        dir: String,
+        /// What was found there.
+        found: String,
+    },
+    /// There is data and nothing that says whose it is.
+    #[error(
+        "{dir} holds {found}, but node.a and node.b are missing; restore one of them from a copy, \
+         or choose an empty directory with --data"
+    )]
+    Missing {
+        /// The data directory.
+        dir: String,
+        /// What was found there.
+        found: String,
+    },
+    /// The directory is arranged as a later version does it.
+    #[error("{dir} has format {found}; this version reads format {DIRECTORY_FORMAT}")]
+    LaterFormat {
+        /// The data directory.
+        dir: String,
+        /// Its format.
+        found: u16,
+    },
+    /// The directory belongs to another node.
+    #[error(
+        "{dir} belongs to the node {found:?}, not to {asked:?}; start it under its own name, or \
+         choose another directory with --data"
+    )]
+    OtherName {
+        /// The data directory.
+        dir: String,
+        /// The name by the file.
+        found: String,
+        /// The name by the configuration.
+        asked: String,
+    },
+    /// The name cannot be one.
+    #[error(
+        "a node's name has 1 to {NODE_NAME_BYTES_MAX} bytes of a-z, A-Z, 0-9, '.', '_', '-'; {name:?} is none"
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
+}
+
+/// The identity with its file.
+#[derive(Debug)]
+pub(crate) struct IdentityFile {
+    file: MirroredFile,
+    identity: Identity,
+}
+
+impl IdentityFile {
+    /// Reads the identity in the data directory `dir`, which exists, and takes the next
+    /// incarnation, durably. Makes a new identity, of no cluster, in an empty directory.
+    pub(crate) fn start(env: &Env, dir: &Path, name: Option<&str>) -> Result<Self, IdentityError> {
+        let loaded = MirroredFile::load(&env.disk, dir, IDENTITY)?;
+        let mut identity = match &loaded.content {
+            Some(content) => existing(content, dir, name)?,
+            None => {
+                refuse_data_without_identity(&env.disk, dir)?;
+                Identity::new(name.unwrap_or(DEFAULT_NAME), env.rng.next_u64() as u32)?
+            }
+        };
+        identity.incarnation = next_start(identity.incarnation);
+        let mut file = loaded.file;
+        file.store(&identity.encode())?;
+        Ok(Self { file, identity })
+    }
+
+    pub(crate) const fn get(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Makes the node one of a cluster's founders, durably.
+    pub(crate) fn found(&mut self, found: &Found, node: NodeId) -> Result<(), IdentityError> {
+        let cluster = found.cluster;
+        let founded = Identity {
+            member: Some(Membership { cluster, node }),
+            founders: found.members.clone(),
+            ..self.identity.clone()
+        };
+        self.file.store(&founded.encode())?;
+        self.identity = founded;
+        Ok(())
+    }
+}
+
+/// An incarnation is the number of starts in its high half, so that each is above the one before,
+/// and the directory's own random number in the low one: a directory that was emptied, and any
+/// other under the same name, is told from the one that the peers know although it may have been
+/// started as often.
+#[must_use]
+pub const fn start_number(incarnation: Incarnation) -> u64 {
+    incarnation.0 >> 32
+}
+
+/// Whether both are starts of one data directory.
+#[must_use]
+pub const fn is_same_directory(a: Incarnation, b: Incarnation) -> bool {
+    a.0 as u32 == b.0 as u32
+}
+
+const fn next_start(before: Incarnation) -> Incarnation {
+    Incarnation(before.0 + (1 << 32))
+}
+
+/// The name of a node that was given none.
+pub const DEFAULT_NAME: &str = "n1";
+
+fn existing(content: &[u8], dir: &Path, name: Option<&str>) -> Result<Identity, IdentityError> {
+    let shown = || dir.display().to_string();
+    let format = content.first_chunk().map_or(0, |b| u16::from_le_bytes(*b));
+    if format > DIRECTORY_FORMAT {
+        return Err(IdentityError::LaterFormat {
+            dir: shown(),
+            found: format,
+        });
+    }
+    let identity = Identity::decode(content).ok_or_else(|| {
+        let [path, _] = MirroredFile::paths(dir, IDENTITY);
+        MirroredError::Content { path }
+    })?;
+    match name {
+        Some(name) if name != identity.name => Err(IdentityError::OtherName {
+            dir: shown(),
+            found: identity.name,
+            asked: name.to_owned(),
+        }),
+        _ => Ok(identity),
+    }
+}
+
+/// A directory with data and without an identity is one of an earlier format, or lost its file.
+fn refuse_data_without_identity(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), IdentityError> {
+    let io = |source| MirroredError::Io {
+        what: "list",
+        path: dir.to_owned(),
+        source,
+    };
+    let names: Vec<String> = disk
+        .list(dir)
+        .map_err(io)?
+        .iter()
+        .filter_map(|entry| Some(entry.path.file_name()?.to_str()?.to_owned()))
+        .collect();
+    let dir = dir.display().to_string();
+    let found = |candidates: &[&str]| {
+        names
+            .iter()
+            .find(|n| candidates.contains(&n.as_str()))
+            .cloned()
+    };
+    if let Some(found) = found(&["catalog.a", "catalog.b", "topics"]) {
+        return Err(IdentityError::EarlierFormat { dir, found });
+    }
+    if let Some(found) = found(&["journal", "votes.a", "votes.b", "groups"]) {
+        return Err(IdentityError::Missing { dir, found });
+    }
+    Ok(())
+}
+
+impl Identity {
+    fn new(name: &str, directory: u32) -> Result<Self, IdentityError> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
+            let name = name.to_owned();
+            return Err(IdentityError::Name { name });
+        }
+        Ok(Self {
+            member: None,
+            incarnation: Incarnation(directory.into()),
+            name: name.to_owned(),
+            founders: Vec::new(),
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
+        let (cluster, node) = self
+            .member
+            .map_or((0, 0), |member| (member.cluster.0, member.node.0));
+        out.extend_from_slice(&cluster.to_le_bytes());
+        out.extend_from_slice(&node.to_le_bytes());
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        put_text(&mut out, &self.name);
+        out.extend_from_slice(&(self.founders.len() as u16).to_le_bytes());
+        for founder in &self.founders {
+            out.extend_from_slice(&founder.node.0.to_le_bytes());
+            put_text(&mut out, &founder.name);
+            put_text(&mut out, &founder.peer_address);
+            put_text(&mut out, &founder.client_address);
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut input = Input(bytes);
+        let _format: [u8; 2] = input.array()?;
+        let cluster = ClusterId(u128::from_le_bytes(input.array()?));
+        let node = NodeId(input.u64()?);
+        let incarnation = Incarnation(input.u64()?);
+        let name = input.text()?;
+        let founders: Option<Vec<Founder>> = (0..input.u16()?).map(|_| input.founder()).collect();
+        input.0.is_empty().then_some(Self {
+            member: (cluster.0 != 0).then_some(Membership { cluster, node }),
+            incarnation,
+            name,
+            founders: founders?,
+        })
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = self.u16()?;
+        let (text, rest) = self.0.split_at_checked(len.into())?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    fn founder(&mut self) -> Option<Founder> {
+        Some(Founder {
+            node: NodeId(self.u64()?),
+            name: self.text()?,
+            peer_address: self.text()?,
+            client_address: self.text()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trilith_env::sim::{SimClock, SimDisk, SimRng};
+    use trilith_types::TimestampMs;
+
+    use super::*;
+
+    fn env(disk: &SimDisk) -> Env {
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        Env {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::new(SimClock::new(TimestampMs(0))),
+            rng: Arc::new(SimRng::new(5)),
+        }
+    }
+
+    fn start(disk: &SimDisk, name: Option<&str>) -> Result<IdentityFile, IdentityError> {
+        IdentityFile::start(&env(disk), Path::new("/data"), name)
+    }
+
+    fn founding() -> Found {
+        let founder = |node: u64| Founder {
+            node: NodeId(node),
+            name: format!("n{node}"),
+            peer_address: format!("10.0.0.{node}:7401"),
+            client_address: String::new(),
+        };
+        Found {
+            cluster: ClusterId(0x1234_5678_9abc_def0_1122_3344_5566_7788),
+            members: vec![founder(1), founder(2)],
+        }
+    }
+
+    #[test]
+    fn each_start_takes_the_next_incarnation_durably() {
+        let disk = SimDisk::new(1);
+        let first = start(&disk, Some("n2")).unwrap().get().clone();
+        assert_eq!((start_number(first.incarnation), first.member), (1, None));
+        disk.power_cut();
+        disk.restart();
+        let second = start(&disk, None).unwrap().get().clone();
+        assert_eq!(
+            (start_number(second.incarnation), second.name.as_str()),
+            (2, "n2")
+        );
+        assert!(second.incarnation > first.incarnation);
+        assert!(is_same_directory(first.incarnation, second.incarnation));
+    }
+
+    #[test]
+    fn a_founding_is_kept() {
+        let disk = SimDisk::new(1);
+        let mut file = start(&disk, Some("n2")).unwrap();
+        file.found(&founding(), NodeId(2)).unwrap();
+        disk.power_cut();
+        disk.restart();
+        let found = start(&disk, Some("n2")).unwrap().get().clone();
+        let member = found.member.unwrap();
+        assert_eq!(
+            (member.cluster, member.node),
+            (founding().cluster, NodeId(2))
+        );
+        assert_eq!(found.founders, founding().members);
+    }
+
+    #[test]
+    fn a_node_keeps_its_name() {
+        let disk = SimDisk::new(1);
+        start(&disk, Some("a")).unwrap();
+        let error = start(&disk, Some("b")).unwrap_err().to_string();
+        assert!(
+            error.contains("belongs to the node \"a\", not to \"b\""),
+            "{error}"
+        );
+        assert!(matches!(
+            start(&SimDisk::new(1), Some("a b")),
+            Err(IdentityError::Name { .. })
+        ));
+    }
+
+    #[test]
+    fn a_directory_of_the_earlier_format_is_refused_and_so_is_one_without_its_identity() {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data/topics")).unwrap();
+        let error = start(&disk, None).unwrap_err().to_string();
+        assert!(error.contains("earlier format (topics)"), "{error}");
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data/journal")).unwrap();
+        let error = start(&disk, None).unwrap_err();
+        assert!(matches!(error, IdentityError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_later_format_and_nonsense_are_refused() {
+        for (content, expected) in [(&[3, 0, 9][..], "has format 3"), (&[2, 0, 9], "not valid")] {
+            let disk = SimDisk::new(1);
+            let env = env(&disk);
+            let mut file = MirroredFile::load(&env.disk, Path::new("/data"), IDENTITY)
+                .unwrap()
+                .file;
+            file.store(content).unwrap();
+            let error = start(&disk, None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

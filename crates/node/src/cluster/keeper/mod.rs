@@ -1,0 +1,212 @@
+//! The keeper: hosts the groups that the cluster's state places here, and tells the cluster what
+//! it must know of this node. It runs on a thread of its own, and decides from what it is told and
+//! the time alone.
+
+mod balance;
+mod forming;
+mod reconcile;
+mod register;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use trilith_host::PeerEvent;
+use trilith_peer::Call;
+use trilith_topics::controller::Outcome;
+use trilith_types::{GroupId, NodeId, TopicId};
+
+use self::{balance::Balance, forming::Forming, register::Registration};
+use super::{
+    ControlError,
+    controller_replica::Answer,
+    directory::ServedTopic,
+    node::{Inner, Live},
+    partition::PartitionShared,
+};
+
+/// How long the answer to "create this topic" waits for leaders of its partitions. The topic is
+/// there in any case.
+const LEADERS_WAIT: Duration = Duration::from_secs(2);
+
+/// What the keeper is told.
+pub(crate) enum Note {
+    /// The cluster's state, or who leads it, has changed.
+    Look,
+    /// A command was applied. It is answered once this node serves what was made.
+    Outcome(Result<Outcome, ControlError>, Answer),
+    /// This node's copy of the cluster's state is as new as the asker wants it.
+    CaughtUp(Box<dyn FnOnce() + Send>),
+    /// This node was made a member of a cluster.
+    Founded,
+    /// A replica here has stopped.
+    Stopped(GroupId, String),
+    /// A group has another leader.
+    Led,
+    /// A new group is open whose preferred leader is this node.
+    Formed(Arc<PartitionShared>),
+    /// News of another node.
+    Peer(PeerEvent),
+    /// A group that was never hosted in this life was forgotten: its files may go.
+    Forgotten(GroupId),
+    /// Another node asks for something.
+    Call(NodeId, Call),
+    /// Nothing more: end.
+    Close,
+}
+
+/// Somebody who waits for the leaders of a new topic.
+struct Creation {
+    topic: TopicId,
+    until: Duration,
+    outcome: Outcome,
+    answer: Answer,
+}
+
+pub(crate) struct Keeper {
+    inner: Arc<Inner>,
+    notes: Vec<Note>,
+    /// The version of the cluster's state that was looked at last.
+    version: Option<u64>,
+    served: BTreeMap<TopicId, Arc<ServedTopic>>,
+    creations: Vec<Creation>,
+    forming: Forming,
+    registration: Registration,
+    balance: Balance,
+    has_swept: bool,
+    is_closing: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self {
+            inner,
+            notes: Vec::new(),
+            version: None,
+            served: BTreeMap::new(),
+            creations: Vec::new(),
+            forming: Forming::default(),
+            registration: Registration::default(),
+            balance: Balance::default(),
+            has_swept: false,
+            is_closing: false,
+        }
+    }
+
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Does what is due, and says when it wants to look again.
+    pub(crate) fn turn(&mut self) -> Option<Duration> {
+        let mut notes = std::mem::take(&mut self.notes);
+        let inbox = Arc::clone(&self.inner.keeper);
+        inbox.wait(&mut notes, Some(Duration::ZERO));
+        for note in notes.drain(..) {
+            self.take(note);
+        }
+        self.notes = notes;
+        let live = self.inner.live.get().cloned()?;
+        self.reconcile(&live);
+        let now = self.inner.env.clock.monotonic();
+        self.finish_creations(now);
+        let timers = [
+            self.registration.turn(&self.inner, &live, now),
+            self.balance.turn(&self.inner, &live, &self.served, now),
+            self.forming.turn(&live, now),
+            self.creations.iter().map(|creation| creation.until).min(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// The time by which turns are due.
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.env.clock.monotonic()
+    }
+
+    /// Whether there is something to look at.
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.notes.is_empty() || !self.inner.keeper.is_empty()
+    }
+
+    /// Waits for something to do.
+    pub(crate) fn wait(&mut self, patience: Option<Duration>) {
+        let inbox = Arc::clone(&self.inner.keeper);
+        inbox.wait(&mut self.notes, patience);
+    }
+
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Look | Note::Led => {}
+            Note::Outcome(outcome, answer) => self.answer(outcome, answer),
+            Note::CaughtUp(done) => {
+                self.reconcile_now();
+                done();
+            }
+            Note::Founded => self.inner.start_founded(),
+            Note::Stopped(group, reason) => self.stopped(group, &reason),
+            Note::Forgotten(group) => self.remove_files(group),
+            Note::Peer(event) => self.balance.peer(event, self.inner.env.clock.monotonic()),
+            Note::Formed(partition) => self.forming.add(partition, self.now()),
+            Note::Call(from, call) => register::take_call(&self.inner, from, &call),
+            Note::Close => self.is_closing = true,
+        }
+    }
+
+    fn reconcile_now(&mut self) {
+        if let Some(live) = self.inner.live.get().cloned() {
+            self.reconcile(&live);
+        }
+    }
+
+    /// Answers a command. What it made is served here first; a new topic is worth little without
+    /// leaders, so they are waited for.
+    fn answer(&mut self, outcome: Result<Outcome, ControlError>, answer: Answer) {
+        self.reconcile_now();
+        match outcome {
+            Ok(Outcome::Created(ref topic) | Outcome::Altered(ref topic)) => {
+                let creation = Creation {
+                    topic: topic.id,
+                    until: self.inner.env.clock.monotonic() + LEADERS_WAIT,
+                    outcome: Outcome::Created(Arc::clone(topic)),
+                    answer,
+                };
+                self.creations.push(creation);
+            }
+            other => answer(other),
+        }
+    }
+
+    fn finish_creations(&mut self, now: Duration) {
+        let served = &self.served;
+        let is_ready = |creation: &mut Creation| {
+            let topic = served.get(&creation.topic);
+            creation.until <= now
+                || topic.is_none_or(|topic| topic.partitions.iter().all(|p| p.leader().is_some()))
+        };
+        for creation in self.creations.extract_if(.., is_ready) {
+            (creation.answer)(Ok(creation.outcome));
+        }
+    }
+
+    fn stopped(&self, group: GroupId, reason: &str) {
+        let id = TopicId(group.0 >> 32);
+        let partitions = self
+            .served
+            .get(&id)
+            .into_iter()
+            .flat_map(|topic| &topic.partitions);
+        if let Some(partition) = partitions.into_iter().find(|p| p.group == group) {
+            let (topic, number) = (&partition.topic, partition.partition);
+            tracing::error!(%topic, partition = %number, reason, "a replica has stopped");
+            partition.stop(reason.to_owned());
+        } else {
+            tracing::error!(%group, reason, "a replica has stopped");
+        }
+    }
+}
+
+impl Live {
+    /// Whether the cluster's state places something here.
+    fn is_me(&self, node: NodeId) -> bool {
+        self.node == node
+    }
+}

@@ -1,0 +1,62 @@
+//! Where things lie in the data directory. Groups lie under their ids and never under names, so
+//! that a topic deleted and made again never meets its old bytes.
+//!
+//! ```text
+//! node.a node.b     the node's identity
+//! journal/ votes.*  the host's: one journal and one pair of votes files for all groups
+//! groups/controller the cluster's own state
+//! groups/7.3        partition 3 of the topic with the id 7
+//! ```
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use trilith_env::Disk;
+use trilith_types::{PartitionId, TopicId};
+
+/// The directory of all groups.
+#[must_use]
+pub fn groups_dir(data: &Path) -> PathBuf {
+    data.join("groups")
+}
+
+/// The directory of the controller's log.
+#[must_use]
+pub fn controller_dir(data: &Path) -> PathBuf {
+    groups_dir(data).join("controller")
+}
+
+/// The directory of a partition's log.
+#[must_use]
+pub fn replica_dir(data: &Path, topic: TopicId, partition: PartitionId) -> PathBuf {
+    groups_dir(data).join(format!("{topic}.{partition}"))
+}
+
+/// Removes a directory and what is in it; one that is missing is removed already.
+pub(crate) fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let entries = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        if entry.is_dir {
+            remove_tree(disk, &entry.path)?;
+        } else {
+            disk.remove_file(&entry.path)?;
+        }
+    }
+    disk.remove_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_carry_ids() {
+        let dir = replica_dir(Path::new("data"), TopicId(7), PartitionId(3));
+        assert_eq!(dir, Path::new("data/groups/7.3"));
+    }
+}

@@ -1,0 +1,358 @@
+//! A node: the handle through which topics are changed, batches appended and partitions read.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use trilith_batch::{BatchHeader, BatchLimits, check};
+use trilith_env::{Env, Space};
+use trilith_host::{HostHandle, HostThreads, Outbound};
+use trilith_peer::Founder;
+use trilith_storage::{DataDir, Durability, SyncPolicy};
+use trilith_types::{ClusterId, Incarnation, NodeId, PartitionId};
+
+use super::{
+    Identity, NodeConfig, NotFounded, PartitionError, ProduceError,
+    book::Book,
+    controller_replica::ControllerShared,
+    directory::Directory,
+    identity::IdentityFile,
+    keeper::Note,
+    machine::{GroupMachine, GroupRequest},
+    observer::Alarms,
+    partition::PartitionShared,
+    partition_replica::{Append, Appending},
+};
+use crate::{
+    Admission, Appended, Deadline, Metrics, NoRoom, Permit, Produce, REQUEST_BYTES, inbox::Inbox,
+};
+
+/// What this program can do, as nodes tell each other: entries of newer kinds are written only
+/// when every node can read them.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// A node with its data directory. Clones are handles on one node; any thread may use one.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) _closer: Arc<Closer>,
+}
+
+/// Goes with the last handle.
+pub(crate) struct Closer(pub(crate) Arc<Inner>);
+
+/// A node that belongs to a cluster.
+pub(crate) struct Live {
+    pub(crate) host: HostHandle<GroupMachine>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) founders: Vec<Founder>,
+}
+
+/// The threads of shards, and the keeper's.
+#[derive(Default)]
+pub(crate) struct Threads {
+    pub(crate) host: Option<HostThreads>,
+    pub(crate) keeper: Option<JoinHandle<()>>,
+}
+
+type OnPeers = Box<dyn Fn() + Send + Sync>;
+type OnFatal = Box<dyn Fn(&str) + Send + Sync>;
+
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) directory: ArcSwap<Directory>,
+    pub(crate) controller: Arc<ControllerShared>,
+    pub(crate) keeper: Arc<Inbox<Note>>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) live: OnceLock<Arc<Live>>,
+    /// The file is held while a cluster is founded; the copy is for everybody else.
+    pub(crate) identity_file: Mutex<IdentityFile>,
+    pub(crate) identity: ArcSwap<Identity>,
+    /// The latest start of each other node that knocked here.
+    pub(crate) seen: Mutex<std::collections::BTreeMap<NodeId, Incarnation>>,
+    /// What other nodes said last when they did not let this one in, by their addresses.
+    pub(crate) refusals: Mutex<std::collections::BTreeMap<String, String>>,
+    pub(crate) alarms: Alarms,
+    pub(crate) on_peers: OnceLock<OnPeers>,
+    pub(crate) on_fatal: OnceLock<OnFatal>,
+    /// Shards that are to be run by whoever drives the node.
+    pub(crate) host_parts: Mutex<super::open::Shards>,
+    pub(crate) threads: Mutex<Threads>,
+    pub(crate) is_threaded: bool,
+    pub(crate) is_closing: AtomicBool,
+    /// Held by every thread too.
+    pub(crate) data_dir: Mutex<Option<Arc<DataDir>>>,
+}
+
+impl Inner {
+    pub(crate) fn live(&self) -> Result<&Arc<Live>, NotFounded> {
+        self.live.get().ok_or(NotFounded)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    /// What an acknowledgement stands for: only a cluster of one node may promise less.
+    pub(crate) fn durability(&self) -> Durability {
+        let is_alone = self.live.get().is_some_and(|live| live.founders.len() == 1);
+        let policy = if is_alone {
+            self.config.sync
+        } else {
+            SyncPolicy::Always
+        };
+        policy.promises()
+    }
+
+    pub(crate) fn peers_changed(&self) {
+        if let Some(tell) = self.on_peers.get() {
+            tell();
+        }
+    }
+
+    /// A partition, wherever its replicas are.
+    pub(crate) fn partition(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<Arc<PartitionShared>, PartitionError> {
+        self.live()?;
+        let directory = self.directory.load();
+        Ok(Arc::clone(directory.topic(topic)?.partition(partition)?))
+    }
+}
+
+impl Node {
+    /// Appends a batch and calls `done` once: when it is as durable as promised, or with the reason
+    /// why not. On this thread when that is known at once, else on the thread that owns the
+    /// partition, where it must not block.
+    ///
+    /// The batch is checked here, on the caller's thread. Batches that one thread sends to one
+    /// partition are appended in that order.
+    pub fn produce(
+        &self,
+        produce: Produce<'_>,
+        done: impl FnOnce(Result<Appended, ProduceError>) + Send + 'static,
+    ) {
+        let arrived = self.inner.env.clock.monotonic();
+        let deadline = produce.deadline;
+        match self.examine(produce) {
+            Ok(examined) => {
+                let group = examined.partition.group;
+                let bytes = examined.batch.len();
+                let appending = Appending {
+                    partition: examined.partition,
+                    metrics: Arc::clone(&self.inner.metrics),
+                    clock: Arc::clone(&self.inner.env.clock),
+                    durability: self.inner.durability(),
+                    arrived,
+                    bytes,
+                    permit: examined.permit,
+                    done: Box::new(done),
+                };
+                let append = Append {
+                    header: examined.header,
+                    batch: examined.batch,
+                    deadline: deadline.map(|Deadline(at)| at),
+                    appending,
+                };
+                examined
+                    .live
+                    .host
+                    .request(group, GroupRequest::Partition(append));
+            }
+            Err(error) => {
+                self.inner.metrics.failed_batches.add(1);
+                done(Err(error));
+            }
+        }
+    }
+
+    /// Everything that can be said about a batch before it waits.
+    fn examine(&self, produce: Produce<'_>) -> Result<Examined, ProduceError> {
+        if self.inner.is_closing() {
+            return Err(ProduceError::ShuttingDown);
+        }
+        let live = Arc::clone(self.inner.live().map_err(PartitionError::from)?);
+        let directory = self.inner.directory.load();
+        let served = directory.topic(produce.topic)?;
+        let partition = Arc::clone(served.partition(produce.partition)?);
+        if !partition.is_here {
+            return Err(partition.not_leader(partition.known_leader()).into());
+        }
+        let limits = BatchLimits {
+            record_bytes_max: served.topic.settings.record_bytes_max,
+            ..BatchLimits::default()
+        };
+        let header = check(&produce.batch, &limits)?;
+        let permit = match produce.permit {
+            Some(permit) => permit,
+            None => self.try_reserve(produce.batch.len())?,
+        };
+        Ok(Examined {
+            live,
+            partition,
+            header,
+            batch: produce.batch,
+            permit,
+        })
+    }
+
+    /// The moment `after` from now.
+    #[must_use]
+    pub fn deadline(&self, after: Duration) -> Deadline {
+        Deadline(self.inner.env.clock.monotonic().saturating_add(after))
+    }
+
+    /// Calls `ready` with room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), at once or
+    /// when others have given room back: for those who would rather wait than be refused.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub fn reserve(
+        &self,
+        bytes: usize,
+        ready: impl FnOnce(Permit) + Send + 'static,
+    ) -> Result<(), NoRoom> {
+        self.inner.admission.reserve(bytes + REQUEST_BYTES, ready)
+    }
+
+    /// Room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), if there is any now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn try_reserve(&self, bytes: usize) -> Result<Permit, NoRoom> {
+        self.inner.admission.try_reserve(bytes + REQUEST_BYTES)
+    }
+
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// There is no such topic, or no cluster.
+    pub fn partitions(&self, topic: &str) -> Result<u32, PartitionError> {
+        self.inner.live()?;
+        let directory = self.inner.directory.load();
+        Ok(directory.topic(topic)?.topic.settings.partitions)
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What its groups count, once it belongs to a cluster.
+    #[must_use]
+    pub fn host_metrics(&self) -> Option<Arc<trilith_host::Metrics>> {
+        self.inner
+            .live
+            .get()
+            .map(|live| Arc::clone(live.host.metrics()))
+    }
+
+    /// How full the file system with the data is.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn disk_space(&self) -> std::io::Result<Space> {
+        self.inner.env.disk.space(&self.inner.config.data)
+    }
+
+    /// Bytes of batches in flight.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.inner.admission
+    }
+
+    /// The node's settings.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.inner.config
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        self.inner.identity.load_full()
+    }
+
+    /// Calls `tell` whenever there may be other nodes to connect to. Only the first one that is
+    /// given counts.
+    pub fn on_peers_changed(&self, tell: impl Fn() + Send + Sync + 'static) {
+        drop(self.inner.on_peers.set(Box::new(tell)));
+    }
+
+    /// Calls `tell` with the reason when the node can promise nothing more, because a write or a
+    /// sync failed: the process must end. Only the first one that is given counts.
+    pub fn on_fatal(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        drop(self.inner.on_fatal.set(Box::new(tell)));
+    }
+
+    /// Takes no more batches, hands leadership over, finishes what came, closes every log, and
+    /// gives the data directory free. Blocks until that is done. What comes later is refused; a
+    /// second call finds nothing left to do.
+    pub fn shutdown(&self) {
+        self.inner.is_closing.store(true, Ordering::Release);
+        let Threads { host, keeper } = std::mem::take(&mut *self.inner.threads.lock());
+        if let Some(live) = self.inner.live.get() {
+            live.host.shutdown();
+        }
+        if let Some(host) = host {
+            host.join();
+        }
+        drop(self.inner.keeper.send(Note::Close));
+        if let Some(keeper) = keeper {
+            // A panic in it has ended the process already.
+            drop(keeper.join());
+        }
+        for partition in self
+            .inner
+            .directory
+            .load()
+            .topics()
+            .flat_map(|topic| &topic.partitions)
+        {
+            partition.waiters.wake_all();
+        }
+        drop(self.inner.data_dir.lock().take());
+    }
+}
+
+/// A batch that may go to its partition.
+struct Examined {
+    live: Arc<Live>,
+    partition: Arc<PartitionShared>,
+    header: BatchHeader,
+    batch: Bytes,
+    permit: Permit,
+}
+
+impl Drop for Closer {
+    /// Without [`Node::shutdown`] the threads finish in the same way, but nobody waits for them.
+    fn drop(&mut self) {
+        if let Some(live) = self.0.live.get() {
+            live.host.shutdown();
+        }
+        drop(self.0.keeper.send(Note::Close));
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.inner.config.data.display())
+    }
+}

@@ -1,0 +1,371 @@
+//! Opening a node: the data directory, who it is, its groups.
+
+use std::{
+    sync::{Arc, OnceLock, mpsc},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use trilith_env::Env;
+use trilith_host::{GroupSpec, HostConfig, HostParts, Outbound, Shard};
+use trilith_peer::Found;
+use trilith_raft::Configuration;
+use trilith_storage::DataDir;
+use trilith_topics::controller::CONTROLLER_GROUP;
+use trilith_types::LogIndex;
+
+use super::{
+    FoundError, Node, NodeConfig, OpenError, Start,
+    book::{Book, NodeInfo},
+    controller_replica::{ControllerReplica, ControllerShared},
+    founding::{found_alone, found_of_list, number_of},
+    identity::IdentityFile,
+    keeper::{Keeper, Note},
+    layout::controller_dir,
+    machine::GroupMachine,
+    node::{Closer, Inner, Live, Threads},
+    observer::{Alarms, Ears},
+};
+use crate::{Admission, Metrics, inbox::Inbox, shell};
+
+/// Shards that wait for somebody to run them.
+pub(crate) type Shards = Vec<Shard<GroupMachine>>;
+
+/// What opening a node found.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReport {
+    /// Whether the node belongs to a cluster.
+    pub is_founded: bool,
+    /// What the journal and the votes had.
+    pub host: Option<trilith_host::Report>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A node without threads, for whoever drives it on one: a simulator.
+pub struct NodeParts {
+    /// The handle.
+    pub node: Node,
+    /// What was found.
+    pub report: OpenReport,
+    keeper: Keeper,
+    shards: Shards,
+}
+
+impl Node {
+    /// Opens the node in its data directory and starts its threads. A node that belongs to a
+    /// cluster, or founds one by itself, is a member of it when this returns; any other waits to
+    /// be told ([`Node::found`]).
+    ///
+    /// # Errors
+    /// The data directory is in use or of an earlier format, or holds what cannot be used.
+    pub fn open(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let NodeParts {
+            node,
+            report,
+            mut keeper,
+            ..
+        } = Self::build(env, config, outbound, true)?;
+        let held = node.inner.data_dir.lock().clone();
+        // What was known before is served from the first moment on.
+        let mut patience = keeper.turn();
+        let run = move || {
+            while !keeper.is_finished() {
+                let now = keeper.now();
+                keeper.wait(patience.map(|at| at.saturating_sub(now)));
+                patience = keeper.turn();
+            }
+            drop(held);
+        };
+        let thread = shell::spawn("keeper".to_owned(), run).map_err(OpenError::Thread)?;
+        node.inner.threads.lock().keeper = Some(thread);
+        Ok((node, report))
+    }
+
+    /// Opens the node without starting a thread.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub fn assemble(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+    ) -> Result<NodeParts, OpenError> {
+        Self::build(env, config, outbound, false)
+    }
+
+    fn build(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+        is_threaded: bool,
+    ) -> Result<NodeParts, OpenError> {
+        let began = env.clock.monotonic();
+        let config = NodeConfig {
+            shards: config.shards.max(1),
+            ..config
+        };
+        let holder = format!("process {}", std::process::id());
+        let data_dir = DataDir::take(&env.disk, &config.data, &holder)?;
+        let mut identity = IdentityFile::start(env, &config.data, config.name.as_deref())?;
+        if identity.get().member.is_none() {
+            found_by_itself(env, &config, &mut identity)?;
+        }
+        let inner = Arc::new(Inner {
+            env: env.clone(),
+            metrics: Arc::new(Metrics::default()),
+            admission: Admission::new(config.inflight_bytes_max),
+            book: Arc::new(Book::default()),
+            directory: ArcSwap::default(),
+            controller: Arc::new(ControllerShared::default()),
+            keeper: Inbox::new(),
+            outbound,
+            live: OnceLock::new(),
+            identity: ArcSwap::from_pointee(identity.get().clone()),
+            identity_file: Mutex::new(identity),
+            seen: Mutex::default(),
+            refusals: Mutex::default(),
+            alarms: Alarms::default(),
+            on_peers: OnceLock::new(),
+            on_fatal: OnceLock::new(),
+            host_parts: Mutex::default(),
+            threads: Mutex::new(Threads::default()),
+            is_threaded,
+            is_closing: false.into(),
+            data_dir: Mutex::new(Some(Arc::new(data_dir))),
+            config: Arc::new(config),
+        });
+        let mut report = OpenReport::default();
+        if inner.identity.load().member.is_some() {
+            report.host = Some(inner.go_live()?);
+            report.is_founded = true;
+        }
+        report.took = env.clock.monotonic().saturating_sub(began);
+        let keeper = Keeper::new(Arc::clone(&inner));
+        let shards = std::mem::take(&mut *inner.host_parts.lock());
+        let node = Node {
+            _closer: Arc::new(Closer(Arc::clone(&inner))),
+            inner,
+        };
+        Ok(NodeParts {
+            node,
+            report,
+            keeper,
+            shards,
+        })
+    }
+}
+
+/// Founds a cluster if the node's settings say so.
+fn found_by_itself(
+    env: &Env,
+    config: &NodeConfig,
+    identity: &mut IdentityFile,
+) -> Result<(), FoundError> {
+    let name = identity.get().name.clone();
+    let found = match &config.start {
+        Start::Wait => return Ok(()),
+        Start::Alone => {
+            let random = [env.rng.next_u64(), env.rng.next_u64()];
+            found_alone(random, &name, &config.addresses)
+        }
+        Start::With(members) => found_of_list(members)?,
+    };
+    let number = number_of(&found, &name)?;
+    identity.found(&found, number)?;
+    Ok(())
+}
+
+impl Inner {
+    /// Hosts what this node, which is a member of a cluster now, is to host.
+    fn go_live(self: &Arc<Self>) -> Result<trilith_host::Report, OpenError> {
+        let identity = self.identity.load_full();
+        let member = identity
+            .member
+            .expect("the caller has seen that the node is a member");
+        self.learn_founders(&identity.founders);
+        let mut config =
+            HostConfig::new(member.node, identity.incarnation, self.config.data.clone());
+        config.shards = self.config.shards;
+        config.open_segments_max = self.config.open_segments_max;
+        let ears = Ears {
+            keeper: Arc::clone(&self.keeper),
+            inner: Arc::downgrade(self),
+        };
+        let outbound = Arc::clone(&self.outbound);
+        let (parts, report) = trilith_host::open(&self.env, config, outbound, Arc::new(ears))?;
+        let live = Arc::new(Live {
+            host: parts.handle.clone(),
+            cluster: member.cluster,
+            node: member.node,
+            incarnation: identity.incarnation,
+            founders: identity.founders.clone(),
+        });
+        self.run_host(parts, &live)?;
+        drop(self.live.set(live));
+        self.peers_changed();
+        Ok(report)
+    }
+
+    /// Starts the shards, or leaves them to whoever drives the node, and opens the controller's
+    /// group.
+    fn run_host(
+        self: &Arc<Self>,
+        mut parts: HostParts<GroupMachine>,
+        live: &Live,
+    ) -> Result<(), OpenError> {
+        let voters = Configuration::of_voters(live.founders.iter().map(|founder| founder.node));
+        let replica =
+            ControllerReplica::new(Arc::clone(&self.controller), Arc::clone(&self.keeper));
+        let mut spec = GroupSpec::new(
+            CONTROLLER_GROUP,
+            controller_dir(&self.config.data),
+            voters,
+            GroupMachine::Controller(replica),
+        );
+        spec.log = self.config.log.clone();
+        let (opened, answer) = mpsc::channel();
+        live.host
+            .open_group(spec, move |result| drop(opened.send(result.map(drop))));
+        let answer = if self.is_threaded {
+            let (_, threads) = parts.start().map_err(OpenError::Thread)?;
+            self.threads.lock().host = Some(threads);
+            answer.recv().ok()
+        } else {
+            for shard in &mut parts.shards {
+                shard.turn();
+            }
+            *self.host_parts.lock() = parts.shards;
+            answer.try_recv().ok()
+        };
+        match answer {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(OpenError::Controller(error)),
+            None => Err(OpenError::Controller(
+                trilith_host::OpenGroupError::ShuttingDown,
+            )),
+        }
+    }
+
+    /// Until the cluster's state is known, its founders are all there is.
+    fn learn_founders(&self, founders: &[trilith_peer::Founder]) {
+        let info = |founder: &trilith_peer::Founder| NodeInfo {
+            node: founder.node,
+            name: founder.name.clone(),
+            client_address: founder.client_address.clone(),
+            peer_address: founder.peer_address.clone(),
+            incarnation: trilith_types::Incarnation(0),
+        };
+        let founders = founders.iter().map(|founder| (founder.node, info(founder)));
+        self.book.replace(founders.collect());
+    }
+
+    /// This node was just made a member; the keeper comes here.
+    pub(crate) fn start_founded(self: &Arc<Self>) {
+        if self.live.get().is_some() {
+            return;
+        }
+        if let Err(error) = self.go_live() {
+            let reason = error.to_string();
+            tracing::error!(reason, "the node is a member now and cannot start as one");
+            if let Some(tell) = self.on_fatal.get() {
+                tell(&reason);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Makes this node, which belongs to no cluster yet, a member of one, durably. It begins to
+    /// take part right after. Said again, it changes nothing.
+    ///
+    /// # Errors
+    /// The node belongs to another cluster, or is not in the list; or the identity could not be
+    /// written.
+    pub fn found(&self, found: &Found) -> Result<(), FoundError> {
+        super::founding::check(found)?;
+        let mut file = self.inner.identity_file.lock();
+        let identity = file.get();
+        if let Some(member) = identity.member {
+            if member.cluster == found.cluster {
+                return Ok(());
+            }
+            return Err(FoundError::Founded {
+                name: identity.name.clone(),
+                has: member.cluster,
+                asked: found.cluster,
+            });
+        }
+        let number = number_of(found, &identity.name)?;
+        file.found(found, number)?;
+        self.inner.identity.store(Arc::new(file.get().clone()));
+        drop(file);
+        drop(self.inner.keeper.send(Note::Founded));
+        Ok(())
+    }
+}
+
+impl NodeParts {
+    /// Does everything that can be done now without the disk's or the network's answers, and says
+    /// when there is something to do next if nothing comes before, on the monotonic clock.
+    pub fn turn(&mut self) -> Option<Duration> {
+        loop {
+            let mut next = self.keeper.turn();
+            self.shards.append(&mut self.node.inner.host_parts.lock());
+            for shard in &mut self.shards {
+                next = match (next, shard.turn()) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            let is_busy = self.shards.iter().any(Shard::has_events) || self.keeper.has_notes();
+            if !is_busy {
+                return next;
+            }
+        }
+    }
+
+    /// Begins a clean stop; [`NodeParts::turn`] goes on with it.
+    pub fn begin_stop(&self) {
+        let inner = &self.node.inner;
+        inner
+            .is_closing
+            .store(true, std::sync::atomic::Ordering::Release);
+        if let Some(live) = inner.live.get() {
+            live.host.shutdown();
+        }
+    }
+
+    /// Whether a clean stop is through.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.shards.iter().all(Shard::is_finished)
+    }
+
+    /// How far each hosted group has applied: for checks.
+    #[must_use]
+    pub fn applied(&self) -> Vec<(trilith_types::GroupId, LogIndex)> {
+        let live = self.node.inner.live.get();
+        let groups = live.map(|live| live.host.groups()).unwrap_or_default();
+        groups
+            .iter()
+            .map(|group| (group.id(), group.applied()))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for NodeParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "NodeParts({:?}, {} shards)",
+            self.node,
+            self.shards.len()
+        )
+    }
+}

@@ -1,0 +1,154 @@
+//! The node as the links to other nodes see it.
+
+use trilith_host::PeerEvent;
+use trilith_peer::{
+    Found, Identity as PeerIdentity, NodeMessage, Peer, Progress, Reason, Refusal, Registry,
+};
+use trilith_types::{Incarnation, NodeId};
+
+use super::{
+    Node,
+    identity::{is_same_directory, start_number},
+    keeper::Note,
+};
+
+impl Registry for Node {
+    fn identity(&self) -> PeerIdentity {
+        let identity = self.inner.identity.load();
+        PeerIdentity {
+            member: identity.member,
+            name: identity.name.clone(),
+            incarnation: identity.incarnation,
+        }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let own = &self.inner.config.addresses.peer;
+        let me = self.inner.identity.load().member.map(|member| member.node);
+        let nodes = self.inner.book.nodes();
+        let members = nodes.values().filter(|info| Some(info.node) != me);
+        let members = members
+            .filter(|info| !info.peer_address.is_empty())
+            .map(|info| Peer {
+                node: Some(info.node),
+                address: info.peer_address.clone(),
+            });
+        let mut peers: Vec<Peer> = members.collect();
+        if me.is_none() {
+            let seeds = self.inner.config.seeds.iter().filter(|seed| *seed != own);
+            peers.extend(seeds.map(|address| Peer {
+                node: None,
+                address: address.clone(),
+            }));
+        }
+        peers
+    }
+
+    fn admit(&self, node: NodeId, name: &str, incarnation: Incarnation) -> Result<(), String> {
+        let nodes = self.inner.book.nodes();
+        let Some(info) = nodes.get(&node) else {
+            return Err(format!(
+                "the cluster has no node {node}: it was removed, or never joined; join as a new \
+                 node with an empty data directory"
+            ));
+        };
+        if self
+            .inner
+            .identity
+            .load()
+            .member
+            .is_some_and(|member| member.node == node)
+        {
+            return Err(format!(
+                "this is node {node} itself: the data directory was copied, or an address leads \
+                 back here"
+            ));
+        }
+        if info.name != name {
+            return Err(format!(
+                "node {node} is {:?}, not {name:?}; start it under its own name",
+                info.name
+            ));
+        }
+        let mut seen = self.inner.seen.lock();
+        let known = seen
+            .get(&node)
+            .copied()
+            .unwrap_or_default()
+            .max(info.incarnation);
+        if known != Incarnation(0) && !is_same_directory(known, incarnation) {
+            return Err(format!(
+                "{name:?} (node {node}) comes with another data directory than the one it had: it \
+                 was emptied, or there are two of that name; start it with its own directory, or \
+                 remove it from the cluster and let it join anew"
+            ));
+        }
+        if incarnation < known {
+            return Err(format!(
+                "{name:?} (node {node}) says that this is its start number {}, but number {} was \
+                 seen: its data directory is an old copy, or two processes use copies of one",
+                start_number(incarnation),
+                start_number(known)
+            ));
+        }
+        seen.insert(node, incarnation);
+        Ok(())
+    }
+
+    fn found_for(&self, name: &str) -> Option<Found> {
+        let live = self.inner.live.get()?;
+        let nodes = self.inner.book.nodes();
+        let info = nodes.values().find(|info| info.name == name)?;
+        let is_new = info.incarnation == Incarnation(0)
+            && !self.inner.seen.lock().contains_key(&info.node)
+            && live.founders.iter().any(|founder| founder.name == name);
+        is_new.then(|| Found {
+            cluster: live.cluster,
+            members: live.founders.clone(),
+        })
+    }
+
+    fn found(&self, found: Found) -> Result<(), String> {
+        Self::found(self, &found).map_err(|error| error.to_string())
+    }
+
+    fn progress(&self) -> Progress {
+        let live = self.inner.live.get();
+        live.map_or_else(Progress::default, |live| live.host.progress())
+    }
+
+    fn deliver(&self, from: NodeId, messages: &mut Vec<NodeMessage>) {
+        let Some(live) = self.inner.live.get() else {
+            messages.clear();
+            return;
+        };
+        for message in messages.drain(..) {
+            if let Some(NodeMessage::Call(call)) = live.host.deliver(from, message) {
+                drop(self.inner.keeper.send(Note::Call(from, call)));
+            }
+        }
+    }
+
+    fn peer_event(&self, event: PeerEvent) {
+        if let Some(live) = self.inner.live.get() {
+            live.host.peer_event(event);
+        }
+        drop(self.inner.keeper.send(Note::Peer(event)));
+    }
+
+    fn refused(&self, address: &str, refusal: &Refusal) {
+        // Two nodes that wait, or that dialled each other at once, are no news.
+        if matches!(refusal.reason, Reason::Unfounded | Reason::Crossed) {
+            return;
+        }
+        let mut refusals = self.inner.refusals.lock();
+        let known = refusals.insert(address.to_owned(), refusal.message.clone());
+        if known.as_ref() != Some(&refusal.message) {
+            tracing::error!(
+                address,
+                reason = refusal.message,
+                "another node refuses this one"
+            );
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a node knows of its cluster and of itself, for people, tools and clients.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use trilith_env::Space;
+use trilith_host::GroupStatus;
+use trilith_raft::Role;
+use trilith_types::{ClusterId, GroupId, Incarnation, NodeId, PartitionId};
+
+use super::{AlarmCounts, Identity, Node, NodeInfo, node::FEATURE_LEVEL};
+
+/// Who leads what, for clients that go to leaders themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The cluster; `None` until it was founded.
+    pub cluster: Option<ClusterId>,
+    /// Who leads the cluster's own state.
+    pub controller: Option<NodeId>,
+    /// All nodes.
+    pub nodes: Vec<NodeInfo>,
+    /// The topics asked for that there are.
+    pub topics: Vec<TopicMetadata>,
+}
+
+/// A topic's leaders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: trilith_types::TopicId,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// A partition's leader and replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMetadata {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Who leads it, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// The term of that; 0 when it is a guess.
+    pub term: u64,
+    /// Where its replicas are, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// This node and its groups.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Its process.
+    pub pid: u32,
+    /// The version of its program.
+    pub version: &'static str,
+    /// What its program can do.
+    pub feature_level: u32,
+    /// What the cluster has agreed to use.
+    pub cluster_feature_level: u32,
+    /// Who leads the cluster's own state.
+    pub controller: Option<NodeId>,
+    /// All nodes that the cluster has.
+    pub nodes: Vec<NodeInfo>,
+    /// The latest start of each other node that has connected to this one.
+    pub connected: Vec<(NodeId, Incarnation)>,
+    /// Addresses of nodes that did not let this one in, and why, the last time each.
+    pub refused_by: Vec<(String, String)>,
+    /// The file system with the data.
+    pub disk: Option<Space>,
+    /// Groups that are hosted.
+    pub groups: usize,
+    /// Of those, the ones that it leads.
+    pub leading: usize,
+    /// Of those, the ones that know no leader.
+    pub leaderless: usize,
+    /// The group whose applied entries are furthest behind what is committed, and how far.
+    pub apply_lag: Option<(GroupId, u64)>,
+    /// For each other node, how many entries it is behind in the groups that this one leads: the
+    /// largest number.
+    pub peer_lag: Vec<(NodeId, u64)>,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Ranges of entries that are damaged now.
+    pub damaged_ranges: usize,
+    /// What an operator should know of.
+    pub alarms: AlarmCounts,
+}
+
+impl Node {
+    /// Who leads what. Without names, of all topics.
+    #[must_use]
+    pub fn metadata(&self, topics: Option<&[String]>) -> Metadata {
+        let directory = self.inner.directory.load();
+        let wanted = |name: &str| topics.is_none_or(|names| names.iter().any(|n| n == name));
+        let served = directory
+            .topics()
+            .filter(|served| wanted(served.topic.name.as_str()));
+        let topics = served.map(|served| TopicMetadata {
+            name: served.topic.name.to_string(),
+            id: served.topic.id,
+            partitions: served
+                .partitions
+                .iter()
+                .map(|p| partition_metadata(p))
+                .collect(),
+        });
+        Metadata {
+            cluster: self.inner.live.get().map(|live| live.cluster),
+            controller: self.inner.controller_leader(),
+            nodes: self.inner.book.nodes().values().cloned().collect(),
+            topics: topics.collect(),
+        }
+    }
+
+    /// How this node is.
+    pub fn status(&self, done: impl FnOnce(NodeStatus) + Send + 'static) {
+        let inner = &self.inner;
+        let status = NodeStatus {
+            identity: inner.identity.load_full(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            feature_level: FEATURE_LEVEL,
+            cluster_feature_level: inner.controller.read().feature_level(),
+            controller: inner.controller_leader(),
+            nodes: inner.book.nodes().values().cloned().collect(),
+            connected: inner.seen.lock().iter().map(|(n, i)| (*n, *i)).collect(),
+            refused_by: inner.refusals.lock().clone().into_iter().collect(),
+            disk: self.disk_space().ok(),
+            groups: 0,
+            leading: 0,
+            leaderless: 0,
+            apply_lag: None,
+            peer_lag: Vec::new(),
+            bytes: 0,
+            damaged_ranges: 0,
+            alarms: inner.alarms.counts(),
+        };
+        // The last one that lets go of it answers.
+        let summing = Arc::new(Summing {
+            status: Mutex::new(Some(status)),
+            done: Mutex::new(Some(Box::new(done))),
+        });
+        if let Some(live) = inner.live.get() {
+            live.host.statuses(move |groups| summing.add(&groups));
+        }
+    }
+}
+
+fn partition_metadata(partition: &super::partition::PartitionShared) -> PartitionMetadata {
+    let route = partition.route();
+    PartitionMetadata {
+        partition: partition.partition,
+        leader: partition.leader(),
+        term: route.term.0,
+        replicas: partition.replicas.clone(),
+    }
+}
+
+type Summed = Box<dyn FnOnce(NodeStatus) + Send>;
+
+/// A status that is being put together from the shards' answers.
+struct Summing {
+    status: Mutex<Option<NodeStatus>>,
+    done: Mutex<Option<Summed>>,
+}
+
+impl Summing {
+    fn add(&self, groups: &[(GroupId, GroupStatus)]) {
+        let mut status = self.status.lock();
+        if let Some(status) = status.as_mut() {
+            for (group, of) in groups {
+                status.add(*group, of);
+            }
+        }
+    }
+}
+
+impl Drop for Summing {
+    fn drop(&mut self) {
+        if let (Some(status), Some(done)) =
+            (self.status.get_mut().take(), self.done.get_mut().take())
+        {
+            done(status);
+        }
+    }
+}
+
+impl NodeStatus {
+    fn add(&mut self, group: GroupId, of: &GroupStatus) {
+        self.groups += 1;
+        self.leading += usize::from(of.core.role == Role::Leader);
+        self.leaderless += usize::from(of.core.leader.is_none());
+        self.bytes += of.bytes;
+        self.damaged_ranges += of.damaged_ranges;
+        let behind = of.core.commit.since(of.core.applied).unwrap_or(0);
+        if behind > self.apply_lag.map_or(0, |(_, most)| most) {
+            self.apply_lag = Some((group, behind));
+        }
+        for (node, peer) in &of.peers {
+            let behind = of.core.last.index.since(peer.matched).unwrap_or(0);
+            match self.peer_lag.iter_mut().find(|(known, _)| known == node) {
+                Some((_, most)) => *most = behind.max(*most),
+                None => self.peer_lag.push((*node, behind)),
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How clusters begin, and who is let in.
+
+use std::time::Duration;
+
+use trilith_env::sim::SimDisk;
+use trilith_peer::Registry;
+use trilith_types::NodeId;
+
+use super::{World, numbered};
+use crate::cluster::{FoundError, PartitionError, Start, found_of_list};
+
+fn waiting(nodes: usize) -> (World, trilith_peer::Found) {
+    let mut world = World::unstarted(nodes);
+    let Start::With(members) = world.machines[0].config.start.clone() else {
+        unreachable!("the world's nodes have a list")
+    };
+    for number in 1..=nodes {
+        world.machine(number).config.start = Start::Wait;
+        world.start(number).unwrap();
+    }
+    (world, found_of_list(&members).unwrap())
+}
+
+#[test]
+fn nodes_that_were_told_nothing_wait_and_never_found() {
+    let (mut world, found) = waiting(3);
+    world.run(Duration::from_secs(3));
+    for number in 1..=3 {
+        let node = world.node(number);
+        assert!(matches!(
+            node.partitions("x"),
+            Err(PartitionError::NotFounded(_))
+        ));
+        assert!(Registry::identity(&node).member.is_none());
+    }
+    for number in 1..=3 {
+        world.node(number).found(&found).unwrap();
+        world.node(number).found(&found).unwrap();
+    }
+    world.create("stones", 1);
+    world.produce("stones", 0, &["a"]);
+    assert_eq!(world.values("stones", 0), numbered(&["a"]));
+    let other = trilith_peer::Found {
+        cluster: trilith_types::ClusterId(77),
+        ..found
+    };
+    let refused = world.node(1).found(&other);
+    assert!(matches!(refused, Err(FoundError::Founded { .. })));
+}
+
+#[test]
+fn a_founded_node_hands_the_cluster_to_a_founder_that_never_came() {
+    let (world, found) = waiting(3);
+    let mut world = world;
+    world.node(1).found(&found).unwrap();
+    world.run(Duration::from_millis(100));
+    let given = world.node(1).found_for("n2").unwrap();
+    assert_eq!(given, found);
+    Registry::found(&world.node(2), given).unwrap();
+    assert!(world.node(1).found_for("stranger").is_none());
+    world.create("stones", 1);
+    assert!(
+        world.node(1).found_for("n2").is_none(),
+        "one that registered has lost its directory"
+    );
+}
+
+#[test]
+fn emptied_directories_old_copies_and_strangers_are_refused() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    world.run(Duration::from_secs(1));
+    let before = Registry::identity(&world.node(3));
+    let judge = world.node(1);
+    world.kill(3);
+    world.machine(3).disk = SimDisk::new(99);
+    world.machine(3).config.start = Start::Wait;
+    world.start(3).unwrap();
+    let emptied = Registry::identity(&world.node(3));
+    let reason = judge
+        .admit(NodeId(3), "n3", emptied.incarnation)
+        .unwrap_err();
+    assert!(reason.contains("another data directory"), "{reason}");
+    let reason = judge
+        .admit(NodeId(3), "n9", before.incarnation)
+        .unwrap_err();
+    assert!(reason.contains("node 3 is \"n3\", not \"n9\""), "{reason}");
+    let earlier = trilith_types::Incarnation(before.incarnation.0 - (1 << 32));
+    let reason = judge.admit(NodeId(3), "n3", earlier).unwrap_err();
+    assert!(reason.contains("start number 0, but number 1"), "{reason}");
+    let reason = judge
+        .admit(NodeId(9), "n9", before.incarnation)
+        .unwrap_err();
+    assert!(reason.contains("no node 9"), "{reason}");
+    let reason = judge
+        .admit(NodeId(1), "n1", before.incarnation)
+        .unwrap_err();
+    assert!(reason.contains("node 1 itself"), "{reason}");
+    judge.admit(NodeId(3), "n3", before.incarnation).unwrap();
+}

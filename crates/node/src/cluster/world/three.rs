@@ -1,0 +1,152 @@
+//! Three nodes and one: topics, batches, restarts.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use trilith_topics::TopicSettingsPatch;
+use trilith_types::{GroupId, Offset};
+
+use super::{World, numbered};
+
+#[test]
+fn three_nodes_make_a_topic_and_keep_what_is_produced() {
+    let mut world = World::new(3);
+    let topic = world.create("stones", 6);
+    assert_eq!((topic.settings.replicas, topic.placements.len()), (3, 6));
+    world.until("every node knows the topic", |world| {
+        world
+            .running()
+            .into_iter()
+            .all(|n| world.node(n).partitions("stones") == Ok(6))
+    });
+    let leaders: BTreeSet<usize> = (0..6).map(|p| world.leader("stones", p)).collect();
+    assert_eq!(leaders.len(), 3, "the leaders are spread");
+    for partition in 0..6 {
+        let first = world.produce("stones", partition, &["a", "b"]);
+        let second = world.produce("stones", partition, &["c"]);
+        assert_eq!(
+            (first.first_offset, second.first_offset),
+            (Offset(0), Offset(2))
+        );
+        assert_eq!(
+            world.values("stones", partition),
+            numbered(&["a", "b", "c"])
+        );
+    }
+    world.run(Duration::from_secs(1));
+    let ends = |world: &World, number: usize| {
+        let applied = world.machines[number - 1].parts.as_ref().unwrap().applied();
+        applied
+            .into_iter()
+            .filter(|(group, _)| *group > GroupId(1))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&world, 1), ends(&world, 2));
+    assert_eq!(ends(&world, 2), ends(&world, 3));
+}
+
+#[test]
+fn one_node_is_a_cluster_too_and_is_found_again_after_a_restart() {
+    let mut world = World::new(1);
+    let topic = world.create("alone", 2);
+    assert_eq!(topic.settings.replicas, 1);
+    world.produce("alone", 1, &["a"]);
+    world.kill(1);
+    world.start(1).unwrap();
+    assert_eq!(
+        world.node(1).partitions("alone"),
+        Ok(2),
+        "at once, from what it had"
+    );
+    world.produce("alone", 1, &["b"]);
+    world.stop(1);
+    world.start(1).unwrap();
+    assert_eq!(world.values("alone", 1), numbered(&["a", "b"]));
+    assert_eq!(world.values("alone", 0), []);
+}
+
+#[test]
+fn everything_acknowledged_comes_back_after_the_power_went_everywhere() {
+    let mut world = World::new(3);
+    world.create("stones", 3);
+    for partition in 0..3 {
+        world.produce("stones", partition, &["a", "b"]);
+    }
+    for number in 1..=3 {
+        world.power_cut(number);
+    }
+    for number in 1..=3 {
+        world.start(number).unwrap();
+    }
+    for partition in 0..3 {
+        world.produce("stones", partition, &["c"]);
+        assert_eq!(
+            world.values("stones", partition),
+            numbered(&["a", "b", "c"])
+        );
+    }
+}
+
+#[test]
+fn a_deleted_topic_never_meets_its_bytes_again() {
+    let mut world = World::new(3);
+    let old = world.create("stones", 1);
+    world.produce("stones", 0, &["old"]);
+    let away = (1..=3).find(|&n| n != world.controller()).unwrap();
+    world.kill(away);
+    world.delete("stones");
+    let new = world.create("stones", 1);
+    assert!(new.id > old.id);
+    world.produce("stones", 0, &["new"]);
+    world.start(away).unwrap();
+    let group =
+        |topic: &super::Topic| trilith_topics::group_id(topic.id, trilith_types::PartitionId(0));
+    let (old, new) = (group(&old), group(&new));
+    world.until("the node that was away has the new one alone", |world| {
+        let parts = world.machines[away - 1].parts.as_ref().unwrap();
+        let groups: Vec<GroupId> = parts.applied().into_iter().map(|(g, _)| g).collect();
+        groups.contains(&new) && !groups.contains(&old)
+    });
+    assert_eq!(world.values("stones", 0), numbered(&["new"]));
+    let dir = super::super::layout::groups_dir(std::path::Path::new("/data"));
+    world.until("the old files are gone", |world| {
+        let disk: &dyn trilith_env::Disk = &world.machines[away - 1].disk;
+        let names = disk.list(&dir).unwrap();
+        let prefix = format!("{}.", old.0 >> 32);
+        !names.iter().any(|entry| {
+            entry
+                .path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(&prefix)
+        })
+    });
+}
+
+#[test]
+fn retention_moves_the_start_on_every_replica_alike() {
+    let mut world = World::new(3);
+    let patch = TopicSettingsPatch {
+        retention_bytes: Some(1),
+        segment_bytes: Some(16 << 10),
+        ..Default::default()
+    };
+    world.create_with("short", &patch);
+    let value = "x".repeat(1000);
+    for _ in 0..60 {
+        world.produce("short", 0, &[&value]);
+    }
+    world.run(Duration::from_secs(15));
+    let earliest = world.reader("short", 0).earliest();
+    assert!(earliest > Offset(0), "something was removed");
+    world.run(Duration::from_secs(1));
+    for number in 1..=3 {
+        let shared = world
+            .node(number)
+            .inner
+            .partition("short", trilith_types::PartitionId(0));
+        let group = shared.unwrap().local.get().unwrap().clone();
+        assert_eq!(group.reader().start_offset(), earliest, "node {number}");
+    }
+}
