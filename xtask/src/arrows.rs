@@ -45,6 +45,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trilith-topics",
         ],
     ),
+    (
+        "trilith-transport",
+        &[
+            "trilith-types",
+            "trilith-raft",
+            "trilith-peer",
+            "trilith-host",
+        ],
+    ),
     ("trilith-proto", &[]),
     (
         "trilith-server",
@@ -55,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trilith-storage",
             "trilith-topics",
             "trilith-peer",
+            "trilith-transport",
             "trilith-host",
             "trilith-node",
             "trilith-proto",
@@ -104,6 +114,7 @@ const WITHOUT_RUNTIME: &[&str] = &[
     "trilith-storage",
     "trilith-topics",
     "trilith-peer",
+    "trilith-transport",
     "trilith-host",
     "trilith-node",
     "trilith-sim",

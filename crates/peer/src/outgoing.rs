@@ -30,6 +30,11 @@ impl Outgoing {
         }
     }
 
+    /// Sets another limit. What waits already stays.
+    pub const fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Puts a message in; false when there is no room for it, and it is gone. A heartbeat always
     /// has room, and goes before all others: there is one at most.
     pub fn push(&mut self, message: NodeMessage) -> bool {

@@ -242,9 +242,7 @@ impl Links {
             }
             out.push(Action::Event(PeerEvent::Reset(node, incarnation)));
         }
-        if class == Class::Control && (peer.health.connect(now) || is_new_life) {
-            out.push(Action::Event(PeerEvent::Alive(node)));
-        }
+        let is_alive = class == Class::Control && (peer.health.connect(now) || is_new_life);
         for old in replaced {
             self.conns.remove(&old);
             let why = "another connection took its place".to_owned();
@@ -256,5 +254,9 @@ impl Links {
             class,
             agreed,
         });
+        // Once it can be reached: what is said to it now goes out.
+        if is_alive {
+            out.push(Action::Event(PeerEvent::Alive(node)));
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Health {
     is_suspected: bool,
+    was_connected: bool,
     heard_at: Duration,
     progressed_at: Duration,
     echoed_at: Duration,
@@ -30,6 +31,7 @@ impl Health {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             is_suspected: false,
+            was_connected: false,
             heard_at: now,
             progressed_at: now,
             echoed_at: now,
@@ -45,11 +47,13 @@ impl Health {
         self.is_suspected
     }
 
-    /// Its control connection was opened. True when it was suspected until now.
+    /// Its control connection was opened. True when that is news: it was suspected until now, or
+    /// never there.
     pub(super) fn connect(&mut self, now: Duration) -> bool {
-        let was_suspected = self.is_suspected;
+        let is_news = self.is_suspected || !self.was_connected;
         *self = Self::new(now);
-        was_suspected
+        self.was_connected = true;
+        is_news
     }
 
     /// Its control connection was cut. True when that makes it suspected.

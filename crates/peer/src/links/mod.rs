@@ -427,7 +427,9 @@ impl Links {
         }
     }
 
-    fn next_timer(&self) -> Option<Duration> {
+    /// When [`Links::turn`] has something to do.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Duration> {
         let handshakes = self
             .conns
             .values()
