@@ -9,14 +9,14 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use trilith_env::Env;
 use trilith_host::{GroupSpec, HostConfig, HostParts, Outbound, Shard};
-use trilith_peer::Found;
+use trilith_peer::{Found, Founder};
 use trilith_raft::Configuration;
 use trilith_storage::DataDir;
 use trilith_topics::controller::CONTROLLER_GROUP;
-use trilith_types::LogIndex;
+use trilith_types::{ClusterId, LogIndex};
 
 use super::{
-    FoundError, Node, NodeConfig, OpenError, Start,
+    FoundError, Member, Node, NodeConfig, OpenError, Start,
     book::{Book, NodeInfo},
     controller_replica::{ControllerReplica, ControllerShared},
     founding::{found_alone, found_of_list, number_of},
@@ -253,8 +253,8 @@ impl Inner {
     }
 
     /// Until the cluster's state is known, its founders are all there is.
-    fn learn_founders(&self, founders: &[trilith_peer::Founder]) {
-        let info = |founder: &trilith_peer::Founder| NodeInfo {
+    fn learn_founders(&self, founders: &[Founder]) {
+        let info = |founder: &Founder| NodeInfo {
             node: founder.node,
             name: founder.name.clone(),
             client_address: founder.client_address.clone(),
@@ -281,6 +281,27 @@ impl Inner {
 }
 
 impl Node {
+    /// Founds a cluster of these nodes, of which this is one. The others are told when they connect
+    /// to a node that knows. Said again to one of the founders, it changes nothing.
+    ///
+    /// # Errors
+    /// The list cannot be one or does not have this node; the node belongs to another cluster; or
+    /// the identity could not be written.
+    pub fn init(&self, members: &[Member]) -> Result<ClusterId, FoundError> {
+        let mut found = found_of_list(members)?;
+        let identity = self.identity();
+        if let Some(member) = identity.member
+            && is_same_list(&identity.founders, &found.members)
+        {
+            return Ok(member.cluster);
+        }
+        let rng = &self.inner.env.rng;
+        let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        found.cluster = ClusterId(random.max(1));
+        self.found(&found)?;
+        Ok(found.cluster)
+    }
+
     /// Makes this node, which belongs to no cluster yet, a member of one, durably. It begins to
     /// take part right after. Said again, it changes nothing.
     ///
@@ -308,6 +329,11 @@ impl Node {
         drop(self.inner.keeper.send(Note::Founded));
         Ok(())
     }
+}
+
+fn is_same_list(a: &[Founder], b: &[Founder]) -> bool {
+    let key = |founder: &Founder| (founder.name.clone(), founder.peer_address.clone());
+    a.iter().map(key).eq(b.iter().map(key))
 }
 
 impl NodeParts {

@@ -7,7 +7,7 @@ use trilith_peer::Registry;
 use trilith_types::NodeId;
 
 use super::{World, numbered};
-use crate::cluster::{FoundError, PartitionError, Start, found_of_list};
+use crate::cluster::{FoundError, Member, PartitionError, Start, found_of_list};
 
 fn waiting(nodes: usize) -> (World, trilith_peer::Found) {
     let mut world = World::unstarted(nodes);
@@ -19,6 +19,13 @@ fn waiting(nodes: usize) -> (World, trilith_peer::Found) {
         world.start(number).unwrap();
     }
     (world, found_of_list(&members).unwrap())
+}
+
+fn member(founder: &trilith_peer::Founder) -> Member {
+    Member {
+        name: founder.name.clone(),
+        peer_address: founder.peer_address.clone(),
+    }
 }
 
 #[test]
@@ -50,12 +57,17 @@ fn nodes_that_were_told_nothing_wait_and_never_found() {
 
 #[test]
 fn a_founded_node_hands_the_cluster_to_a_founder_that_never_came() {
-    let (world, found) = waiting(3);
-    let mut world = world;
-    world.node(1).found(&found).unwrap();
+    let (mut world, found) = waiting(3);
+    let members: Vec<Member> = found.members.iter().map(member).collect();
+    let cluster = world.node(1).init(&members).unwrap();
+    assert_eq!(world.node(1).init(&members).unwrap(), cluster, "said again");
+    assert!(matches!(
+        world.node(1).init(&members[..1]),
+        Err(FoundError::Founded { .. })
+    ));
     world.run(Duration::from_millis(100));
     let given = world.node(1).found_for("n2").unwrap();
-    assert_eq!(given, found);
+    assert_eq!((given.cluster, &given.members), (cluster, &found.members));
     Registry::found(&world.node(2), given).unwrap();
     assert!(world.node(1).found_for("stranger").is_none());
     world.create("stones", 1);
