@@ -79,6 +79,9 @@ impl LogReader {
         found: &mut Vec<StoredEntry>,
     ) -> Result<u64, ReadError> {
         let place = self.place_of(from)?;
+        // What a truncation has left behind the segment's end is no entry of it.
+        let end = place.segment.end();
+        let stop = end.map_or(stop, |end| stop.min(end.next_index));
         let planned = planned(&place, stop, left.min(PIECE_BYTES_MAX), found.is_empty());
         if planned == 0 {
             return Ok(0);
@@ -204,8 +207,6 @@ fn position_of(
 /// How many bytes to read: whole frames as far as the index knows, and the first one whatever its
 /// length if it `must` be had.
 fn planned(place: &Place, stop: LogIndex, left: u64, must: bool) -> u64 {
-    let end = place.segment.end();
-    let stop = end.map_or(stop, |end| stop.min(end.next_index));
     let after = |index: LogIndex| {
         let ordinal = index.since(place.segment.first_index)?;
         let slot = place.open.index.as_ref()?;

@@ -99,6 +99,7 @@ impl Log {
         let last = manifest.segments.last().map(|meta| meta.id);
         pending.open_on_disk = open_on_disk.filter(|&id| last == Some(id));
         pending.manifest = loaded.differ;
+        pending.has_dir = loaded.content.is_some();
         let mut log = Self::from_manifest(env, files, place, config, manifest, pending);
         if loaded.differ {
             // The newer copy may not be on disk: nothing rests on it until it was stored again.
@@ -124,13 +125,15 @@ fn keep_what_is_on_disk(
 ) -> Result<(), OpenError> {
     let listed = std::mem::take(&mut manifest.segments);
     let mut next = (manifest.start.index, manifest.start.offset);
+    let sealed = listed.iter().rfind(|meta| meta.id <= manifest.sealed);
+    let sealed = sealed.map(|meta| meta.id);
     for meta in listed {
         let end = match on_disk(&meta, mark) {
             // What lies before it is gone.
             _ if !manifest.segments.is_empty() && meta.first_index != next.0 => break,
             OnDisk::Nothing => break,
             OnDisk::Whole(end) => {
-                if !meta.state.is_synced() {
+                if !meta.state.is_synced() || sealed == Some(meta.id) {
                     cut_behind(place, &meta, &end)?;
                 }
                 end

@@ -128,16 +128,14 @@ impl Log {
     }
 
     /// Moves the log's beginning to `to`, as a replicated command says: readers find nothing below
-    /// it, and segments go that hold nothing else and no entry after `applied`. Their files are
+    /// it, and segments go that hold nothing else and no entry after `applied`. In a log without
+    /// any records `applied` alone decides. Their files are
     /// removed once the manifest no longer lists them. Returns how many segments went.
     ///
     /// # Errors
     /// The log is poisoned, or its manifest could not be stored.
     pub fn trim(&mut self, to: Offset, applied: LogIndex) -> Result<usize, SyncError> {
         self.shared.poison.check_sync()?;
-        if to <= self.start_offset() {
-            return Ok(0);
-        }
         let segments = self.segments();
         let is_written = self.active.is_some() || self.parked.is_some();
         let removable = segments.len().saturating_sub(usize::from(is_written));
@@ -147,14 +145,17 @@ impl Log {
         };
         let count = segments.iter().take(removable).take_while(is_below).count();
         let gone = segments.get(..count).unwrap_or_default();
-        self.manifest.trimmed = to;
+        if count == 0 && to <= self.start_offset() {
+            return Ok(0);
+        }
+        self.manifest.trimmed = self.manifest.trimmed.max(to);
         if let Some(end) = gone.last().and_then(|meta| meta.state.end()) {
             self.hide(gone);
             self.forget(gone, &end);
             gone.iter().for_each(|meta| self.pending.remove(*meta));
         }
         self.show(|list| list.start = list.start.max(to));
-        self.shared.visible.raise(to.0);
+        self.shared.visible.raise(self.start_offset().0);
         self.list_changes().map_err(|e| self.poison_sync(&e))?;
         Ok(count)
     }

@@ -80,11 +80,24 @@ impl Log {
             self.check_room()?;
             self.end_active()?;
         }
+        self.make_dir()?;
         self.check_room()?;
         match self.resumable(entry) {
             Some((meta, end)) => self.resume(meta, end, entry.first_offset),
             None => self.begin_next(entry.first_offset),
         }
+    }
+
+    /// The log's directory is made with its first entry: a log without any takes no space.
+    fn make_dir(&mut self) -> Result<(), AppendError> {
+        if !self.pending.lazy || self.pending.has_dir {
+            return Ok(());
+        }
+        let (disk, dir) = (&*self.place.disk, &self.place.dir);
+        let made = self.pending.make_dir(disk, dir);
+        made.map_err(|e| self.space.judge(e, "make", dir, FIRST_FRAME, &self.config))?;
+        self.pending.has_dir = true;
+        Ok(())
     }
 
     /// Making and listing files takes a little space; it is not taken from the reserve.
@@ -238,12 +251,6 @@ impl Log {
             segment.path(FileKind::Store),
         );
         let disk = Arc::clone(&self.place.disk);
-        if self.pending.lazy {
-            let dir = &self.place.dir;
-            self.pending
-                .make_dir(&*disk, dir)
-                .map_err(|e| self.space.judge(e, "make", dir, FIRST_FRAME, &self.config))?;
-        }
         // An attempt that ran out of space may have left it; no manifest lists it.
         let _ = disk.remove_file(&path);
         let allocated = next_allocation(0, FIRST_FRAME, &self.config);

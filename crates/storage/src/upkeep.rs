@@ -28,6 +28,8 @@ pub(crate) struct Pending {
     pub(crate) manifest: bool,
     /// The segment that the file lists as open, which therefore may be written again.
     pub(crate) open_on_disk: Option<crate::meta::SegmentId>,
+    /// Whether the log's directory is there.
+    pub(crate) has_dir: bool,
     /// Directories with names that are not durable.
     dirs: Vec<PathBuf>,
     /// Stores to be cut, and where.
@@ -60,6 +62,7 @@ impl Pending {
             lazy,
             manifest: false,
             open_on_disk: None,
+            has_dir: false,
             dirs: Vec::new(),
             cuts: Vec::new(),
             gone: Vec::new(),
