@@ -332,13 +332,18 @@ impl Core {
     /// need those entries get a snapshot from now on.
     ///
     /// # Errors
-    /// When more than what is applied was forgotten.
+    /// When more than what is applied was forgotten, or no configuration is known as of `index`: a
+    /// node that joined a group keeps its log until it has applied the configuration that made it
+    /// a member. Nobody could take a snapshot from it otherwise.
     pub fn trimmed(&mut self, index: LogIndex) -> Result<(), HostError> {
         if index > self.log.applied {
             return Err(HostError::Trimmed {
                 index,
                 applied: self.log.applied,
             });
+        }
+        if self.log.history.at(index).is_empty() {
+            return Err(HostError::NoConfiguration { index });
         }
         self.touched = true;
         self.log.runs.compact_to(index);

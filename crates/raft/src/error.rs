@@ -256,6 +256,12 @@ pub enum HostError {
         /// The applied index.
         applied: LogIndex,
     },
+    /// A log was trimmed to where this node knows no members.
+    #[error("no configuration is known as of {index}; keep the log until one is applied")]
+    NoConfiguration {
+        /// What was reported.
+        index: LogIndex,
+    },
     /// An index that the log does not hold.
     #[error("the log does not hold {index}; it holds {first} to {last}")]
     NotInLog {

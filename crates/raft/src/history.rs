@@ -70,7 +70,6 @@ impl History {
     }
 
     /// The configuration in force at `index`.
-    #[cfg(test)]
     pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
         let upto = self.later.partition_point(|entry| entry.0 <= index);
         upto.checked_sub(1)

@@ -364,6 +364,10 @@ fn a_hosts_wrong_reports_are_refused() {
     assert!(matches!(core.applied(i(9)), Err(HostError::Applied { .. })));
     assert!(matches!(core.applied(i(0)), Err(HostError::Applied { .. })));
     assert!(matches!(core.trimmed(i(9)), Err(HostError::Trimmed { .. })));
+    let mut newcomer = Cluster::default();
+    newcomer.add_with(config(4), Default::default());
+    let trimmed = newcomer.core(4).trimmed(i(0));
+    assert_eq!(trimmed, Err(HostError::NoConfiguration { index: i(0) }));
     assert!(matches!(
         core.accept_snapshot(id(1, 1), 0),
         Err(HostError::Snapshot { .. })

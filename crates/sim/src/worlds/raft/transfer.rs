@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use trilith_raft::{
-    EntryId, SendEntries, SendOutcome, SendRepair, SnapshotOp, message::SnapshotOffer,
+    EntryId, HostError, SendEntries, SendOutcome, SendRepair, SnapshotOp, message::SnapshotOffer,
 };
 use trilith_types::{LogIndex, NodeId};
 
@@ -294,9 +294,10 @@ impl Replica {
         let Some(id) = known.filter(|id| life.log.term_at(upto) == Some(id.term)) else {
             return false;
         };
-        life.log.compact(id);
-        if let Err(error) = life.core.trimmed(upto) {
-            cx.fail("host", format!("node {}: {error}", self.id));
+        match life.core.trimmed(upto) {
+            Ok(()) => life.log.compact(id),
+            Err(HostError::NoConfiguration { .. }) => return false,
+            Err(error) => cx.fail("host", format!("node {}: {error}", self.id)),
         }
         self.disk.compact(snapshot, id);
         cx.record(&Event::Compacted {
@@ -312,7 +313,9 @@ impl Replica {
 fn fresh(life: &Life) -> Option<Snapshot> {
     let index = life.applied;
     let term = life.log.term_at(index)?;
-    (index > LogIndex::ZERO).then(|| Snapshot {
+    // Who has joined and applied no configuration yet could give nobody a snapshot.
+    let known = !life.applied_configuration.is_empty();
+    (known && index > LogIndex::ZERO).then(|| Snapshot {
         last: EntryId { term, index },
         configuration: life.applied_configuration.clone(),
         machine: Rc::new(life.machine.clone()),
