@@ -5,10 +5,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const ROOT: &str = "proto";
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "trilith/v1/record.proto",
     "trilith/v1/log.proto",
     "trilith/v1/topics.proto",
+    "trilith/v1/cluster.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

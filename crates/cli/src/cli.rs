@@ -1,12 +1,15 @@
 //! What can be typed.
 
-use clap::{Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf};
 
-use crate::{bench, commands, failure::Failure};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::{bench, commands, config_file, failure::Failure};
 
 const EXAMPLES: &str = "\
 Examples:
-  trilith serve                                    a server, its data in ./trilith-data
+  trilith up                                       three nodes on this machine
+  trilith serve                                    a single node, its data in ./trilith-data
   trilith topic create orders --partitions 4
   cat orders.txt | trilith produce orders          one record for each line
   trilith consume orders --follow                  print records as they come
@@ -28,7 +31,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Up(commands::up::Up),
     Serve(commands::serve::Serve),
+    Cluster(commands::cluster::Cluster),
     Topic(commands::topic::Topic),
     Produce(commands::produce::Produce),
     Consume(commands::consume::Consume),
@@ -38,11 +43,45 @@ pub(crate) enum Command {
     Completions(commands::completions::Completions),
 }
 
+impl Cli {
+    /// Reads the command line, the environment and, for a server, the config file that they
+    /// name. Wrong usage ends the process.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let mut matches = Self::command().get_matches_from(&arguments);
+        if let Some(("serve", serve)) = matches.subcommand()
+            && let Some(path) = serve.get_one::<PathBuf>("config")
+        {
+            matches = Self::with_config(arguments, path, serve)?;
+        }
+        Self::from_arg_matches(&matches).map_err(|error| error.exit())
+    }
+
+    fn with_config(
+        arguments: Vec<OsString>,
+        path: &std::path::Path,
+        given: &ArgMatches,
+    ) -> Result<ArgMatches, Failure> {
+        let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
+        let cli = Self::command();
+        let serve = cli
+            .find_subcommand("serve")
+            .ok_or_else(|| usage(&"there is no command serve"))?;
+        let flags = config_file::flags(path, serve, given).map_err(|error| usage(&error))?;
+        let all = arguments.into_iter().chain(flags);
+        Self::command()
+            .try_get_matches_from(all)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    }
+}
+
 impl Command {
     /// Runs the command to its end.
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Up(up) => up.run(),
             Self::Serve(serve) => serve.run(),
+            Self::Cluster(cluster) => cluster.run(),
             Self::Topic(topic) => topic.run(),
             Self::Produce(produce) => produce.run(),
             Self::Consume(consume) => consume.run(),

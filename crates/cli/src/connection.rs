@@ -5,7 +5,7 @@ use std::{fmt, future::Future};
 use clap::Args;
 use trilith_client::Client;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, values::Span};
 
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
@@ -26,6 +26,36 @@ impl Connection {
     /// Connects.
     pub(crate) async fn open(&self) -> Result<Client, Failure> {
         Ok(Client::connect(self.endpoints.iter().map(|text| text.trim())).await?)
+    }
+}
+
+/// Where the server is, and how long it is waited for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Patient {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Give up when a connection or an answer does not come within this time
+    #[arg(
+        long,
+        env = "TRILITH_TIMEOUT",
+        hide_env_values = true,
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    pub(crate) timeout: Span,
+}
+
+impl Patient {
+    /// Connects; requests over the connection have the same time each.
+    pub(crate) async fn open(&self) -> Result<Client, Failure> {
+        let opened = tokio::time::timeout(self.timeout.0, self.connection.open()).await;
+        let client = opened.map_err(|_| {
+            Failure::Failed(format!(
+                "no answer from {} within {}",
+                self.connection, self.timeout
+            ))
+        })??;
+        Ok(client.with_timeout(self.timeout.0))
     }
 }
 

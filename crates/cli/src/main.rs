@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod commands;
+mod config_file;
 mod connection;
 mod failure;
 mod input;
@@ -12,10 +13,8 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::Cli::parse().command.run() {
+    match cli::Cli::read().and_then(|cli| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -1,17 +1,24 @@
 //! The client: a connection, and what can be asked over it.
 
+use std::time::Duration;
+
 use trilith_proto::v1;
 use trilith_types::{PartitionId, TimestampMs};
 
 use crate::{
     ConsumeOptions, Consumer, Error, PartitionOffsets, Producer, ProducerConfig, Topic,
-    TopicDescription, TopicSettings, connection::Connection,
+    TopicDescription, TopicSettings,
+    connection::{Connection, Repeat, Route},
 };
 
-/// A connection to a server. Clones share it.
+/// Connections to the nodes of a cluster. Clones share them.
+///
+/// A request goes to any node, again or to another one after what may pass, within
+/// [`Client::with_timeout`]: reads whatever happened, changes only when they are known to have had
+/// no effect. Records go to and come from the leaders of their partitions.
 #[derive(Clone, Debug)]
 pub struct Client {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Client {
@@ -29,6 +36,16 @@ impl Client {
         Ok(Self {
             connection: Connection::open(&endpoints).await?,
         })
+    }
+
+    /// The same connections with another bound on how long a request may take, retries included.
+    /// It is 20 seconds otherwise. Producers have their own
+    /// ([`ProducerConfig::delivery_timeout`]).
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self {
+            connection: self.connection.with_timeout(timeout),
+        }
     }
 
     /// A producer for one topic.
@@ -74,10 +91,11 @@ impl Client {
             partitions: Vec::new(),
             timestamp_ms: time.map(TimestampMs::get),
         };
-        let answer = self.connection.log().list_offsets(request).await;
-        let answer = answer
-            .map_err(|status| self.connection.failed(&status))?
-            .into_inner();
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.log().list_offsets(request).await }
+        };
+        let answer = self.connection.ask(Repeat::Always, call).await?;
         let mut all: Vec<PartitionOffsets> =
             answer.partitions.into_iter().map(Into::into).collect();
         all.sort_unstable_by_key(|offsets| offsets.partition);
@@ -93,8 +111,16 @@ impl Client {
             name: name.to_owned(),
             settings: Some(settings.into()),
         };
-        let answer = self.connection.topics().create_topic(request).await;
-        self.one_topic(answer.map(|answer| answer.into_inner().topic))
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.topics().create_topic(request).await }
+        };
+        present(
+            self.connection
+                .ask(Repeat::WithoutEffect, call)
+                .await?
+                .topic,
+        )
     }
 
     /// All topics, in order of their names.
@@ -102,14 +128,11 @@ impl Client {
     /// # Errors
     /// The server is not reached.
     pub async fn list_topics(&self) -> Result<Vec<Topic>, Error> {
-        let answer = self
-            .connection
-            .topics()
-            .list_topics(v1::ListTopicsRequest {})
-            .await;
-        let answer = answer
-            .map_err(|status| self.connection.failed(&status))?
-            .into_inner();
+        let call = |route: Route| async move {
+            let request = v1::ListTopicsRequest {};
+            route.topics().list_topics(request).await
+        };
+        let answer = self.connection.ask(Repeat::Always, call).await?;
         let mut topics: Vec<Topic> = answer.topics.into_iter().map(Into::into).collect();
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
@@ -123,10 +146,11 @@ impl Client {
         let request = v1::DescribeTopicRequest {
             name: name.to_owned(),
         };
-        let answer = self.connection.topics().describe_topic(request).await;
-        let answer = answer
-            .map_err(|status| self.connection.failed(&status))?
-            .into_inner();
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.topics().describe_topic(request).await }
+        };
+        let answer = self.connection.ask(Repeat::Always, call).await?;
         let mut partitions: Vec<crate::PartitionDescription> =
             answer.partitions.into_iter().map(Into::into).collect();
         partitions.sort_unstable_by_key(|description| description.partition);
@@ -145,8 +169,11 @@ impl Client {
             name: name.to_owned(),
             settings: Some(settings.into()),
         };
-        let answer = self.connection.topics().alter_topic(request).await;
-        self.one_topic(answer.map(|answer| answer.into_inner().topic))
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.topics().alter_topic(request).await }
+        };
+        present(self.connection.ask(Repeat::Always, call).await?.topic)
     }
 
     /// Deletes a topic and all that is in it.
@@ -157,13 +184,12 @@ impl Client {
         let request = v1::DeleteTopicRequest {
             name: name.to_owned(),
         };
-        let answer = self.connection.topics().delete_topic(request).await;
-        answer.map_err(|status| self.connection.failed(&status))?;
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.topics().delete_topic(request).await }
+        };
+        self.connection.ask(Repeat::WithoutEffect, call).await?;
         Ok(())
-    }
-
-    fn one_topic(&self, answer: Result<Option<v1::Topic>, tonic::Status>) -> Result<Topic, Error> {
-        present(answer.map_err(|status| self.connection.failed(&status))?)
     }
 }
 

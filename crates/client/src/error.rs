@@ -63,6 +63,14 @@ pub enum Error {
     },
 }
 
+/// Reasons of refusals that pass by themselves: a leader is elected, a node comes back.
+const PASSING: [&str; 4] = [
+    "SHUTTING_DOWN",
+    "NOT_LEADER",
+    "NO_QUORUM",
+    "OUTCOME_UNKNOWN",
+];
+
 /// A server's refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -128,13 +136,26 @@ impl Error {
         })
     }
 
+    /// Whether the same request may succeed a little later, here or at another node.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Interrupted { .. } => true,
+            Self::Endpoint { .. } | Self::Protocol { .. } => false,
+            Self::Server(error) => PASSING.contains(&error.reason.as_str()),
+        }
+    }
+
     /// Whether a write that failed so is known not to have been stored.
     pub(crate) fn rules_out_stored(&self) -> bool {
         match self {
             Self::Endpoint { .. } | Self::Unreachable { .. } => true,
             Self::Interrupted { .. } | Self::Protocol { .. } => false,
             Self::Server(error) => match error.code {
-                Code::Unavailable => error.reason == "SHUTTING_DOWN",
+                // Each of these is said before anything is written.
+                Code::Unavailable => {
+                    ["SHUTTING_DOWN", "NOT_LEADER", "NO_QUORUM"].contains(&error.reason.as_str())
+                }
                 Code::InvalidArgument
                 | Code::NotFound
                 | Code::AlreadyExists
@@ -251,16 +272,6 @@ impl DeliveryError {
             cause,
         }
     }
-
-    /// Judges the server's answer to a write that was sent.
-    pub(crate) fn answered(cause: Error) -> Self {
-        let fate = if cause.rules_out_stored() {
-            Fate::NotStored
-        } else {
-            Fate::Unknown
-        };
-        Self { fate, cause }
-    }
 }
 
 #[cfg(test)]
@@ -291,25 +302,19 @@ mod tests {
 
     #[test]
     fn only_a_refusal_before_the_append_rules_out_that_it_was_stored() {
-        let fate = |error| DeliveryError::answered(error).fate;
-        assert_eq!(
-            fate(server(Code::NotFound, "UNKNOWN_TOPIC")),
-            Fate::NotStored
-        );
-        assert_eq!(
-            fate(server(Code::ResourceExhausted, "DISK_FULL")),
-            Fate::NotStored
-        );
-        assert_eq!(
-            fate(server(Code::Unavailable, "SHUTTING_DOWN")),
-            Fate::NotStored
-        );
-        assert_eq!(fate(server(Code::Unavailable, "OTHER")), Fate::Unknown);
-        assert_eq!(fate(server(Code::Internal, "LOG_POISONED")), Fate::Unknown);
-        assert_eq!(
-            fate(server(Code::DeadlineExceeded, "DEADLINE_EXCEEDED")),
-            Fate::Unknown
-        );
+        for (code, reason, is_ruled_out) in [
+            (Code::NotFound, "UNKNOWN_TOPIC", true),
+            (Code::ResourceExhausted, "DISK_FULL", true),
+            (Code::Unavailable, "SHUTTING_DOWN", true),
+            (Code::Unavailable, "NOT_LEADER", true),
+            (Code::Unavailable, "OUTCOME_UNKNOWN", false),
+            (Code::Unavailable, "OTHER", false),
+            (Code::Internal, "LOG_POISONED", false),
+            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", false),
+        ] {
+            let error = server(code, reason);
+            assert_eq!(error.rules_out_stored(), is_ruled_out, "{reason}");
+        }
         let lost = Error::from_status("e", &Status::unavailable("broken pipe"));
         assert_eq!(
             lost,
@@ -317,6 +322,6 @@ mod tests {
                 why: "broken pipe".into()
             }
         );
-        assert_eq!(fate(lost), Fate::Unknown);
+        assert!(!lost.rules_out_stored() && lost.may_pass());
     }
 }

@@ -35,6 +35,7 @@
 //! so no record is stored twice.
 
 mod client;
+mod cluster;
 mod connection;
 mod consumer;
 mod error;
@@ -43,7 +44,8 @@ mod record;
 mod topic;
 
 pub use client::Client;
-pub use consumer::{ConsumeOptions, Consumer, Position};
+pub use cluster::{ClusterNode, NodeAnswer, NodeReport, NodeStatus};
+pub use consumer::{ConsumeOptions, Consumer, Interruption, Position};
 pub use error::{DeliveryError, Error, Fate, SendError, ServerError};
 pub use producer::{
     Delivered, Delivery, Durability, PartitionReport, Producer, ProducerConfig, Report,
@@ -55,4 +57,4 @@ pub use topic::{PartitionDescription, PartitionOffsets, Topic, TopicDescription,
 pub use bytes::Bytes;
 pub use tonic::Code;
 pub use trilith_batch::{Compression, Header, Text};
-pub use trilith_types::{Offset, PartitionId, TimestampMs, TopicId, limits};
+pub use trilith_types::{NodeId, Offset, PartitionId, TimestampMs, TopicId, limits};

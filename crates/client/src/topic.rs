@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trilith_proto::v1;
-use trilith_types::{Offset, PartitionId, TopicId};
+use trilith_types::{NodeId, Offset, PartitionId, TopicId};
 
 /// Settings to create a topic with or to change: what is `None` takes its default or stays.
 ///
@@ -29,6 +29,9 @@ pub struct TopicSettings {
     pub segment_age: Option<Duration>,
     /// Largest record: key, value and headers together, in bytes. Default 1 MiB.
     pub record_bytes_max: Option<u32>,
+    /// How many nodes keep each partition; fixed when the topic is made. Default 3, or 1 in a
+    /// cluster of one node.
+    pub replicas: Option<u32>,
 }
 
 /// A topic.
@@ -52,7 +55,7 @@ pub struct TopicDescription {
 }
 
 /// The state of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDescription {
     /// Its number.
     pub partition: PartitionId,
@@ -66,6 +69,10 @@ pub struct PartitionDescription {
     pub segments: u32,
     /// Ranges of offsets that were found damaged on disk and are refused.
     pub damaged_ranges: u32,
+    /// The node that leads it, as far as is known.
+    pub leader: Option<NodeId>,
+    /// The nodes that keep it; the first is the preferred leader.
+    pub replicas: Vec<NodeId>,
 }
 
 /// Where a partition starts and ends.
@@ -92,6 +99,7 @@ impl From<TopicSettings> for v1::TopicSettings {
             segment_bytes: settings.segment_bytes,
             segment_ms: settings.segment_age.map(millis),
             record_bytes_max: settings.record_bytes_max,
+            replicas: settings.replicas,
         }
     }
 }
@@ -105,6 +113,7 @@ impl From<v1::TopicSettings> for TopicSettings {
             segment_bytes: settings.segment_bytes,
             segment_age: settings.segment_ms.map(Duration::from_millis),
             record_bytes_max: settings.record_bytes_max,
+            replicas: settings.replicas,
         }
     }
 }
@@ -128,6 +137,8 @@ impl From<v1::PartitionDescription> for PartitionDescription {
             bytes: partition.bytes,
             segments: partition.segments,
             damaged_ranges: partition.damaged_ranges,
+            leader: (partition.leader != 0).then_some(NodeId(partition.leader)),
+            replicas: partition.replicas.into_iter().map(NodeId).collect(),
         }
     }
 }

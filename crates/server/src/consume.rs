@@ -103,6 +103,11 @@ impl Session {
         })
     }
 
+    /// Where reading goes on, and the log's end.
+    pub(crate) fn place(&self) -> (Offset, Offset) {
+        (self.next, self.reader.end())
+    }
+
     /// The next chunk; `None` at the end of what was wanted.
     async fn read(&mut self) -> Result<Option<Chunk>, ApiError> {
         loop {

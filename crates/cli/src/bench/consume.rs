@@ -107,6 +107,7 @@ impl BenchConsume {
                         from,
                         follow: true,
                         limit: None,
+                        ..ConsumeOptions::default()
                     };
                     let records = client.consume(&topic, partition, options).await?;
                     tokio::spawn(follow(records, times))

@@ -9,12 +9,12 @@ use std::{
 use clap::Args;
 use futures::{Stream, StreamExt, TryFutureExt, future, stream};
 use trilith_client::{
-    Client, ConsumeOptions, Error, Offset, PartitionId, PartitionOffsets, Position, StoredRecord,
-    TimestampMs,
+    Client, ConsumeOptions, Error, Interruption, Offset, PartitionId, PartitionOffsets, Position,
+    StoredRecord, TimestampMs,
 };
 
 use crate::{
-    connection::{Connection, block_on},
+    connection::{Patient, block_on},
     failure::Failure,
     output::{Format, Progress},
     values::From,
@@ -49,7 +49,8 @@ A FORMAT is text with
 Nothing is added at its end. A null key or value prints nothing and has length -1.
 
 Without --follow reading stops at the end of the log as of its start. Records of one partition come
-in their order; those of several partitions are mixed.")]
+in their order; those of several partitions are mixed. When the server is gone, or a partition moves
+to another one, reading goes on where it was as soon as that is possible within --timeout.")]
 pub(crate) struct Consume {
     /// The topic
     topic: String,
@@ -74,7 +75,7 @@ pub(crate) struct Consume {
     #[arg(long, short, value_name = "value|json|FORMAT", default_value = "value")]
     output: Format,
     #[command(flatten)]
-    connection: Connection,
+    connection: Patient,
 }
 
 type Block = (PartitionId, Vec<Result<StoredRecord, Error>>);
@@ -151,7 +152,10 @@ impl Consume {
         let (client, topic, options) = (client.clone(), self.topic.clone(), self.options(offsets));
         let PartitionOffsets { partition, end, .. } = *offsets;
         let end = if self.follow { Offset::MAX } else { end };
-        let opened = async move { client.consume(&topic, partition, options).await };
+        let opened = async move {
+            let consumer = client.consume(&topic, partition, options).await?;
+            Ok::<_, Error>(consumer.on_interruption(say))
+        };
         let records = opened.try_flatten_stream().take_while(move |record| {
             let is_before = record.as_ref().map_or(true, |record| record.offset < end);
             future::ready(is_before)
@@ -178,8 +182,23 @@ impl Consume {
             from,
             follow: self.follow,
             limit: self.count,
+            patience: self.connection.timeout.0,
         }
     }
+}
+
+/// Tells whoever watches why nothing comes.
+fn say(interruption: &Interruption) {
+    let Interruption {
+        partition,
+        position,
+        cause,
+    } = interruption;
+    // There may be nobody to tell.
+    let _ = writeln!(
+        io::stderr(),
+        "trilith: partition {partition}, offset {position}: {cause}; trying to go on"
+    );
 }
 
 /// Prints records and remembers how far it is.

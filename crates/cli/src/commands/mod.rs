@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod inspect;
@@ -7,4 +8,5 @@ mod offline;
 pub(crate) mod produce;
 pub(crate) mod serve;
 pub(crate) mod topic;
+pub(crate) mod up;
 pub(crate) mod verify;

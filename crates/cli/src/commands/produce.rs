@@ -54,7 +54,13 @@ pub(crate) struct Produce {
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
     /// Give up when a connection or an answer does not come within this time
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    #[arg(
+        long,
+        env = "TRILITH_TIMEOUT",
+        hide_env_values = true,
+        value_name = "TIME",
+        default_value = "30s"
+    )]
     timeout: Span,
     /// The summary: text on standard error, a JSON object on standard output, or none
     #[arg(long, value_enum, default_value_t = Summary::Text)]

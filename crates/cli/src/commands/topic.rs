@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use trilith_client::{Client, Error, PartitionDescription, TopicDescription, TopicSettings};
+use trilith_client::{
+    Client, Error, NodeId, PartitionDescription, TopicDescription, TopicSettings,
+};
 
 use crate::{
-    connection::{Connection, block_on},
+    connection::{Patient, block_on},
     failure::Failure,
     output::{Align, Listing, Table, print_json, print_line},
     values::{ByteSize, Span},
@@ -34,7 +36,7 @@ Examples:
   trilith topic create orders --partitions 4 --retention-bytes 10GiB --retention-age 7d
   trilith topic create images --record-bytes-max 16MiB
 
-Without flags a topic has 1 partition, keeps everything, begins a new segment at 64MiB or after 7d,
+Without flags a topic has 1 partition kept by 3 nodes (1 in a cluster of one), keeps everything, begins a new segment at 64MiB or after 7d,
 and takes records of up to 1MiB.
 Names are made of a-z, A-Z, 0-9, '.', '_' and '-'.")]
     Create(Change),
@@ -45,7 +47,7 @@ Names are made of a-z, A-Z, 0-9, '.', '_' and '-'.")]
         #[arg(long, short, value_enum, default_value_t = Listing::Table)]
         output: Listing,
         #[command(flatten)]
-        connection: Connection,
+        connection: Patient,
     },
     /// Show a topic's settings and the state of its partitions
     #[command(after_help = "Example:\n  trilith topic describe orders")]
@@ -56,7 +58,7 @@ Names are made of a-z, A-Z, 0-9, '.', '_' and '-'.")]
         #[arg(long, short, value_enum, default_value_t = Listing::Table)]
         output: Listing,
         #[command(flatten)]
-        connection: Connection,
+        connection: Patient,
     },
     /// Change some of a topic's settings
     #[command(after_help = "\
@@ -73,7 +75,7 @@ What is not given stays as it is. With more partitions a key may belong to anoth
         /// The topic
         name: String,
         #[command(flatten)]
-        connection: Connection,
+        connection: Patient,
     },
 }
 
@@ -100,11 +102,14 @@ struct Change {
     /// Largest record, key and headers included; at most 16MiB
     #[arg(long, value_name = "SIZE")]
     record_bytes_max: Option<ByteSize>,
+    /// How many nodes keep each partition; fixed when the topic is made
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
     /// How to print the result
     #[arg(long, short, value_enum, default_value_t = Listing::Table)]
     output: Listing,
     #[command(flatten)]
-    connection: Connection,
+    connection: Patient,
 }
 
 impl Topic {
@@ -168,6 +173,7 @@ impl Change {
             segment_bytes: self.segment_bytes.map(|size| size.0),
             segment_age: self.segment_age.map(|span| span.0),
             record_bytes_max,
+            replicas: self.replicas,
         })
     }
 
@@ -196,10 +202,12 @@ fn out_of_bounds(metadata: &BTreeMap<String, String>) -> Option<String> {
     let setting = metadata.get("setting")?.as_str();
     let number = |name| metadata.get(name)?.parse::<u64>().ok();
     let (value, min, max) = (number("value")?, number("min")?, number("max")?);
+    let plain: fn(u64) -> String = |n| n.to_string();
     let bytes: fn(u64) -> String = |n| ByteSize(n).exact();
     let millis: fn(u64) -> String = |n| Span(Duration::from_millis(n)).to_string();
     let (flag, show) = match setting {
-        "partitions" => ("--partitions", (|n| n.to_string()) as fn(u64) -> String),
+        "partitions" => ("--partitions", plain),
+        "replicas" => ("--replicas", plain),
         "retention_bytes" => ("--retention-bytes", bytes),
         "retention_ms" => ("--retention-age", millis),
         "segment_bytes" => ("--segment-bytes", bytes),
@@ -223,6 +231,7 @@ async fn list(client: &Client, output: Listing) -> Result<(), Failure> {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
         ("PARTITIONS", Align::Right),
+        ("REPLICAS", Align::Right),
         ("KEEP BYTES", Align::Right),
         ("KEEP AGE", Align::Right),
         ("SEGMENT", Align::Right),
@@ -233,6 +242,7 @@ async fn list(client: &Client, output: Listing) -> Result<(), Failure> {
         table.row(vec![
             topic.name.clone(),
             settings.partitions.unwrap_or_default().to_string(),
+            settings.replicas.unwrap_or(1).to_string(),
             kept_bytes(settings.retention_bytes),
             kept_age(settings.retention_age),
             ByteSize(settings.segment_bytes.unwrap_or_default()).to_string(),
@@ -254,6 +264,8 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
     }
     let mut table = Table::new(&[
         ("PARTITION", Align::Right),
+        ("LEADER", Align::Right),
+        ("REPLICAS", Align::Left),
         ("START", Align::Right),
         ("END", Align::Right),
         ("BYTES", Align::Right),
@@ -263,6 +275,8 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
     for part in partitions {
         table.row(vec![
             part.partition.to_string(),
+            part.leader.map_or("none".into(), |node| node.to_string()),
+            nodes(&part.replicas),
             part.start.to_string(),
             part.end.to_string(),
             ByteSize(part.bytes).to_string(),
@@ -277,6 +291,11 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
         sentence(&topic.settings)
     );
     Ok(print_line(&format!("{head}\n\n{table}"))?)
+}
+
+fn nodes(nodes: &[NodeId]) -> String {
+    let numbers: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+    numbers.join(",")
 }
 
 /// The settings in words.
@@ -329,6 +348,7 @@ fn topic_json(topic: &trilith_client::Topic) -> Value {
             "segment_bytes": settings.segment_bytes,
             "segment_ms": millis(settings.segment_age),
             "record_bytes_max": settings.record_bytes_max,
+            "replicas": settings.replicas,
         },
     })
 }
@@ -341,5 +361,7 @@ fn partition_json(part: &PartitionDescription) -> Value {
         "bytes": part.bytes,
         "segments": part.segments,
         "damaged_ranges": part.damaged_ranges,
+        "leader": part.leader.map(NodeId::get),
+        "replicas": part.replicas.iter().map(|node| node.get()).collect::<Vec<_>>(),
     })
 }

@@ -7,6 +7,7 @@ mod support;
 mod benches;
 mod crash;
 mod formats;
+mod malformed;
 mod offline;
 mod pipes;
 mod round_trips;

@@ -2,11 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use trilith_client::{Client, ProducerConfig, Record};
 
 use crate::support::{Server, data_dir, run, trilith};
@@ -158,31 +158,68 @@ fn the_environment_sets_what_flags_do_not() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// A follower with its lines and what it says besides.
+struct Follower {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Follower {
+    fn start(server: &Server, timeout: &str) -> Self {
+        let mut child = server
+            .command(["consume", "t", "--follow", "--timeout", timeout])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn next(&mut self, wanted: &[&str]) {
+        for line in wanted {
+            assert_eq!(self.lines.next().unwrap().unwrap(), *line);
+        }
+    }
+
+    fn ended(self) -> (ExitStatus, String) {
+        drop(self.lines);
+        let output = self.child.wait_with_output().unwrap();
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    }
+}
+
 #[test]
-fn a_follower_whose_server_ends_says_where_to_go_on() {
+fn a_follower_whose_server_does_not_come_back_says_where_to_go_on() {
     let (_dir, data) = data_dir();
     let server = Server::start(&data);
     server.ok(&["topic", "create", "t"]);
     server.feed(&["produce", "t"], b"a\nb\nc\n");
-    let mut follower = server.command(["consume", "t", "--follow"]);
-    let mut follower = follower
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    assert!(
-        lines
-            .by_ref()
-            .take(3)
-            .map(Result::unwrap)
-            .eq(["a", "b", "c"])
-    );
+    let mut follower = Follower::start(&server, "500ms");
+    follower.next(&["a", "b", "c"]);
     server.kill();
-    let output = follower.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let (status, said) = follower.ended();
+    assert_eq!(status.code(), Some(1));
     assert!(said.contains("go on with --partition 0 --from 3"), "{said}");
+}
+
+#[test]
+fn a_follower_goes_on_where_it_was_after_a_restart_and_says_so() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    let address = server.address.to_string();
+    server.ok(&["topic", "create", "t"]);
+    server.feed(&["produce", "t"], b"a\nb\n");
+    let mut follower = Follower::start(&server, "60s");
+    follower.next(&["a", "b"]);
+    server.kill();
+    let server = Server::start_with(&data, &["--listen", &address]);
+    server.feed(&["produce", "t"], b"c\nd\n");
+    follower.next(&["c", "d"]);
+    kill_process(Pid::from_child(&follower.child), Signal::TERM).unwrap();
+    let (_, said) = follower.ended();
+    assert!(said.contains("partition 0, offset 2:"), "{said}");
+    server.stop();
 }
 
 #[test]
@@ -226,20 +263,28 @@ fn a_server_that_does_not_answer_is_given_up_within_the_timeout() {
     // It accepts, as the system does for it, and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
+    for arguments in [
+        &["produce", "t"][..],
+        &["consume", "t"],
+        &["topic", "list"],
+        &["topic", "create", "t"],
+    ] {
+        let mut command = trilith();
+        command
+            .args(arguments)
+            .args(["--timeout", "100ms", "--endpoints", &address]);
+        let output = run(command, b"record\n");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            said.contains(&format!("no answer from {address} within 100ms")),
+            "{arguments:?}: {said}"
+        );
+    }
     let mut command = trilith();
-    command.args([
-        "produce",
-        "t",
-        "--timeout",
-        "100ms",
-        "--endpoints",
-        &address,
-    ]);
-    let output = run(command, b"record\n");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        said.contains(&format!("no answer from {address} within 100ms")),
-        "{said}"
-    );
+    command
+        .args(["topic", "list", "--endpoints", &address])
+        .env("TRILITH_TIMEOUT", "50ms");
+    let said = String::from_utf8(run(command, b"").stderr).unwrap();
+    assert!(said.contains("within 50ms"), "{said}");
 }

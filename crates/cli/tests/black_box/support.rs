@@ -23,6 +23,7 @@ pub(crate) fn trilith() -> Command {
         "ENDPOINTS",
         "LOG_LEVEL",
         "LOG_FORMAT",
+        "TIMEOUT",
     ] {
         command.env_remove(format!("TRILITH_{name}"));
     }
@@ -61,7 +62,9 @@ impl Server {
             .append(true)
             .open(data.with_extension("stderr"));
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            // A flag goes before it.
+            .env("TRILITH_LISTEN", "127.0.0.1:0")
+            .args(["serve", "--data"])
             .arg(data)
             .args(arguments)
             .stdout(Stdio::piped())
@@ -108,6 +111,11 @@ impl Server {
         let output = run(self.command(arguments), b"");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The server's process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks the server to end.

@@ -34,9 +34,14 @@ pub struct ProducerConfig {
     pub in_flight_bytes_max: usize,
     /// Batches sent and not yet answered. At the limit batches wait and grow. Default 64.
     pub in_flight_requests_max: usize,
-    /// How long a batch may wait for a connection, and how long for its answer, before its records
-    /// are given up. Default 30 s.
+    /// How long a batch may wait for its answer, while nothing of its partition is acknowledged,
+    /// before its records are given up. Default 30 s.
     pub delivery_timeout: Duration,
+    /// Number the batches, so that the leader stores each once however often it is sent, and send
+    /// them again when it is not known what became of them. At most 5 batches of a partition are
+    /// on their way at a time then. Without it a lost connection leaves what was on its way
+    /// [`crate::Fate::Unknown`]. Default: do.
+    pub idempotent: bool,
     /// After the first record that was not acknowledged send nothing more: what was not sent yet
     /// is not stored. Without it the producer goes on, and later records may be stored while
     /// earlier ones are not. Default: go on.
@@ -53,6 +58,7 @@ impl Default for ProducerConfig {
             in_flight_bytes_max: 32 << 20,
             in_flight_requests_max: 64,
             delivery_timeout: Duration::from_secs(30),
+            idempotent: true,
             halt_on_failure: false,
         }
     }

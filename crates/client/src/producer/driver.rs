@@ -1,25 +1,36 @@
 //! The task that sends sealed batches and hears what became of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 use trilith_proto::v1::{self, produce_stream_response::Result as Answer};
-use trilith_types::{Offset, PartitionId, TimestampMs};
+use trilith_types::PartitionId;
 
 use super::{
-    delivery::{Completion, Delivered, Durability},
-    link::{Ended, Link},
+    answer::{delivered, invalid},
+    identity,
+    lane::{Batch, Identity, Lane, Next, WINDOW},
+    links::{Address, Event, Links},
     open::{Item, Sealed, Shared},
 };
-use crate::{DeliveryError, Error, connection::Connection};
+use crate::{DeliveryError, Error, Fate, connection::Connection};
 
-/// Wait between two attempts to connect: doubled each time, up to the second figure.
-const RECONNECT_WAIT_MIN: Duration = Duration::from_millis(20);
-const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often lanes that wait for time to pass are looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// A leader that has not answered for this long is asked after, at another node.
+const PROBE_AFTER: Duration = Duration::from_millis(400);
+
+type Asking<T> = Option<Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>>;
+type Leaders = Vec<Option<Address>>;
 
 /// Owned by one task. When that ends, by the producer's drop or the runtime's, everything that
 /// is not settled is settled then.
@@ -27,21 +38,29 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     connection: Connection,
     queue: mpsc::UnboundedReceiver<Item>,
-    link: Option<Link>,
-    /// Sent and not answered, by sequence: the first is the oldest.
-    in_flight: BTreeMap<u64, Sent>,
-    /// The next request's sequence; never used twice, over all streams.
-    next: u64,
-    /// Flushes, each with the sequence behind what it waits for.
+    links: Links,
+    lanes: Vec<Lane>,
+    /// Lanes that hold batches.
+    busy: BTreeSet<usize>,
+    /// Batches that are not settled, by their order: the first is the oldest.
+    unsettled: BTreeSet<u64>,
+    /// The lane of each request that is open.
+    requests: BTreeMap<u64, usize>,
+    /// The next batch's order and the next request's number; none is used twice.
+    next_order: u64,
+    next_request: u64,
+    /// Flushes, each with the order behind what it waits for.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
-}
-
-struct Sent {
-    partition: PartitionId,
-    completion: Arc<Completion>,
-    charge: usize,
-    records: u32,
-    sent_at: Instant,
+    /// Where each lane's batches go, as far as is known.
+    leaders: Leaders,
+    locating: Asking<Leaders>,
+    /// An identity that no lane has taken yet.
+    identity: Option<Identity>,
+    identifying: Asking<Option<Identity>>,
+    /// Whether batches are stamped: as configured, unless the server knows no producers.
+    idempotent: bool,
+    /// When to look at the lanes again.
+    tick: Option<Instant>,
 }
 
 impl Driver {
@@ -50,205 +69,489 @@ impl Driver {
         connection: Connection,
         queue: mpsc::UnboundedReceiver<Item>,
     ) -> Self {
-        let (in_flight, flushes) = (BTreeMap::new(), Vec::new());
-        Self {
+        let partitions = shared.partitions() as usize;
+        let idempotent = shared.config.idempotent;
+        let mut driver = Self {
+            links: Links::new(connection.clone(), shared.config.in_flight_requests_max),
+            lanes: (0..partitions).map(|_| Lane::default()).collect(),
+            leaders: vec![None; partitions],
             shared,
             connection,
             queue,
-            link: None,
-            in_flight,
-            next: 0,
-            flushes,
+            busy: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            next_order: 0,
+            next_request: 0,
+            flushes: Vec::new(),
+            locating: None,
+            identity: None,
+            identifying: None,
+            idempotent,
+            tick: None,
+        };
+        // Both are needed by the first batch, which is likely to come soon.
+        driver.locate(None);
+        if idempotent {
+            driver.identify();
         }
+        driver
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
         loop {
-            let config = &self.shared.config;
-            let room = self.in_flight.len() < config.in_flight_requests_max;
-            let idle = self.in_flight.is_empty() && self.queue.is_empty();
-            let oldest = self
-                .in_flight
-                .first_key_value()
-                .map(|(_, sent)| sent.sent_at);
-            let give_up = oldest.map(|sent_at| sent_at + config.delivery_timeout);
+            let room = self.unsettled.len() < self.unsettled_max();
+            let idle = self.unsettled.is_empty() && self.queue.is_empty();
+            let tick = self.tick.filter(|_| !self.busy.is_empty());
             tokio::select! {
-                answer = answer(&mut self.link, &self.connection) => match answer {
-                    Ok(answer) => self.answered(answer),
-                    Err(Ended(error)) => self.lose(&error),
-                },
+                event = self.links.event() => self.happened(event),
                 item = self.queue.recv(), if room => match item {
-                    Some(Item::Batch(batch)) => self.send(batch).await,
-                    Some(Item::Flush(done)) => self.flushes.push((self.next, done)),
+                    Some(Item::Batch(batch)) => self.take(batch),
+                    Some(Item::Flush(done)) => self.flushes.push((self.next_order, done)),
                     None => return,
                 },
                 () = self.shared.until_due(idle), if room => self.shared.seal_due(idle),
-                () = at(give_up) => {
-                    let why = format!("no answer within {:?}", self.shared.config.delivery_timeout);
-                    self.lose(&Error::Interrupted { why });
-                }
+                located = asked(&mut self.locating) => self.located(located),
+                identified = asked(&mut self.identifying) => self.identified(identified),
+                () = at(tick) => self.look(),
             }
             self.settle_flushes();
         }
     }
 
-    async fn send(&mut self, mut batch: Box<Sealed>) {
-        if let Some(error) = self.shared.halted() {
-            return self.shared.fail(batch, &unsent(error));
+    /// Batches taken from the queue. What waits there grows.
+    fn unsettled_max(&self) -> usize {
+        let max = self.shared.config.in_flight_requests_max;
+        if self.idempotent {
+            max.min(self.lanes.len().saturating_mul(WINDOW))
+        } else {
+            max
         }
-        let records = batch.builder.records();
-        let Some(bytes) = batch.builder.build() else {
-            return;
-        };
-        let mut request = Some(self.request(batch.partition, bytes));
-        while let Some(unsent) = request.take() {
-            if let Err(error) = self.connect(batch.sealed_at).await {
-                let error = DeliveryError::not_stored(error);
-                let outcome = Err(error.clone());
-                self.shared
-                    .settle(&batch.completion, batch.charge, records, outcome);
-                return self.failed(&error);
-            }
-            if let Some(link) = &self.link
-                && let Err(unsent) = link.send(unsent).await
-            {
-                request = Some(unsent);
-                self.hear_out().await;
-                if let Some(error) = self.shared.halted() {
-                    let outcome = Err(self::unsent(error));
-                    return self
-                        .shared
-                        .settle(&batch.completion, batch.charge, records, outcome);
-                }
-            }
+    }
+
+    fn take(&mut self, sealed: Box<Sealed>) {
+        if let Some(error) = self.shared.halted() {
+            return self.shared.fail(sealed, &unsent(error));
         }
         let Sealed {
             partition,
-            completion,
-            charge,
             builder,
-            ..
-        } = *batch;
-        self.shared.recycle(builder);
-        let sent = Sent {
-            partition,
             completion,
             charge,
-            records,
-            sent_at: Instant::now(),
-        };
-        self.in_flight.insert(self.next, sent);
-        self.next += 1;
+            sealed_at,
+        } = *sealed;
+        let lane = partition.get() as usize;
+        let batch = Batch::new(self.next_order, completion, charge, sealed_at, builder);
+        self.unsettled.insert(self.next_order);
+        self.next_order += 1;
+        if let Some(into) = self.lanes.get_mut(lane) {
+            into.push(batch);
+            self.busy.insert(lane);
+        }
+        self.send(lane);
     }
 
-    fn request(&self, partition: PartitionId, batch: Bytes) -> v1::ProduceStreamRequest {
+    /// Sends what a lane has to send.
+    fn send(&mut self, at: usize) {
+        let now = Instant::now();
+        self.tick.get_or_insert(now + TICK);
+        loop {
+            let Some(lane) = self.lanes.get_mut(at) else {
+                return;
+            };
+            match lane.next(now, self.idempotent) {
+                Next::Send => {}
+                Next::Wait => return,
+                Next::Identify => match self.identity.take() {
+                    // One serves all lanes, until one of them needs another.
+                    Some(identity) => {
+                        lane.identify(identity);
+                        self.identity = Some(identity);
+                        continue;
+                    }
+                    None => return self.identify(),
+                },
+            }
+            let Some(address) = self.leaders.get(at).cloned().flatten() else {
+                return self.locate(None);
+            };
+            if !self.links.ready(&address) || !self.send_one(at, &address, now) {
+                return;
+            }
+        }
+    }
+
+    fn send_one(&mut self, at: usize, address: &Address, now: Instant) -> bool {
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return false;
+        };
+        let Some(mut batch) = lane.take(self.idempotent) else {
+            return false;
+        };
+        let (bytes, builder) = batch.bytes();
+        if let Some(builder) = builder {
+            self.shared.recycle(builder);
+        }
         let request = v1::ProduceRequest {
             topic: self.shared.topic.clone(),
-            partition: Some(partition.get()),
+            partition: Some(at as u32),
             records: Vec::new(),
-            batch,
+            batch: bytes,
         };
-        v1::ProduceStreamRequest {
-            sequence: self.next,
+        let request = v1::ProduceStreamRequest {
+            sequence: self.next_request,
             request: Some(request),
+        };
+        if !self.links.send(address, request) {
+            lane.untake(batch);
+            return false;
+        }
+        lane.sent(self.next_request, batch, now);
+        self.requests.insert(self.next_request, at);
+        self.next_request += 1;
+        true
+    }
+
+    fn send_all(&mut self) {
+        for lane in self.busy.clone() {
+            self.send(lane);
         }
     }
 
-    /// Opens the stream when there is none. Nothing is sent meanwhile, so it is tried again until
-    /// the batch that needs it has waited too long.
-    async fn connect(&mut self, since: Instant) -> Result<(), Error> {
-        let give_up = since + self.shared.config.delivery_timeout;
-        let mut wait = RECONNECT_WAIT_MIN;
-        while self.link.is_none() {
-            let open = Link::open(&self.connection, self.shared.config.in_flight_requests_max);
-            let error = match timeout_at(give_up, open).await {
-                Ok(Ok(link)) => {
-                    self.link = Some(link);
-                    return Ok(());
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Opened(address) => {
+                for lane in self.routed(&address) {
+                    self.send(lane);
                 }
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    return Err(Error::Interrupted {
-                        why: "no stream was opened".into(),
-                    });
-                }
-            };
-            let passing = matches!(error, Error::Unreachable { .. } | Error::Interrupted { .. })
-                || error.reason() == Some("SHUTTING_DOWN");
-            if !passing || Instant::now() + wait >= give_up {
-                return Err(error);
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(RECONNECT_WAIT_MAX);
+            Event::Failed(address, error) => {
+                for lane in self.routed(&address) {
+                    self.not_reached(lane, &error);
+                }
+                self.locate(Some(address));
+            }
+            Event::Answer(answer) => self.answered(answer),
+            Event::Ended(address, error) => {
+                for lane in self.routed(&address) {
+                    self.lose(lane, &error);
+                }
+                self.locate(Some(address));
+            }
         }
-        Ok(())
     }
 
-    /// The stream takes no more requests: hears the answers that are still to come, then gives
-    /// it up.
-    async fn hear_out(&mut self) {
-        let give_up = Instant::now() + self.shared.config.delivery_timeout;
-        loop {
-            let next = timeout_at(give_up, answer(&mut self.link, &self.connection)).await;
-            match next {
-                Ok(Ok(answer)) => self.answered(answer),
-                Ok(Err(Ended(error))) => return self.lose(&error),
-                Err(_) => {
-                    return self.lose(&Error::Interrupted {
-                        why: "the stream hangs".into(),
-                    });
-                }
+    /// Busy lanes whose batches go to this node.
+    fn routed(&self, address: &Address) -> Vec<usize> {
+        let goes = |lane: &&usize| {
+            self.leaders
+                .get(**lane)
+                .is_some_and(|l| l.as_ref() == Some(address))
+        };
+        self.busy.iter().filter(goes).copied().collect()
+    }
+
+    /// No stream was opened to a lane's leader.
+    fn not_reached(&mut self, at: usize, error: &Error) {
+        self.forget_leader(at);
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        lane.pause(Instant::now());
+        if !error.may_pass() {
+            for batch in lane.unsent() {
+                let fate = batch.fate();
+                self.give_up(at, batch, fate, error);
             }
         }
+    }
+
+    /// A lane's stream is gone. What was sent on it may be stored or not.
+    fn lose(&mut self, at: usize, error: &Error) {
+        self.forget_leader(at);
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        for batch in lane.lost(Instant::now(), self.idempotent) {
+            self.give_up(at, batch, Fate::Unknown, error);
+        }
+        self.requests.retain(|_, lane| *lane != at);
+    }
+
+    fn forget_leader(&mut self, at: usize) {
+        if let Some(leader) = self.leaders.get_mut(at) {
+            *leader = None;
+        }
+        let partition = PartitionId(at as u32);
+        let nobody = Error::Interrupted { why: String::new() };
+        self.connection
+            .moved(&self.shared.topic, partition, &nobody);
     }
 
     fn answered(&mut self, answer: v1::ProduceStreamResponse) {
-        let Some(sent) = self.in_flight.remove(&answer.sequence) else {
-            let what = format!("it answers request {}, which is not open", answer.sequence);
-            return self.lose(&Error::Protocol { what });
+        let request = answer.sequence;
+        let Some(at) = self.requests.remove(&request) else {
+            // It was given up, or sent again elsewhere; this answer comes too late.
+            return;
         };
-        let outcome = match answer.result {
-            Some(Answer::Response(response)) => delivered(sent.partition, &response),
-            Some(Answer::Error(error)) => Err(DeliveryError::answered(Error::from_proto(error))),
-            None => Err(invalid("it holds neither a response nor an error")),
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
         };
-        let failure = outcome.clone().err();
-        self.shared
-            .settle(&sent.completion, sent.charge, sent.records, outcome);
-        if let Some(error) = failure {
-            self.failed(&error);
+        let Some(batch) = lane.answered(request) else {
+            return;
+        };
+        let partition = PartitionId(at as u32);
+        match answer.result {
+            Some(Answer::Response(response)) => match delivered(partition, &response) {
+                Ok(first) => {
+                    lane.stored(Instant::now());
+                    self.settle(at, batch, Ok(first));
+                }
+                Err(error) => self.give_up(at, batch, error.fate, &error.cause),
+            },
+            Some(Answer::Error(error)) => self.refused(at, batch, &Error::from_proto(error)),
+            None => {
+                let error = invalid("it holds neither a response nor an error");
+                self.give_up(at, batch, error.fate, &error.cause);
+            }
+        }
+        self.send(at);
+        if self.unsettled.len() + 1 >= self.unsettled_max() {
+            self.send_all();
         }
     }
 
-    /// Gives the stream up. What was sent on it and not answered may be stored or not.
-    fn lose(&mut self, cause: &Error) {
-        self.link = None;
-        let error = DeliveryError::unknown(cause.clone());
-        let unanswered = std::mem::take(&mut self.in_flight);
-        if unanswered.is_empty() {
+    /// An answer that is no acknowledgement: sends again what may be sent again.
+    fn refused(&mut self, at: usize, batch: Batch, error: &Error) {
+        let now = Instant::now();
+        let sure = error.rules_out_stored();
+        let (halted, idempotent) = (self.shared.halted().is_some(), self.idempotent);
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        let reason = error.reason().unwrap_or_default();
+        if !idempotent || halted {
+            let fate = match (sure, batch.fate()) {
+                (true, fate) => fate,
+                (false, _) => Fate::Unknown,
+            };
+            return self.give_up(at, batch, fate, error);
+        }
+        match reason {
+            "OUT_OF_SEQUENCE" | "UNKNOWN_PRODUCER" | "STALE_EPOCH" => {
+                let forgotten = reason == "UNKNOWN_PRODUCER";
+                for batch in lane.out_of_sequence(batch, now, forgotten) {
+                    self.give_up(at, batch, Fate::Unknown, error);
+                }
+            }
+            "NOT_LEADER" => {
+                let moved = self.follow(at, error);
+                if let Some(lane) = self.lanes.get_mut(at) {
+                    lane.back(batch, now, true, moved);
+                }
+            }
+            _ if error.may_pass() => {
+                lane.back(batch, now, sure, false);
+                self.forget_leader(at);
+            }
+            _ => {
+                let fate = if sure { batch.fate() } else { Fate::Unknown };
+                if fate == Fate::NotStored {
+                    lane.leave_gap();
+                }
+                self.give_up(at, batch, fate, error);
+            }
+        }
+    }
+
+    /// Takes the leader that a refusal names; whether it is another one.
+    fn follow(&mut self, at: usize, error: &Error) -> bool {
+        let named = match error {
+            Error::Server(refusal) => refusal.metadata.get("address"),
+            _ => None,
+        };
+        let named: Option<Address> = named.map(|address| address.as_str().into());
+        let Some(leader) = self.leaders.get_mut(at) else {
+            return false;
+        };
+        let moved = named.is_some() && *leader != named;
+        *leader = if moved { named } else { None };
+        let partition = PartitionId(at as u32);
+        self.connection.moved(&self.shared.topic, partition, error);
+        moved
+    }
+
+    /// Tells the outcome of a batch that is not acknowledged.
+    fn give_up(&mut self, at: usize, batch: Batch, fate: Fate, cause: &Error) {
+        let error = DeliveryError {
+            fate,
+            cause: cause.clone(),
+        };
+        self.settle(at, batch, Err(error.clone()));
+        if self.shared.config.halt_on_failure && self.shared.halted().is_none() {
+            self.shared.halt(error);
+            self.drop_unsent();
+        }
+    }
+
+    /// After a halt nothing more is sent.
+    fn drop_unsent(&mut self) {
+        let Some(halt) = self.shared.halted().cloned() else {
+            return;
+        };
+        for at in self.busy.clone() {
+            let unsent = self.lanes.get_mut(at).map(Lane::unsent);
+            for batch in unsent.into_iter().flatten() {
+                let fate = batch.fate();
+                self.give_up(at, batch, fate, &halt.cause);
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        at: usize,
+        batch: Batch,
+        outcome: Result<super::Delivered, DeliveryError>,
+    ) {
+        self.unsettled.remove(&batch.order);
+        if self.lanes.get(at).is_none_or(Lane::is_empty) {
+            self.busy.remove(&at);
+        }
+        self.shared
+            .settle(&batch.completion, batch.charge, batch.records, outcome);
+    }
+
+    /// Time has passed: gives up what waited too long, asks after leaders that are silent, and
+    /// sends what has paused.
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.tick = None;
+        for at in self.busy.clone() {
+            self.expire(at, now);
+            self.probe(at, now);
+            self.send(at);
+        }
+        if !self.busy.is_empty() {
+            self.tick = Some(now + TICK);
+        }
+    }
+
+    fn expire(&mut self, at: usize, now: Instant) {
+        let timeout = self.shared.config.delivery_timeout;
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        let expired = lane.expired(now, timeout);
+        if expired.is_empty() {
             return;
         }
-        for sent in unanswered.into_values() {
-            let outcome = Err(error.clone());
-            self.shared
-                .settle(&sent.completion, sent.charge, sent.records, outcome);
+        let why = format!("no answer within {timeout:?}");
+        for batch in expired {
+            let fate = batch.fate();
+            self.give_up(at, batch, fate, &Error::Interrupted { why: why.clone() });
         }
-        self.failed(&error);
     }
 
-    fn failed(&self, error: &DeliveryError) {
-        if self.shared.config.halt_on_failure {
-            self.shared.halt(error.clone());
+    fn probe(&mut self, at: usize, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
+        let Some(silent) = lane.silent_since() else {
+            return;
+        };
+        let last = lane.probed.map_or(silent, |probed| probed.max(silent));
+        if now.saturating_duration_since(last) >= PROBE_AFTER && self.idempotent {
+            lane.probed = Some(now);
+            let suspect = self.leaders.get(at).cloned().flatten();
+            self.locate(suspect);
         }
+    }
+
+    /// Asks who leads the partitions, unless that is being asked.
+    fn locate(&mut self, avoid: Option<Address>) {
+        if self.locating.is_some() {
+            return;
+        }
+        let (connection, topic) = (self.connection.clone(), self.shared.topic.clone());
+        let partitions = self.lanes.len();
+        self.locating = Some(Box::pin(async move {
+            let mut leaders = connection.learn(&topic, avoid.as_deref()).await?;
+            if leaders.is_empty() {
+                // A server that knows of no leaders leads everything itself.
+                leaders = vec![Some(connection.any().address); partitions];
+            }
+            Ok(leaders)
+        }));
+    }
+
+    fn located(&mut self, located: Result<Leaders, Error>) {
+        self.locating = None;
+        let now = Instant::now();
+        let leaders = match located {
+            Ok(leaders) => leaders,
+            Err(error) => {
+                let waiting: Vec<usize> = self.busy.iter().copied().collect();
+                for at in waiting {
+                    if self.leaders.get(at).is_some_and(Option::is_none) {
+                        self.not_reached(at, &error);
+                    }
+                }
+                return;
+            }
+        };
+        for at in 0..self.lanes.len() {
+            let leader = leaders.get(at).cloned().flatten();
+            self.lead(at, leader, now);
+        }
+        self.send_all();
+    }
+
+    /// Takes note of a lane's leader. What is open at an older one is sent again.
+    fn lead(&mut self, at: usize, leader: Option<Address>, now: Instant) {
+        let (Some(known), Some(lane)) = (self.leaders.get_mut(at), self.lanes.get_mut(at)) else {
+            return;
+        };
+        match (known.as_ref(), leader) {
+            (Some(old), Some(new)) if *old != new => {
+                *known = Some(new);
+                if self.idempotent {
+                    // All can be sent again, so none is given back.
+                    drop(lane.lost(now, true));
+                    self.requests.retain(|_, lane| *lane != at);
+                }
+            }
+            (None, Some(new)) => *known = Some(new),
+            (None, None) => lane.pause(now),
+            (Some(_), _) => {}
+        }
+    }
+
+    fn identify(&mut self) {
+        if self.identifying.is_none() {
+            self.identifying = Some(Box::pin(identity::ask(self.connection.clone())));
+        }
+    }
+
+    fn identified(&mut self, identified: Result<Option<Identity>, Error>) {
+        self.identifying = None;
+        match identified {
+            Ok(Some(identity)) => self.identity = Some(identity),
+            Ok(None) => self.idempotent = false,
+            Err(error) => {
+                // Asked again by the next look at a lane, until its batches have waited too long.
+                for at in self.busy.clone() {
+                    self.not_reached(at, &error);
+                }
+            }
+        }
+        self.send_all();
     }
 
     /// Answers the flushes before which nothing is open any more.
     fn settle_flushes(&mut self) {
-        let open = self
-            .in_flight
-            .first_key_value()
-            .map_or(self.next, |(&sequence, _)| sequence);
+        let open = self.unsettled.first().copied().unwrap_or(self.next_order);
         for (_, done) in self.flushes.extract_if(.., |(behind, _)| *behind <= open) {
             // Whoever flushed may have gone.
             let _ = done.send(());
@@ -259,26 +562,33 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let why = "the producer was dropped before an answer came";
-        self.lose(&Error::Interrupted { why: why.into() });
+        let sent = Error::Interrupted { why: why.into() };
         let why = "the producer was dropped before it was sent";
-        let error = DeliveryError::not_stored(Error::Interrupted { why: why.into() });
-        self.shared.halt(error);
+        let unsent = Error::Interrupted { why: why.into() };
+        self.shared.halt(DeliveryError::not_stored(unsent.clone()));
+        for at in self.busy.clone() {
+            let batches = self.lanes.get_mut(at).map(Lane::all);
+            for batch in batches.into_iter().flatten() {
+                let fate = batch.fate();
+                let cause = match fate {
+                    Fate::Unknown => &sent,
+                    Fate::NotStored => &unsent,
+                };
+                self.give_up(at, batch, fate, cause);
+            }
+        }
         self.queue.close();
         while let Ok(item) = self.queue.try_recv() {
             if let (Item::Batch(batch), Some(error)) = (item, self.shared.halted()) {
-                self.shared.fail(batch, &unsent(error));
+                self.shared.fail(batch, &self::unsent(error));
             }
         }
     }
 }
 
-/// The answer to come; never ready without a stream.
-async fn answer(
-    link: &mut Option<Link>,
-    connection: &Connection,
-) -> Result<v1::ProduceStreamResponse, Ended> {
-    match link {
-        Some(link) => link.answer(connection).await,
+async fn asked<T>(asking: &mut Asking<T>) -> Result<T, Error> {
+    match asking {
+        Some(asking) => asking.await,
         None => std::future::pending().await,
     }
 }
@@ -293,30 +603,4 @@ async fn at(time: Option<Instant>) {
 /// The reason of a halt, for what was not sent because of it.
 fn unsent(halt: &DeliveryError) -> DeliveryError {
     DeliveryError::not_stored(halt.cause.clone())
-}
-
-fn invalid(what: &str) -> DeliveryError {
-    DeliveryError::unknown(Error::Protocol {
-        what: what.to_owned(),
-    })
-}
-
-fn delivered(
-    partition: PartitionId,
-    response: &v1::ProduceResponse,
-) -> Result<Delivered, DeliveryError> {
-    let [appended] = response.appended.as_slice() else {
-        return Err(invalid("it does not hold one position for one batch"));
-    };
-    let durability = match appended.durability() {
-        v1::Durability::Synced => Durability::Synced,
-        v1::Durability::Written => Durability::Written,
-        v1::Durability::Unspecified => return Err(invalid("it does not say how durable it is")),
-    };
-    Ok(Delivered {
-        partition,
-        offset: Offset(appended.first_offset),
-        durability,
-        append_time: TimestampMs(appended.append_time_ms),
-    })
 }

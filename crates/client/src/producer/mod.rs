@@ -1,9 +1,12 @@
 //! Writing records.
 
+mod answer;
 mod config;
 mod delivery;
 mod driver;
-mod link;
+mod identity;
+mod lane;
+mod links;
 mod open;
 mod report;
 
@@ -30,10 +33,11 @@ use crate::{DeliveryError, Record, SendError, Topic, connection::Connection};
 /// - **Placement.** A record with a key goes to the partition that Kafka's default partitioner
 ///   would choose, among the partitions that there were when the producer was made. Records
 ///   without a key stick to one partition for a batch, then move on.
-/// - **Order.** Records of one partition are stored in the order in which they were sent. No
-///   record is sent twice, so none is stored twice: after a lost connection what was not answered
-///   is [`crate::Fate::Unknown`], and what was not sent yet goes out on the next connection (see
-///   [`ProducerConfig::halt_on_failure`]).
+/// - **Order.** Records of one partition are stored in the order in which they were sent, each
+///   once. Batches go to the partition's leader; when that moves, or the connection is lost, they
+///   are sent again unchanged until it is known what became of them, for
+///   [`ProducerConfig::delivery_timeout`], and the leader knows a batch that it has. See
+///   [`ProducerConfig::idempotent`] and [`ProducerConfig::halt_on_failure`].
 /// - **Bounds.** What is taken and not answered is bounded in bytes; at the bound
 ///   [`Producer::send`] waits.
 /// - **The end.** [`Producer::close`] sends everything and waits for the answers. Dropping the

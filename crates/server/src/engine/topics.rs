@@ -74,6 +74,7 @@ const fn patch(settings: &v1::TopicSettings) -> TopicSettingsPatch {
         segment_bytes: settings.segment_bytes,
         segment_ms: settings.segment_ms,
         record_bytes_max: settings.record_bytes_max,
+        replicas: settings.replicas,
     }
 }
 
@@ -89,6 +90,7 @@ fn topic_to_proto(topic: &Topic) -> v1::Topic {
             segment_bytes: Some(settings.segment_bytes),
             segment_ms: Some(settings.segment_ms),
             record_bytes_max: Some(settings.record_bytes_max),
+            replicas: Some(settings.replicas),
         }),
     }
 }
@@ -102,5 +104,7 @@ const fn partition_to_proto(partition: &PartitionDescription) -> v1::PartitionDe
         bytes: stats.bytes,
         segments: stats.segments,
         damaged_ranges: stats.damaged_ranges,
+        leader: 0,
+        replicas: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use tonic::Status;
 use trilith_batch::Record;
 use trilith_proto::v1::{self, ConsumeRequest, ConsumeResponse, Edge, Position, position::At};
@@ -23,13 +23,26 @@ pub(crate) async fn run(
     call: &Call,
     request: ConsumeRequest,
 ) -> Result<Responses, ApiError> {
-    let wants_batches = request.batches;
+    let (wants_batches, follows) = (request.batches, request.follow);
     let session = Session::open(app, call, wanted(request)?).await?;
-    Ok(if wants_batches {
+    let start = follows.then(|| Ok(begun(&session)));
+    let responses = if wants_batches {
         batches(Arc::clone(app), session)
     } else {
         records(Arc::clone(app), Pages::new(session))
-    })
+    };
+    Ok(Box::pin(stream::iter(start).chain(responses)))
+}
+
+/// Says where reading starts. A follower that loses its connection before anything else came can
+/// then go on there, and misses nothing that comes meanwhile.
+fn begun(session: &Session) -> ConsumeResponse {
+    let (next, end) = session.place();
+    ConsumeResponse {
+        next_offset: next.get(),
+        end_offset: end.get(),
+        ..ConsumeResponse::default()
+    }
 }
 
 fn batches(app: Arc<App>, session: Session) -> Responses {

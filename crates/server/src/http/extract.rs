@@ -13,11 +13,11 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::object;
 use crate::{
     app::App,
     call::Call,
     error::{ApiError, Reason},
+    json,
 };
 
 /// An error as a response, counted.
@@ -119,7 +119,7 @@ pub(crate) async fn json<T: DeserializeOwned>(
         return Err(ApiError::new(Reason::UnsupportedMediaType, message));
     }
     let body = bytes(app, call, body, limit).await?;
-    object::parse(&body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
+    json::parse(&body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
 }
 
 pub(crate) fn too_large(limit: usize) -> ApiError {

@@ -1,8 +1,6 @@
 //! HTTP with JSON, for what speaks no gRPC.
 
 mod extract;
-mod json;
-mod object;
 mod offsets;
 mod position;
 mod records_in;

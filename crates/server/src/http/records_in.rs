@@ -16,10 +16,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use trilith_proto::v1::{Appended, Durability, ProduceRequest, Record};
+use trilith_types::TimestampMs;
 
 use super::{
     extract::{self, Segments},
-    json::{RecordIn, base64},
     records_lines::Lines,
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     auth::{Action, Resource},
     call::Call,
     error::{ApiError, Reason},
+    json::{RecordFields, base64},
     produce,
 };
 
@@ -101,7 +102,9 @@ async fn answer(
                 body,
                 app.limits.json_bytes_max,
                 |body| {
-                    RecordIn::parse(body).map_err(|e| ApiError::invalid(format!("the body: {e}")))
+                    RecordFields::parse(body)
+                        .map(from_fields)
+                        .map_err(|e| ApiError::invalid(format!("the body: {e}")))
                 },
             )
             .await
@@ -139,6 +142,21 @@ fn key_of(parameters: Parameters) -> Result<Option<Bytes>, ApiError> {
             .map(Some)
             .map_err(|e| ApiError::invalid(format!("key_base64: {e}"))),
         (None, None) => Ok(None),
+    }
+}
+
+/// A record as it goes on to be appended.
+pub(super) fn from_fields(fields: RecordFields) -> Record {
+    let header = |header: trilith_batch::Header| trilith_proto::v1::Header {
+        name: header.name.as_str().to_owned(),
+        value: header.value,
+    };
+    Record {
+        key: fields.key,
+        value: fields.value,
+        headers: fields.headers.into_iter().map(header).collect(),
+        timestamp_ms: fields.timestamp.map(TimestampMs::get),
+        offset: 0,
     }
 }
 

@@ -14,14 +14,14 @@ use trilith_proto::v1::{Appended, ProduceResponse, Record};
 
 use super::{
     extract,
-    json::RecordIn,
-    records_in::{Target, durability},
+    records_in::{Target, durability, from_fields},
 };
 use crate::{
     admission::Admitted,
     app::App,
     call::Call,
     error::{ApiError, Reason},
+    json::RecordFields,
     produce,
 };
 
@@ -160,7 +160,7 @@ impl<'a> Lines<'a> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        let record = RecordIn::parse(line).map_err(|e| {
+        let record = RecordFields::parse(line).map(from_fields).map_err(|e| {
             ApiError::invalid(format!("line {}: {e}", self.line)).with("line", self.line)
         })?;
         self.records.push(record);

@@ -16,7 +16,6 @@ use trilith_types::{Offset, PartitionId};
 
 use super::{
     extract::{self, Segments},
-    json::RecordOut,
     position,
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     call::Call,
     consume::{Page, Pages, Session, Start, Wanted},
     error::ApiError,
+    json::RecordOut,
 };
 
 /// Bytes of records in one piece of the answer.
@@ -159,7 +159,7 @@ fn write(page: &Page, format: Format) -> Bytes {
         if format == Format::Events {
             write!(out, "id: {offset}\ndata: ").expect(INFALLIBLE);
         }
-        serde_json::to_writer(&mut out, &RecordOut(*offset, record)).expect(INFALLIBLE);
+        serde_json::to_writer(&mut out, &RecordOut::new(*offset, record)).expect(INFALLIBLE);
         out.extend_from_slice(if format == Format::Events {
             b"\n\n"
         } else {

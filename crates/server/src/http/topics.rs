@@ -13,11 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use trilith_proto::v1::{PartitionDescription, Topic, TopicSettings};
 
-use super::{
-    extract::{self, Segments},
-    object::Object,
-};
-use crate::{app::App, call::Call, error::ApiError, topics};
+use super::extract::{self, Segments};
+use crate::{app::App, call::Call, error::ApiError, json::Object, topics};
 
 /// Bytes of a body that describes a topic.
 const BODY_BYTES_MAX: usize = 16 << 10;
@@ -31,6 +28,7 @@ struct Settings {
     segment_bytes: Option<u64>,
     segment_ms: Option<u64>,
     record_bytes_max: Option<u32>,
+    replicas: Option<u32>,
 }
 
 impl From<Settings> for TopicSettings {
@@ -42,6 +40,7 @@ impl From<Settings> for TopicSettings {
             segment_bytes: settings.segment_bytes,
             segment_ms: settings.segment_ms,
             record_bytes_max: settings.record_bytes_max,
+            replicas: settings.replicas,
         }
     }
 }
@@ -147,6 +146,7 @@ fn topic_json(topic: Topic) -> Value {
             "segment_bytes": settings.segment_bytes,
             "segment_ms": settings.segment_ms,
             "record_bytes_max": settings.record_bytes_max,
+            "replicas": settings.replicas,
         },
     })
 }
@@ -159,5 +159,7 @@ fn partition_json(partition: &PartitionDescription) -> Value {
         "bytes": partition.bytes,
         "segments": partition.segments,
         "damaged_ranges": partition.damaged_ranges,
+        "leader": (partition.leader != 0).then_some(partition.leader),
+        "replicas": partition.replicas,
     })
 }

@@ -222,6 +222,8 @@ async fn a_follower_whose_topic_goes_is_told() {
         .unwrap()
         .into_inner();
     let delete = trilith_proto::v1::DeleteTopicRequest { name: "t".into() };
+    let start = responses.message().await.unwrap().unwrap();
+    assert!(start.records.is_empty() && start.next_offset == start.end_offset);
     server.topics().await.delete_topic(delete).await.unwrap();
     let status = responses.message().await.unwrap_err();
     assert_eq!(reason(&status), "UNKNOWN_TOPIC");

@@ -115,6 +115,8 @@ async fn a_deadline_ends_a_follower() {
         .await
         .unwrap()
         .into_inner();
+    // The first response says where it starts.
+    responses.message().await.unwrap();
     let status = responses.message().await.unwrap_err();
     assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
 

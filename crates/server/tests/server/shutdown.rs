@@ -46,7 +46,10 @@ async fn followers_streams_and_watchers_are_sent_away_with_a_reason_to_come_back
         .into_inner();
     let mut status = async || watch.message().await.unwrap().map(|m| m.status());
     assert_eq!(status().await, Some(ServingStatus::Serving));
-    assert!(follower.message().await.unwrap().is_some());
+    // Where it starts, then the record.
+    for _ in 0..2 {
+        assert!(follower.message().await.unwrap().is_some());
+    }
 
     server.begin_shutdown();
     for status in [

@@ -1,58 +1,31 @@
 //! Reading a partition.
 
+mod feed;
+mod options;
+
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use futures::Stream;
-use tonic::Streaming;
 use trilith_batch::{Records, decode};
-use trilith_proto::v1::{self, position::At};
+use trilith_proto::v1;
 use trilith_types::{Offset, PartitionId, TimestampMs};
 
+use self::feed::{Feed, Next};
+pub use self::options::{ConsumeOptions, Interruption, Position};
 use crate::{Error, StoredRecord, connection::Connection};
-
-/// Where reading starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Position {
-    /// The earliest record there is.
-    #[default]
-    Start,
-    /// Behind the last record.
-    End,
-    /// This offset, or the next record after it. Below the earliest record the server refuses
-    /// with `OFFSET_OUT_OF_RANGE`.
-    Offset(Offset),
-    /// The first record whose timestamp is at or after this one.
-    Time(TimestampMs),
-}
-
-/// What to read.
-///
-/// ```
-/// use trilith_client::{ConsumeOptions, Offset, Position};
-///
-/// let tail = ConsumeOptions { from: Position::End, follow: true, ..ConsumeOptions::default() };
-/// let ten = ConsumeOptions { from: Position::Offset(Offset(7)), limit: Some(10), ..tail };
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConsumeOptions {
-    /// Where to start.
-    pub from: Position,
-    /// Wait for new records at the end instead of stopping there. Without it the stream ends at
-    /// the end of the log as of its start.
-    pub follow: bool,
-    /// Stop after this many records.
-    pub limit: Option<u64>,
-}
 
 /// A [`Stream`] of records of one partition, in order, none twice.
 ///
-/// After an error the stream ends: nothing is resumed silently. [`Consumer::position`] says where
-/// to go on. A reader that is slow costs bounded memory on both sides: the server stops sending
-/// while what was sent waits unread. Dropping the consumer ends the reading on the server too.
+/// It follows the partition as its leader moves, and goes on behind the last record after a lost
+/// connection, for [`ConsumeOptions::patience`]; [`Consumer::on_interruption`] hears of it. After
+/// an error the stream ends, and [`Consumer::position`] says where to go on. A reader that is slow
+/// costs bounded memory on both sides: the server stops sending while what was sent waits unread.
+/// Dropping the consumer ends the reading on the server too.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/server.rs"));
@@ -70,7 +43,7 @@ pub struct ConsumeOptions {
 /// use trilith_client::{ConsumeOptions, Offset, PartitionId, Position};
 ///
 /// let from = Position::Offset(Offset(7));
-/// let options = ConsumeOptions { from, follow: true, limit: Some(3) };
+/// let options = ConsumeOptions { from, follow: true, limit: Some(3), ..Default::default() };
 /// let mut records = client.consume("readings", PartitionId(0), options).await?;
 /// let mut seen = Vec::new();
 /// while let Some(record) = records.next().await {
@@ -80,10 +53,8 @@ pub struct ConsumeOptions {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Consumer {
-    connection: Connection,
-    responses: Option<Streaming<v1::ConsumeResponse>>,
+    feed: Feed,
     partition: PartitionId,
     /// Batches of the last response that are not begun.
     batches: std::vec::IntoIter<Bytes>,
@@ -92,10 +63,14 @@ pub struct Consumer {
     /// What a batch may hold before the place that was asked for.
     skip: Skip,
     left: u64,
-    position: Offset,
+    /// Where to go on; unknown until the server has said where the place asked for is.
+    position: Option<Offset>,
     /// Where the last response says to go on.
-    next: Offset,
+    next: Option<Offset>,
     end: Offset,
+    /// Where a reader that does not follow stops.
+    stop: Option<Offset>,
+    follows: bool,
 }
 
 /// Records of the first batch that are not wanted.
@@ -113,37 +88,18 @@ impl Consumer {
         partition: PartitionId,
         options: ConsumeOptions,
     ) -> Result<Self, Error> {
-        let (at, skip, position) = match options.from {
-            Position::Start => (
-                At::Edge(v1::Edge::Start.into()),
-                Skip::Nothing,
-                Offset::ZERO,
-            ),
-            Position::End => (At::Edge(v1::Edge::End.into()), Skip::Nothing, Offset::ZERO),
-            Position::Offset(offset) => (At::Offset(offset.get()), Skip::Below(offset), offset),
-            Position::Time(time) => (
-                At::TimestampMs(time.get()),
-                Skip::Before(time),
-                Offset::ZERO,
-            ),
+        let (skip, position) = match options.from {
+            Position::Start | Position::End => (Skip::Nothing, None),
+            Position::Offset(offset) => (Skip::Below(offset), Some(offset)),
+            Position::Time(time) => (Skip::Before(time), None),
         };
-        let request = v1::ConsumeRequest {
-            topic: topic.to_owned(),
-            partition: partition.get(),
-            from: Some(v1::Position { at: Some(at) }),
-            follow: options.follow,
-            max_records: options.limit.unwrap_or(0),
-            batches: true,
-            max_response_bytes: 0,
-        };
-        let answer = connection.log().consume(request).await;
-        let responses = answer
-            .map_err(|status| connection.failed(&status))?
-            .into_inner();
-        Ok(Self {
-            connection: connection.clone(),
+        let mut feed = Feed::open(connection, topic, partition, options).await?;
+        if options.limit == Some(0) {
             // A limit of nothing is on the wire "no limit": it ends here.
-            responses: (options.limit != Some(0)).then_some(responses),
+            feed.end();
+        }
+        Ok(Self {
+            feed,
             partition,
             batches: Vec::new().into_iter(),
             records: None,
@@ -151,15 +107,25 @@ impl Consumer {
             left: options.limit.unwrap_or(u64::MAX),
             position,
             next: position,
-            end: position,
+            end: position.unwrap_or_default(),
+            stop: None,
+            follows: options.follow,
         })
     }
 
-    /// The offset behind the last record given out: where to go on after an error, by
-    /// [`Position::Offset`]. Before the first record it is the offset asked for, or 0.
+    /// Calls `listener` whenever reading is interrupted and tried again, once for each
+    /// interruption. It must not block.
     #[must_use]
-    pub const fn position(&self) -> Offset {
-        self.position
+    pub fn on_interruption(mut self, listener: impl FnMut(&Interruption) + Send + 'static) -> Self {
+        self.feed.listen(Box::new(listener));
+        self
+    }
+
+    /// The offset behind the last record given out: where to go on after an error, by
+    /// [`Position::Offset`]. Before the first response it is the offset asked for, or 0.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.position.unwrap_or_default()
     }
 
     /// Behind the last record of the partition, as of the last response.
@@ -204,7 +170,7 @@ impl Consumer {
     }
 
     fn give(&mut self, offset: Offset, record: trilith_batch::Record) -> StoredRecord {
-        self.position = offset.next();
+        self.position = Some(offset.next());
         self.left -= 1;
         if self.left == 0 {
             self.finish();
@@ -220,15 +186,36 @@ impl Consumer {
     }
 
     fn finish(&mut self) {
-        self.responses = None;
+        self.feed.end();
+        self.drop_unread();
+    }
+
+    fn drop_unread(&mut self) {
         self.records = None;
         self.batches = Vec::new().into_iter();
     }
 
     fn take(&mut self, response: v1::ConsumeResponse) {
-        self.next = Offset(response.next_offset);
+        self.next = Some(Offset(response.next_offset));
         self.end = Offset(response.end_offset);
+        // The first response was read at the stream's start; a later stream would go further.
+        self.stop = self.stop.or((!self.follows).then_some(self.end));
         self.batches = response.batches.into_iter();
+    }
+
+    /// A new stream begins where the last one was given out.
+    fn resume(&mut self) {
+        self.drop_unread();
+        self.next = self.position;
+        if let Some(position) = self.position {
+            self.skip = Skip::Below(position);
+        }
+    }
+
+    fn is_behind_stop(&self) -> bool {
+        self.stop
+            .zip(self.position)
+            .is_some_and(|(stop, position)| position >= stop)
     }
 }
 
@@ -244,7 +231,7 @@ impl Stream for Consumer {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let consumer = &mut *self;
         loop {
-            if consumer.responses.is_none() {
+            if consumer.feed.has_ended() {
                 return Poll::Ready(None);
             }
             match consumer.buffered() {
@@ -255,18 +242,28 @@ impl Stream for Consumer {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            let Some(responses) = &mut consumer.responses else {
-                return Poll::Ready(None);
-            };
-            match ready!(Pin::new(responses).poll_next(cx)) {
-                Some(Ok(response)) => consumer.take(response),
-                Some(Err(status)) => {
-                    let error = consumer.connection.failed(&status);
+            let next = consumer
+                .feed
+                .poll_next(cx, consumer.position, consumer.left);
+            match ready!(next) {
+                Ok(Next::Response(response)) => consumer.take(response),
+                Ok(Next::Resumed) if consumer.is_behind_stop() => consumer.finish(),
+                Ok(Next::Resumed) => consumer.resume(),
+                Ok(Next::End) => consumer.finish(),
+                Err(error) => {
                     consumer.finish();
                     return Poll::Ready(Some(Err(error)));
                 }
-                None => consumer.finish(),
             }
         }
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("partition", &self.partition)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }

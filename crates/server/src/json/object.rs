@@ -10,7 +10,7 @@ use serde::{
 /// A JSON object that holds a `T`. Derived readers take an array of the fields' values, too, which
 /// would make a record or a topic of any array that happens to fit.
 #[derive(Debug, Default)]
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -31,14 +31,25 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Reads one JSON object, or says what is wrong with it.
-pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+/// Reads one JSON object, or says what is wrong with it and where.
+pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     if json.trim_ascii().is_empty() {
-        return Err("it is empty; send a JSON object {…}".to_owned());
+        return Err("it is empty; a JSON object {…} is expected".to_owned());
     }
     serde_json::from_slice(json)
         .map(|Object(content)| content)
-        .map_err(|error| error.to_string())
+        .map_err(|error| explain(&error))
+}
+
+/// What is wrong, and where. Of text on one line the byte is named: a reader of lines counts the
+/// lines itself.
+fn explain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(what) if error.line() == 1 => format!("{what}, at byte {}", error.column()),
+        _ => text,
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,32 @@
-//! A record as JSON. Text stands as text, other bytes as base64 beside it; null is not empty.
+//! A record as JSON, over HTTP and on the command line. Text stands as text, other bytes as base64
+//! under a name of their own; null is not empty.
+
+mod object;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny, ser::SerializeMap};
-use trilith_batch::Record;
-use trilith_proto::v1;
-use trilith_types::Offset;
+use trilith_batch::{Header, Record};
+use trilith_types::{Offset, PartitionId, TimestampMs};
 
-use super::object::{self, Object};
+pub(crate) use self::object::{Object, parse};
 
-/// A record as clients write it.
-#[derive(Debug, Default, Deserialize)]
+/// A record as somebody wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordFields {
+    /// `None` when it is null or absent.
+    pub key: Option<Bytes>,
+    /// `None` when it is null or absent.
+    pub value: Option<Bytes>,
+    /// In the order given; names may repeat.
+    pub headers: Vec<Header>,
+    /// `None` when it is absent.
+    pub timestamp: Option<TimestampMs>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RecordIn {
+struct RecordIn {
     key: Option<String>,
     key_base64: Option<String>,
     value: Option<String>,
@@ -20,7 +34,7 @@ pub(crate) struct RecordIn {
     #[serde(default)]
     headers: Vec<Object<HeaderIn>>,
     timestamp_ms: Option<i64>,
-    // Where a record came from, as this server and `trilith consume --output json` write it. It
+    // Where a record came from, as servers and `trilith consume --output json` write it. It
     // is taken, so that what was read can be sent again, and has no effect.
     #[serde(default, rename = "topic")]
     _topic: IgnoredAny,
@@ -38,17 +52,21 @@ struct HeaderIn {
     value_base64: Option<String>,
 }
 
-impl RecordIn {
-    /// Reads one JSON object.
-    pub(crate) fn parse(json: &[u8]) -> Result<v1::Record, String> {
-        let record: Self = object::parse(json)?;
+impl RecordFields {
+    /// Reads one JSON object: any of `key`, `value` (text), `key_base64`, `value_base64` (bytes),
+    /// `headers` (objects of `name` and `value` or `value_base64`) and `timestamp_ms`.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let record: RecordIn = parse(json)?;
         let header = |Object(h): Object<HeaderIn>| {
-            Ok(v1::Header {
-                name: h.name,
+            Ok(Header {
+                name: h.name.into(),
                 value: field("value", h.value, h.value_base64)?,
             })
         };
-        Ok(v1::Record {
+        Ok(Self {
             key: field("key", record.key, record.key_base64)?,
             value: field("value", record.value, record.value_base64)?,
             headers: record
@@ -56,8 +74,7 @@ impl RecordIn {
                 .into_iter()
                 .map(header)
                 .collect::<Result<_, String>>()?,
-            timestamp_ms: record.timestamp_ms,
-            offset: 0,
+            timestamp: record.timestamp_ms.map(TimestampMs),
         })
     }
 }
@@ -85,26 +102,57 @@ pub(crate) fn base64(encoded: &str) -> Result<Bytes, String> {
         .map_err(|e| e.to_string())
 }
 
-/// A record as this server writes it.
-pub(crate) struct RecordOut<'a>(pub(crate) Offset, pub(crate) &'a Record);
+/// A record as it is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordOut<'a> {
+    /// Where it is, when that is not plain from the place it is printed at.
+    pub place: Option<(&'a str, PartitionId)>,
+    /// Its number in its partition.
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: TimestampMs,
+    /// `None` is printed as null.
+    pub key: Option<&'a [u8]>,
+    /// `None` is printed as null.
+    pub value: Option<&'a [u8]>,
+    /// In their order; the field is left out when there are none.
+    pub headers: &'a [Header],
+}
+
+impl<'a> RecordOut<'a> {
+    /// A record that is printed without its topic and partition.
+    pub(crate) fn new(offset: Offset, record: &'a Record) -> Self {
+        Self {
+            place: None,
+            offset,
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+        }
+    }
+}
 
 impl Serialize for RecordOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(offset, record) = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("offset", &offset.get())?;
-        map.serialize_entry("timestamp_ms", &record.timestamp.get())?;
-        entry(&mut map, ("key", "key_base64"), record.key.as_deref())?;
-        entry(&mut map, ("value", "value_base64"), record.value.as_deref())?;
-        if !record.headers.is_empty() {
-            let headers: Vec<_> = record.headers.iter().map(HeaderOut).collect();
+        if let Some((topic, partition)) = self.place {
+            map.serialize_entry("topic", topic)?;
+            map.serialize_entry("partition", &partition.get())?;
+        }
+        map.serialize_entry("offset", &self.offset.get())?;
+        map.serialize_entry("timestamp_ms", &self.timestamp.get())?;
+        entry(&mut map, ("key", "key_base64"), self.key)?;
+        entry(&mut map, ("value", "value_base64"), self.value)?;
+        if !self.headers.is_empty() {
+            let headers: Vec<_> = self.headers.iter().map(HeaderOut).collect();
             map.serialize_entry("headers", &headers)?;
         }
         map.end()
     }
 }
 
-struct HeaderOut<'a>(&'a trilith_batch::Header);
+struct HeaderOut<'a>(&'a Header);
 
 impl Serialize for HeaderOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -148,20 +196,20 @@ const fn extra(byte: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use trilith_batch::Header;
-    use trilith_types::TimestampMs;
-
     use super::*;
 
     #[test]
     fn null_empty_text_and_bytes_are_kept_apart() {
-        let record = RecordIn::parse(br#"{"key":"","value":null}"#).unwrap();
+        let record = RecordFields::parse(br#"{"key":"","value":null}"#).unwrap();
         assert_eq!(
             (record.key.as_deref(), record.value),
             (Some(&b""[..]), None)
         );
-        let record = RecordIn::parse(br#"{"value_base64":"/wA=","timestamp_ms":-1}"#).unwrap();
-        assert_eq!((record.key, record.timestamp_ms), (None, Some(-1)));
+        let record = RecordFields::parse(br#"{"value_base64":"/wA=","timestamp_ms":-1}"#).unwrap();
+        assert_eq!(
+            (record.key, record.timestamp),
+            (None, Some(TimestampMs(-1)))
+        );
         assert_eq!(record.value.as_deref(), Some(&b"\xff\0"[..]));
     }
 
@@ -178,9 +226,9 @@ mod tests {
             (br#"{"headers":[["name","x"]]}"#, "expected an object"),
             (b"", "empty"),
             (b"{", "EOF"),
-            (b"\xff", "column"),
+            (b"\xff", "at byte 1"),
         ] {
-            let error = RecordIn::parse(json).unwrap_err();
+            let error = RecordFields::parse(json).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }
@@ -188,8 +236,9 @@ mod tests {
     #[test]
     fn where_a_record_came_from_is_taken_and_has_no_effect() {
         let json = br#"{"topic":"t","partition":1,"offset":2,"timestamp_ms":3,"value":"v"}"#;
-        let record = RecordIn::parse(json).unwrap();
-        assert_eq!((record.timestamp_ms, record.offset), (Some(3), 0));
+        let record = RecordFields::parse(json).unwrap();
+        assert_eq!(record.timestamp, Some(TimestampMs(3)));
+        assert_eq!(record.value.as_deref(), Some(&b"v"[..]));
     }
 
     #[test]
@@ -219,11 +268,23 @@ mod tests {
             ],
             timestamp: TimestampMs(7),
         };
-        let json = serde_json::to_string(&RecordOut(Offset(3), &record)).unwrap();
+        let json = serde_json::to_string(&RecordOut::new(Offset(3), &record)).unwrap();
         let expected = r#"{"offset":3,"timestamp_ms":7,"key_base64":"/g==","value":"","headers":[{"name":"a","value":"b"},{"name":"a","value":null},{"name":"c","value_base64":"/w=="}]}"#;
         assert_eq!(json, expected);
-        let read = RecordIn::parse(json.as_bytes()).unwrap();
-        assert_eq!((read.key, read.value), (record.key, record.value));
-        assert_eq!(read.headers.len(), 3);
+        let read = RecordFields::parse(json.as_bytes()).unwrap();
+        assert_eq!(
+            (read.key, read.value),
+            (record.key.clone(), record.value.clone())
+        );
+        assert_eq!(read.headers, record.headers);
+        let placed = RecordOut {
+            place: Some(("t", PartitionId(1))),
+            ..RecordOut::new(Offset(3), &record)
+        };
+        let json = serde_json::to_string(&placed).unwrap();
+        assert!(
+            json.starts_with(r#"{"topic":"t","partition":1,"offset":3,"#),
+            "{json}"
+        );
     }
 }

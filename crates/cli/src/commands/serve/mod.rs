@@ -36,6 +36,23 @@ else is logged on standard error.
 An acknowledged record is on disk with --sync always. With the others it is in the memory of the
 operating system: it survives the end of the server, but not a power cut.")]
 pub(crate) struct Serve {
+    /// Read settings from this TOML file; flags and environment go before it
+    #[arg(
+        long,
+        env = "TRILITH_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    config: Option<PathBuf>,
+    /// The node's name, unique in its cluster and never changed
+    #[arg(
+        long,
+        env = "TRILITH_NAME",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = "n1"
+    )]
+    name: String,
     /// The data directory; made when it is not there
     #[arg(
         long,
@@ -54,6 +71,48 @@ pub(crate) struct Serve {
         default_value = "127.0.0.1:7400"
     )]
     listen: SocketAddr,
+    /// The address that clients are told, when it is not the one listened on
+    #[arg(
+        long,
+        env = "TRILITH_ADVERTISE",
+        hide_env_values = true,
+        value_name = "HOST:PORT"
+    )]
+    advertise: Option<String>,
+    /// The address for other nodes; without it the node is a cluster of its own
+    #[arg(
+        long,
+        env = "TRILITH_PEER_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS:PORT"
+    )]
+    peer_listen: Option<SocketAddr>,
+    /// The address that other nodes are told, when it is not the one listened on
+    #[arg(
+        long,
+        env = "TRILITH_PEER_ADVERTISE",
+        hide_env_values = true,
+        value_name = "HOST:PORT"
+    )]
+    peer_advertise: Option<String>,
+    /// Addresses for other nodes of the nodes to look for; a new node waits until it is in a cluster
+    #[arg(
+        long,
+        env = "TRILITH_SEEDS",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    seeds: Vec<String>,
+    /// Found the cluster of these nodes without being told to; the same list at each of them
+    #[arg(
+        long,
+        env = "TRILITH_INITIAL_NODES",
+        hide_env_values = true,
+        value_name = "NAME=HOST:PORT",
+        value_delimiter = ','
+    )]
+    initial_nodes: Vec<String>,
     /// When appends are synced: always, every:SIZE (every:4MiB), every:TIME (every:10ms), os
     #[arg(
         long,
@@ -105,6 +164,9 @@ pub(crate) struct Serve {
     /// How it is logged: lines of text, or a JSON object a line
     #[arg(long, env = "TRILITH_LOG_FORMAT", hide_env_values = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    /// End when standard input ends, as it does with the process that started this one
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,6 +178,9 @@ enum LogFormat {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         self.start_logging()?;
+        if let Some(config) = &self.config {
+            tracing::info!(config = %config.display(), "settings read");
+        }
         let files = trilith_env::os::raise_open_files_max();
         let config = self.node_config().with_open_files(files);
         let reserve = config.log.reserve_bytes;
@@ -135,7 +200,7 @@ impl Serve {
                 "trilith serves on http://{address}, data in {}",
                 self.data.display()
             ));
-            let run = bound.run(first(signals));
+            let run = bound.run(end(signals, self.with_parent));
             run.await
                 .map_err(|error| Failure::Failed(error.to_string()))
         })
@@ -249,13 +314,32 @@ fn log_report(report: &OpenReport) {
     );
 }
 
-/// Ready at the first signal; the second one ends the process.
-async fn first(mut signals: Signals) {
-    signals.next().await;
-    tracing::info!("ending; a second signal ends at once");
+/// Ready at the first signal, or when the process that started this one is gone; a signal after
+/// that ends the process.
+async fn end(mut signals: Signals, with_parent: bool) {
+    tokio::select! {
+        _ = signals.next() => tracing::info!("ending; a second signal ends at once"),
+        () = parent_gone(with_parent) => tracing::info!("ending with the process that started this one"),
+    }
     tokio::spawn(async move {
         signals.next().await;
         tracing::warn!("ended at once by a second signal");
         std::process::exit(1);
     });
+}
+
+/// Ready when standard input ends, if that is held by the process that started this one: however
+/// that ends, the system closes it then.
+async fn parent_gone(with_parent: bool) {
+    if !with_parent {
+        return std::future::pending().await;
+    }
+    let (gone, told) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // Nothing is ever written to it; an error is an end, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        drop(gone);
+    });
+    // Dropped without a word: that is the word.
+    let _ = told.await;
 }

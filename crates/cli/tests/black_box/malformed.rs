@@ -1,17 +1,12 @@
 //! Ten thousand requests that are none: the server goes on serving, and takes no memory for what
-//! they merely claim. A process of its own, because memory is counted for the whole process.
+//! they merely claim.
 
-// Helpers of tests fail as tests do.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-#[path = "server/fixture.rs"]
-#[allow(dead_code)]
-mod fixture;
-
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+};
 
 use bytes::Bytes;
-use fixture::{batch, produce_batch, start};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,13 +15,17 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use trilith_batch::{BatchBuilder, Compression, Record};
+use trilith_proto::v1;
+
+use crate::support::{Server, data_dir};
 
 /// Requests on connections of their own, and gRPC messages on shared ones.
 const CONNECTIONS: u64 = 5_000;
 const MESSAGES: u64 = 5_000;
 const TASKS: u64 = 16;
 
-/// What the whole process may grow by. The claims add up to terabytes.
+/// What the server may grow by. The claims add up to terabytes.
 const GROWTH_MAX: u64 = 96 << 20;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -52,8 +51,8 @@ impl Rng {
     }
 }
 
-fn anonymous_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+fn anonymous_bytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status
         .lines()
         .find(|line| line.starts_with("RssAnon:"))
@@ -169,8 +168,48 @@ fn message(rng: &mut Rng, good: &[u8]) -> Bytes {
     }
 }
 
+/// What the malformed messages are made of.
+fn good_request() -> v1::ProduceRequest {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for _ in 0..3 {
+        let value = Some(Bytes::from_static(&[b'v'; 20]));
+        builder
+            .push(&Record {
+                value,
+                ..Record::default()
+            })
+            .unwrap();
+    }
+    v1::ProduceRequest {
+        topic: "t".into(),
+        partition: Some(0),
+        records: Vec::new(),
+        batch: builder.build().unwrap(),
+    }
+}
+
+/// The body of a page of the server.
+fn get(addr: SocketAddr, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    body.to_owned()
+}
+
+fn in_flight_bytes(addr: SocketAddr) -> u64 {
+    let metrics = get(addr, "/metrics");
+    let value = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("trilith_in_flight_bytes "));
+    value.unwrap().parse().unwrap()
+}
+
 async fn send_messages(addr: SocketAddr, seed: u64, count: u64) {
-    let good = produce_batch("t", batch(3, 20)).encode_to_vec();
+    let good = good_request().encode_to_vec();
     let paths = [
         "Log/Produce",
         "Log/ProduceStream",
@@ -201,29 +240,38 @@ async fn send_messages(addr: SocketAddr, seed: u64, count: u64) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_malformed_requests_do_no_harm() {
-    let server = Arc::new(start().await);
-    server.create("t", 1).await;
-    server.assert_serving().await;
-    let before = anonymous_bytes();
-    let mut tasks = tokio::task::JoinSet::new();
-    for task in 0..TASKS {
-        let addr = server.addr;
-        tasks.spawn(async move {
-            let mut rng = Rng(task);
-            for _ in 0..CONNECTIONS / TASKS + 1 {
-                connect_and_send(addr, &nonsense(&mut rng)).await;
-            }
-        });
-        tasks.spawn(send_messages(addr, task + 1000, MESSAGES / TASKS + 1));
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.unwrap();
-    }
-    let grown = anonymous_bytes().saturating_sub(before);
+#[test]
+fn ten_thousand_malformed_requests_do_no_harm() {
+    let (_dir, data) = data_dir();
+    let server = Server::start(&data);
+    let (addr, process) = (server.address, server.process());
+    server.ok(&["topic", "create", "t"]);
+    get(addr, "/healthz");
+    let before = anonymous_bytes(process);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..TASKS {
+            tasks.spawn(async move {
+                let mut rng = Rng(task);
+                for _ in 0..CONNECTIONS / TASKS + 1 {
+                    connect_and_send(addr, &nonsense(&mut rng)).await;
+                }
+            });
+            tasks.spawn(send_messages(addr, task + 1000, MESSAGES / TASKS + 1));
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+    let grown = anonymous_bytes(process).saturating_sub(before);
     assert!(grown < GROWTH_MAX, "{} MiB more than before", grown >> 20);
-    server.assert_serving().await;
-    server.append("t", &["still here"]).await;
-    fixture::until_metric(&server, "trilith_in_flight_bytes", |bytes| bytes == 0).await;
+    get(addr, "/healthz");
+    server.feed(&["produce", "t", "--partition", "0"], b"still here\n");
+    let read = server.ok(&["consume", "t"]);
+    assert!(read.lines().any(|line| line == "still here"));
+    while in_flight_bytes(addr) > 0 {
+        std::thread::yield_now();
+    }
+    server.stop();
 }

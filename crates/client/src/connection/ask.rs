@@ -1,0 +1,111 @@
+//! Asking any node: what may be asked again, and for how long.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Response, Status};
+
+use super::{Connection, Route};
+use crate::Error;
+
+/// Wait between two attempts: doubled each time, up to the second figure. A failover takes a few
+/// hundred milliseconds; the first attempts come within that.
+const WAIT_MIN: Duration = Duration::from_millis(10);
+const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Which failures a request may be sent again after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Any that may pass: the request changes nothing.
+    Always,
+    /// Those after which it is known to have had no effect.
+    WithoutEffect,
+}
+
+/// Waits that grow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(WAIT_MIN)
+    }
+}
+
+impl Backoff {
+    /// How long to wait now.
+    pub(crate) fn next(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (self.0 * 2).min(WAIT_MAX);
+        wait
+    }
+}
+
+impl Connection {
+    /// Sends a request to the node in use, again or to another one after what may pass, until the
+    /// timeout. When no node can be reached at all it fails at once.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        repeat: Repeat,
+        call: impl Fn(Route) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        // A node that is paused says nothing; what can be asked again is asked of the next.
+        let share = match repeat {
+            Repeat::Always => self.timeout / u32::try_from(self.members.count()).unwrap_or(1),
+            Repeat::WithoutEffect => self.timeout,
+        };
+        let mut backoff = Backoff::default();
+        let mut unreached = 0;
+        loop {
+            let route = self.any();
+            let until = (Instant::now() + share).min(deadline);
+            let error = match timeout_at(until, call(route.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => self.failed(&route, &status),
+                Err(_) => {
+                    self.members.leave(&route.address);
+                    let why = format!("no answer from {} within {share:?}", route.address);
+                    Error::Interrupted { why }
+                }
+            };
+            let may_pass = match repeat {
+                Repeat::Always => error.may_pass(),
+                Repeat::WithoutEffect => error.may_pass() && error.rules_out_stored(),
+            };
+            if !may_pass {
+                return Err(error);
+            }
+            if matches!(error, Error::Unreachable { .. }) {
+                unreached += 1;
+                if unreached >= self.members.count() {
+                    return Err(error);
+                }
+                continue;
+            }
+            unreached = 0;
+            let wait = backoff.next();
+            if Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            self.members.leave(&route.address);
+            sleep(wait).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_their_bound() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<Duration> = (0..9).map(|_| backoff.next()).collect();
+        assert_eq!((waits[0], waits[1]), (WAIT_MIN, 2 * WAIT_MIN));
+        assert_eq!(waits[8], WAIT_MAX);
+    }
+}

@@ -1,0 +1,366 @@
+//! One partition's batches: their order, their sequences, what is known of each.
+//!
+//! A producer with an identity stamps each batch with its sequence when it is first sent, and from
+//! then on sends the same bytes again until it hears what became of them: the leader stores them
+//! once. Batches go out in order. When one comes back, nothing more is sent until all those behind
+//! it have come back, too, and then they go again from the oldest on.
+//!
+//! A batch that is surely not stored leaves a gap that no later one may pass under the same
+//! identity. Those behind it are then stamped anew, under another identity.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use trilith_batch::{BatchBuilder, ProducerStamp, Sequence, restamp};
+use trilith_types::ProducerId;
+
+use super::delivery::Completion;
+use crate::{Fate, connection::Backoff};
+
+/// Batches of one partition that may be on their way: a leader remembers as many to know them
+/// again.
+pub(super) const WINDOW: usize = 5;
+/// A refused sequence is believed after this long. A leader that was deposed and does not know it
+/// yet lacks what its successor has, and refuses wrongly; it knows sooner than that.
+const BELIEVED_AFTER: Duration = Duration::from_secs(2);
+
+/// Under which a leader knows a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: ProducerId,
+    pub(super) epoch: u16,
+}
+
+/// A batch until its outcome is told.
+pub(super) struct Batch {
+    /// Counts the producer's batches.
+    pub(super) order: u64,
+    pub(super) completion: Arc<Completion>,
+    /// The budget it holds.
+    pub(super) charge: usize,
+    pub(super) records: u32,
+    pub(super) sealed_at: Instant,
+    body: Body,
+    stamp: Option<ProducerStamp>,
+    /// An attempt ended without saying that it stored nothing.
+    doubtful: bool,
+}
+
+enum Body {
+    Open(BatchBuilder),
+    /// Taken out of [`Body::Open`] once the bytes are made.
+    Bytes(Bytes),
+}
+
+impl Batch {
+    pub(super) fn new(
+        order: u64,
+        completion: Arc<Completion>,
+        charge: usize,
+        sealed_at: Instant,
+        builder: BatchBuilder,
+    ) -> Self {
+        Self {
+            order,
+            completion,
+            charge,
+            records: builder.records(),
+            sealed_at,
+            body: Body::Open(builder),
+            stamp: None,
+            doubtful: false,
+        }
+    }
+
+    /// What is known of it when it is given up now.
+    pub(super) const fn fate(&self) -> Fate {
+        if self.doubtful {
+            Fate::Unknown
+        } else {
+            Fate::NotStored
+        }
+    }
+
+    /// Its bytes, with the stamp that it has now. A builder that is not needed any more is given
+    /// back.
+    pub(super) fn bytes(&mut self) -> (Bytes, Option<BatchBuilder>) {
+        match &mut self.body {
+            Body::Bytes(bytes) => (bytes.clone(), None),
+            Body::Open(builder) => {
+                builder.set_producer(self.stamp);
+                // Sealed batches hold records.
+                let bytes = builder.build().unwrap_or_default();
+                let body = std::mem::replace(&mut self.body, Body::Bytes(bytes.clone()));
+                match body {
+                    Body::Open(builder) => (bytes, Some(builder)),
+                    Body::Bytes(_) => (bytes, None),
+                }
+            }
+        }
+    }
+
+    fn stamp(&mut self, stamp: ProducerStamp) {
+        self.stamp = Some(stamp);
+        if let Body::Bytes(bytes) = &self.body
+            && let Ok(stamped) = restamp(bytes, Some(stamp))
+        {
+            self.body = Body::Bytes(stamped);
+        }
+    }
+}
+
+/// A batch on its way.
+struct Sent {
+    request: u64,
+    at: Instant,
+    batch: Batch,
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// [`Lane::take`] gives a batch to send.
+    Send,
+    /// It needs an identity first.
+    Identify,
+    /// Nothing, until something happens or time passes.
+    Wait,
+}
+
+/// The batches of one partition.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// To be sent, in order. Those that were sent before are the first ones.
+    waiting: VecDeque<Batch>,
+    sent: VecDeque<Sent>,
+    identity: Option<Identity>,
+    sequence: Sequence,
+    /// A batch came back: the others are awaited first.
+    holds: bool,
+    /// A batch behind which nothing can be stored under this identity was given up: when all are
+    /// back, all are stamped anew.
+    gap: bool,
+    /// A batch was given up: what was never sent waits for those that were, and goes under a new
+    /// identity.
+    tainted: bool,
+    /// Since when the oldest batch's sequence is refused.
+    refused_since: Option<Instant>,
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    /// When a batch was last acknowledged.
+    progress: Option<Instant>,
+    /// When it was last asked whether the leader is still the leader.
+    pub(super) probed: Option<Instant>,
+}
+
+impl Lane {
+    pub(super) fn push(&mut self, batch: Batch) {
+        self.waiting.push_back(batch);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
+    pub(super) fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.sequence = Sequence::default();
+    }
+
+    /// What to do now; `idempotent` when batches are stamped.
+    pub(super) fn next(&mut self, now: Instant, idempotent: bool) -> Next {
+        if self.sent.is_empty() {
+            self.holds = false;
+            if std::mem::take(&mut self.gap) {
+                self.waiting.iter_mut().for_each(|batch| batch.stamp = None);
+            }
+            if self.tainted && self.waiting.iter().all(|batch| batch.stamp.is_none()) {
+                self.tainted = false;
+                self.identity = None;
+            }
+        }
+        let window = if idempotent { WINDOW } else { usize::MAX };
+        let Some(first) = self.waiting.front() else {
+            return Next::Wait;
+        };
+        let paused = self.not_before.is_some_and(|at| now < at);
+        if self.holds || self.gap || paused || self.sent.len() >= window {
+            return Next::Wait;
+        }
+        if idempotent && first.stamp.is_none() {
+            if self.tainted {
+                return Next::Wait;
+            }
+            if self.identity.is_none() {
+                return Next::Identify;
+            }
+        }
+        Next::Send
+    }
+
+    /// The batch to send, stamped. After [`Next::Send`] there is one.
+    pub(super) fn take(&mut self, idempotent: bool) -> Option<Batch> {
+        let mut batch = self.waiting.pop_front()?;
+        if idempotent
+            && batch.stamp.is_none()
+            && let Some(Identity { id, epoch }) = self.identity
+        {
+            let sequence = self.sequence;
+            self.sequence = sequence.plus(batch.records);
+            batch.stamp(ProducerStamp {
+                id,
+                epoch,
+                sequence,
+            });
+        }
+        Some(batch)
+    }
+
+    /// Puts back what was taken and could not be sent.
+    pub(super) fn untake(&mut self, batch: Batch) {
+        self.waiting.push_front(batch);
+    }
+
+    pub(super) fn sent(&mut self, request: u64, batch: Batch, now: Instant) {
+        self.sent.push_back(Sent {
+            request,
+            at: now,
+            batch,
+        });
+    }
+
+    /// Takes out the batch that an answer is for; `None` when it is not awaited any more.
+    pub(super) fn answered(&mut self, request: u64) -> Option<Batch> {
+        let at = self.sent.iter().position(|sent| sent.request == request)?;
+        self.sent.remove(at).map(|sent| sent.batch)
+    }
+
+    /// An answer said that a batch is stored.
+    pub(super) fn stored(&mut self, now: Instant) {
+        self.progress = Some(now);
+        self.refused_since = None;
+        self.backoff = Backoff::default();
+    }
+
+    /// An answer refused the batch for now: it is sent again, `at_once` or after a pause.
+    /// `sure` when the attempt stored nothing.
+    pub(super) fn back(&mut self, mut batch: Batch, now: Instant, sure: bool, at_once: bool) {
+        batch.doubtful |= !sure;
+        let behind = |other: &Batch| other.order > batch.order;
+        let at = self.waiting.iter().position(behind);
+        self.waiting.insert(at.unwrap_or(self.waiting.len()), batch);
+        self.holds = true;
+        if !at_once {
+            self.pause(now);
+        }
+    }
+
+    /// An answer refused the batch's sequence. That is no news while one before it is not
+    /// settled. Of the oldest it is believed after a while; then those behind the gap are stamped
+    /// anew. `forgotten`: the leader does not know the producer any more, so those that may have
+    /// been stored before it forgot are given back instead.
+    pub(super) fn out_of_sequence(
+        &mut self,
+        batch: Batch,
+        now: Instant,
+        forgotten: bool,
+    ) -> Vec<Batch> {
+        let has_elder = self.gap
+            || self.waiting.front().is_some_and(|b| b.order < batch.order)
+            || self
+                .sent
+                .front()
+                .is_some_and(|s| s.batch.order < batch.order);
+        self.back(batch, now, true, false);
+        if has_elder {
+            return Vec::new();
+        }
+        let since = *self.refused_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < BELIEVED_AFTER {
+            return Vec::new();
+        }
+        self.refused_since = None;
+        self.leave_gap();
+        let (doubtful, sure): (VecDeque<Batch>, VecDeque<Batch>) =
+            std::mem::take(&mut self.waiting)
+                .into_iter()
+                .partition(|batch| forgotten && batch.doubtful);
+        self.waiting = sure;
+        doubtful.into()
+    }
+
+    /// A stamped batch was given up as not stored, or nothing can be stored behind what is
+    /// missing.
+    pub(super) fn leave_gap(&mut self) {
+        self.gap = true;
+        self.tainted = true;
+    }
+
+    /// The stream broke on which everything was sent. Those that can be sent again are; the
+    /// others are given back.
+    pub(super) fn lost(&mut self, now: Instant, idempotent: bool) -> Vec<Batch> {
+        let mut lost: Vec<Batch> = self.sent.drain(..).map(|sent| sent.batch).collect();
+        lost.iter_mut().for_each(|batch| batch.doubtful = true);
+        if !idempotent {
+            return lost;
+        }
+        for batch in lost.into_iter().rev() {
+            let behind = |other: &Batch| other.order > batch.order;
+            let at = self.waiting.iter().position(behind);
+            self.waiting.insert(at.unwrap_or(self.waiting.len()), batch);
+        }
+        self.pause(now);
+        Vec::new()
+    }
+
+    /// Waits before the next attempt, longer each time.
+    pub(super) fn pause(&mut self, now: Instant) {
+        // Several refusals of one attempt are one reason to wait.
+        if self.not_before.is_none_or(|at| at <= now) {
+            self.not_before = Some(now + self.backoff.next());
+        }
+    }
+
+    /// Since when nothing has come of what is on its way.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        let first = self.sent.front()?.at;
+        Some(self.progress.map_or(first, |progress| progress.max(first)))
+    }
+
+    /// Takes out what has been without progress for too long.
+    pub(super) fn expired(&mut self, now: Instant, timeout: Duration) -> Vec<Batch> {
+        let progress = self.progress;
+        let is_over = |batch: &Batch| {
+            let since = progress.map_or(batch.sealed_at, |p| p.max(batch.sealed_at));
+            now.saturating_duration_since(since) >= timeout
+        };
+        let mut expired = Vec::new();
+        while self.sent.front().is_some_and(|sent| is_over(&sent.batch))
+            && let Some(mut sent) = self.sent.pop_front()
+        {
+            sent.batch.doubtful = true;
+            expired.push(sent.batch);
+        }
+        while self.waiting.front().is_some_and(is_over)
+            && let Some(batch) = self.waiting.pop_front()
+        {
+            expired.push(batch);
+        }
+        self.tainted |= expired.iter().any(|batch| batch.stamp.is_some());
+        expired
+    }
+
+    /// Takes out what is not on its way.
+    pub(super) fn unsent(&mut self) -> Vec<Batch> {
+        self.waiting.drain(..).collect()
+    }
+
+    /// Takes out everything.
+    pub(super) fn all(&mut self) -> Vec<Batch> {
+        let mut all: Vec<Batch> = self.sent.drain(..).map(|sent| sent.batch).collect();
+        all.iter_mut().for_each(|batch| batch.doubtful = true);
+        all.extend(self.waiting.drain(..));
+        all
+    }
+}
