@@ -11,8 +11,9 @@ pub const FRAMES_IN_FLIGHT_MAX: u64 = 2;
 /// The settings of a [`Journal`](super::Journal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// Bytes of each file; a multiple of 4096. Half of a file must hold the marks of all groups,
-    /// and the other half the largest entry.
+    /// Bytes of each file; a multiple of 4096. It limits the largest operation, see
+    /// [`JournalConfig::op_bytes_max`], and the marks of all groups, see
+    /// [`JournalConfig::marks_bytes_max`].
     pub file_bytes: u64,
     /// Files from which on appends wait until the oldest can be written again. What was queued
     /// ahead of the marks that set it free still goes, into files beyond this.
@@ -53,8 +54,8 @@ pub struct JournalConfigError {
     pub must: &'static str,
 }
 
-/// Smallest file: a header, and a few frames.
-const FILE_BLOCKS_MIN: u64 = 8;
+/// Smallest file: a header, the marks, and the largest operation, each in whole blocks.
+const FILE_BLOCKS_MIN: u64 = 16;
 
 /// Largest file: positions within a frame are 32-bit numbers.
 const FILE_BYTES_MAX: u64 = 1 << 31;
@@ -65,7 +66,7 @@ impl JournalConfig {
             || self.file_bytes < FILE_BLOCKS_MIN * BLOCK_BYTES as u64
             || self.file_bytes > FILE_BYTES_MAX
         {
-            let must = "a multiple of 4096 between 32 KiB and 2 GiB";
+            let must = "a multiple of 4096 between 64 KiB and 2 GiB";
             ("file_bytes", self.file_bytes, must)
         } else if self.files_max < 3 {
             ("files_max", self.files_max as u64, "at least 3")
@@ -87,17 +88,56 @@ impl JournalConfig {
         (self.file_bytes / BLOCK_BYTES as u64) as u32
     }
 
-    /// Most bytes that the marks of all groups may take, and most that one operation may: each
-    /// half of what a file holds.
+    /// Bytes of content in a file.
+    const fn content_bytes(&self) -> u64 {
+        (self.file_blocks() as u64 - 1) * BLOCK_DATA_BYTES as u64
+    }
+
+    /// Most bytes that one operation may have, its descriptor counted. A file holds one, the
+    /// marks of all groups before it, and the copies of descriptors around them.
     #[must_use]
-    pub const fn half_bytes(&self) -> u64 {
-        (self.file_blocks() as u64 - 2) / 2 * BLOCK_DATA_BYTES as u64
+    pub const fn op_bytes_max(&self) -> u64 {
+        self.content_bytes() / 16 * 5
+    }
+
+    /// Most bytes that the marks of all groups may have together.
+    #[must_use]
+    pub const fn marks_bytes_max(&self) -> u64 {
+        self.content_bytes() / 4
+    }
+
+    /// Most bytes of a frame with more than one operation.
+    pub(super) const fn frame_bytes_max(&self) -> u64 {
+        let most = self.content_bytes() / 8;
+        if self.frame_bytes < most {
+            self.frame_bytes
+        } else {
+            most
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::{block::blocks_for, build::overhead_bytes};
+
+    /// Marks and the largest operation fit one file, with the descriptors that each frame repeats.
+    #[test]
+    fn what_is_admitted_fits_an_empty_file() {
+        for blocks in (FILE_BLOCKS_MIN..300).chain([16 << 10]) {
+            let config = JournalConfig {
+                file_bytes: blocks * BLOCK_BYTES as u64,
+                frame_bytes: u64::MAX,
+                ..JournalConfig::default()
+            };
+            let (marks, op) = (config.marks_bytes_max(), config.op_bytes_max());
+            let first = blocks_for(overhead_bytes(config.frame_bytes_max()) + marks);
+            let second = blocks_for(overhead_bytes(marks) + op);
+            assert!(1 + first + second <= blocks, "{blocks} blocks");
+        }
+        assert!(JournalConfig::default().op_bytes_max() > (16 << 20) + (128 << 10));
+    }
 
     #[test]
     fn each_setting_has_a_range() {

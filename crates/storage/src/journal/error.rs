@@ -39,6 +39,16 @@ pub enum JournalOpenError {
         /// Another one.
         other: PathBuf,
     },
+    /// A frame that is whole and that this version does not understand.
+    #[error(
+        "{path} has a frame at byte {position} that was written by a newer version; use that version, the journal is left as it is"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Where the frame begins.
+        position: u64,
+    },
     /// The marks of all groups do not fit the files any more.
     #[error(transparent)]
     Failed(#[from] JournalFailed),
@@ -63,7 +73,7 @@ pub enum JournalFailed {
         /// What the file system answered.
         reason: String,
     },
-    /// One operation is larger than half of a journal file. Nothing of the submission was taken.
+    /// One operation is too large for a journal file. Nothing of the submission was taken.
     #[error(
         "an operation of group {group} has {bytes} bytes, and the journal takes {max} at most; raise the setting file_bytes or send less at once"
     )]
@@ -75,7 +85,7 @@ pub enum JournalFailed {
         /// The most that is taken.
         max: u64,
     },
-    /// The marks of all groups together are larger than half of a journal file. Nothing of the
+    /// The marks of all groups together are too large for a journal file. Nothing of the
     /// submission was taken.
     #[error(
         "the marks of all groups would take {bytes} bytes, and the journal keeps {max} at most; raise the setting file_bytes"

@@ -14,11 +14,26 @@
 //! `docs/adr/0005-journal.md`.
 
 mod block;
+mod buffer;
+mod build;
+mod chain;
 mod config;
+mod core;
+mod descriptor;
 mod error;
+mod file;
+mod files;
+mod groups;
+mod head;
+mod holders;
+mod inspect;
 mod op;
+mod open;
 mod replayed;
+mod scan;
+mod state;
 mod stats;
+mod survey;
 
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
@@ -29,7 +44,11 @@ use trilith_types::{GroupId, LogIndex};
 pub use block::{BLOCK_BYTES, BLOCK_DATA_BYTES, STAMP_BYTES};
 pub use config::{FRAMES_IN_FLIGHT_MAX, JournalConfig, JournalConfigError};
 pub use error::{JournalFailed, JournalOpenError};
+pub use file::{EXTENSION, MAGIC, TORN_EXTENSION, VERSION};
+pub use head::{HEAD_BYTES, HEAD_MAGIC};
+pub use inspect::{FileInfo, FrameContent, FrameInfo, Inspection, OpInfo, OpKind, inspect};
 pub use op::{JournalDone, JournalOp, Mark, Submission};
+pub use open::TORN_FILES_MAX;
 pub use replayed::{
     DamagedPart, GroupReplay, JournalDamage, JournalTorn, OutOfLine, PayloadRef, ReplayEntry,
     ReplayReset, ReplayState, Replayed,
@@ -41,12 +60,17 @@ pub type NeedMarks = Arc<dyn Fn(Vec<GroupId>) + Send + Sync>;
 
 /// The journal. Clones are handles on one; it has no thread of its own: submitters and
 /// completions of the disk do its work.
+///
+/// Dropped without [`Journal::close`], it ends as by a crash: what is under way is written, and
+/// submissions that wait for a file are never answered.
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal {
+    core: Arc<core::Core>,
+}
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Journal")
+        f.debug_tuple("Journal").field(&self.core.dir).finish()
     }
 }
 
@@ -57,73 +81,86 @@ impl Journal {
     /// # Errors
     /// See [`JournalOpenError`]. Damage is no error; it is part of [`Replayed`].
     pub fn open(
-        _env: &Env,
-        _dir: &Path,
-        _config: JournalConfig,
+        env: &Env,
+        dir: &Path,
+        config: JournalConfig,
     ) -> Result<(Self, Replayed), JournalOpenError> {
-        unimplemented!()
+        open::open(env, dir, config)
     }
 
-    /// Queues operations of one group; `done` is called when they and all before are durable.
-    /// Never waits for the disk, though it may start a frame, which copies payloads.
-    ///
-    /// # Errors
-    /// None here: `done` is told, at once when nothing of the submission was taken.
-    pub fn submit(&self, _submission: Submission) {
-        unimplemented!()
+    /// Queues operations of one group; `done` is called when they and all before are durable, or
+    /// with the reason why that will not be known. Never waits for the disk, though it may start
+    /// a frame, which copies payloads.
+    pub fn submit(&self, submission: Submission) {
+        self.core.state.lock().submit(submission);
+        self.core.work();
     }
 
     /// Notes that a group's entries up to `commit` are committed. It goes to disk with later
     /// frames, and nobody is told when: a replay may know less.
-    pub fn note_commit(&self, _group: GroupId, _commit: LogIndex) {
-        unimplemented!()
+    pub fn note_commit(&self, group: GroupId, commit: LogIndex) {
+        self.core.state.lock().note_commit(group, commit);
     }
 
     /// Sets who is asked for marks. The callback is called on any thread that uses the journal
     /// or completes its writes, never while it is locked; for each group named, the host syncs its
-    /// segments and submits a [`Mark`], or a [`JournalOp::Forget`]. Asked again as long as the
-    /// need lasts, each time a frame is down that changed nothing about it.
-    pub fn need_marks(&self, _callback: NeedMarks) {
-        unimplemented!()
+    /// segments and submits a [`Mark`], or a [`JournalOp::Forget`]. Asked when more than half of
+    /// the files are needed, and again as long as that lasts, now and then.
+    pub fn need_marks(&self, callback: NeedMarks) {
+        *self.core.need_marks.lock() = Some(callback);
+        self.core.work();
     }
 
     /// Lets time pass: writes a seal frame when nothing has come for a while, so that damage to
-    /// the last frame is not taken for an unfinished write. `now` is the monotonic clock's time.
-    pub fn tick(&self, _now: Duration) {
-        unimplemented!()
+    /// the last frame is not taken for an unfinished write, asks for marks again, and tries again
+    /// to make a file. `now` is the monotonic clock's time.
+    pub fn tick(&self, now: Duration) {
+        self.core.state.lock().tick(now);
+        self.core.work();
     }
 
     /// How long the oldest frame has been under way, or an operation has waited because files
     /// have run out; `None` when nothing is.
     #[must_use]
     pub fn oldest_unsynced(&self) -> Option<Duration> {
-        unimplemented!()
+        let now = self.core.now();
+        self.core.state.lock().oldest_unsynced(now)
     }
 
     /// Reads a payload that a replay has found, and checks it.
     ///
     /// # Errors
-    /// What the file system answers, or `InvalidData` when the bytes are no longer what they
-    /// were.
-    pub fn payload(&self, _payload: &PayloadRef) -> io::Result<Bytes> {
-        unimplemented!()
+    /// What the file system answers, `InvalidData` when the bytes are no longer what they were,
+    /// or `NotFound` when the file is no longer needed, after a later mark.
+    pub fn payload(&self, payload: &PayloadRef) -> io::Result<Bytes> {
+        let file = {
+            let state = self.core.state.lock();
+            let mut live = state.files.live.iter();
+            let used = live.find(|used| used.slot == payload.slot);
+            used.map(|used| Arc::clone(&used.file))
+        };
+        match file {
+            Some(file) => open::read_payload(&*file, payload),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Writes what is queued, then a last frame that says that the end was clean. Later
     /// submissions get [`JournalFailed::Closed`]. `done` is called when all of it is durable.
-    pub fn close(&self, _done: JournalDone) {
-        unimplemented!()
+    pub fn close(&self, done: JournalDone) {
+        self.core.state.lock().close(done);
+        self.core.work();
     }
 
     /// Why the journal takes nothing more, if a write has failed.
     #[must_use]
     pub fn failed(&self) -> Option<JournalFailed> {
-        unimplemented!()
+        self.core.state.lock().failed().cloned()
     }
 
     /// What it has done and holds.
     #[must_use]
     pub fn stats(&self) -> JournalStats {
-        unimplemented!()
+        self.core.state.lock().stats()
     }
 }

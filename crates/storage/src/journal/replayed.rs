@@ -39,6 +39,8 @@ pub struct GroupReplay {
     pub mark: Option<Mark>,
     /// After the mark, or without one, the log was started anew.
     pub reset: Option<ReplayReset>,
+    /// The mark's state was damaged: `mark` has none.
+    pub state_lost: bool,
     /// Entries from this index on are no longer part of what `mark` speaks of: cut the log there
     /// before `entries` are appended. Only set when it lies at or below the mark's index.
     pub truncated: Option<LogIndex>,
@@ -148,8 +150,9 @@ pub struct JournalTorn {
     pub position: u64,
     /// How many bytes of it were found.
     pub bytes: u64,
-    /// Where they are kept.
-    pub kept_in: PathBuf,
+    /// Where they are kept; `None` when there was no space for that. They stay where they are
+    /// until the file is written again.
+    pub kept_in: Option<PathBuf>,
 }
 
 /// A part of the journal that was durable and cannot be read.

@@ -64,6 +64,8 @@ pub struct JournalStats {
     pub files_live: usize,
     /// Files that are ready to be written.
     pub files_ready: usize,
+    /// Times a new file was refused, for want of space or otherwise.
+    pub files_refused: u64,
     /// Operations that wait for a frame.
     pub queued_ops: usize,
     /// Bytes of payload and state among them.
