@@ -148,6 +148,17 @@ impl FrameWriter {
         Bytes::from(frame.seal(HANDSHAKE).concat())
     }
 
+    /// The kinds of frames.
+    pub(crate) const KINDS: [u8; 2] = [HANDSHAKE, MESSAGES];
+
+    /// A frame of any kind with any body, its lengths and checksums right.
+    pub(crate) fn raw(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut frame = Self::default();
+        frame.begin();
+        frame.writer.put(body);
+        frame.seal(kind).concat()
+    }
+
     fn begin(&mut self) {
         if self.writer.len() == 0 {
             self.writer.put(&[0; FRAME_HEADER_BYTES]);

@@ -4,6 +4,7 @@
 mod codec;
 mod config;
 mod frame;
+mod fuzz;
 mod handshake;
 mod heartbeat;
 mod links;
@@ -19,6 +20,7 @@ pub use config::{
     SHARDS_MAX, SNAPSHOT_CHUNK_BYTES_MAX,
 };
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, FrameWriter, Unfit};
+pub use fuzz::fuzz_peer;
 pub use handshake::{Agreed, Features, Handshake, Hello, Introduction, Reason, Refusal, Versions};
 pub use heartbeat::{Heartbeat, Progress};
 pub use links::{Action, ConnId, LinkStatus, Links};

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The sockets are blocking ones with threads of their own: no other work of the process, least of
-//! all its clients' requests, stands between a message and its receiver (`docs/adr` has figures).
+//! all its clients' requests, stands between a message and its receiver (`docs/adr/0009-peer-protocol.md` has figures).
 
 mod connection;
 mod listen;
