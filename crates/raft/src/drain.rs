@@ -17,6 +17,7 @@ impl Core {
         self.drain_reads();
         self.drain_sends();
         self.drain_write(out);
+        self.note_woken_peers();
         self.out.move_to(out);
         self.drain_apply(out);
         self.drain_role(out);

@@ -30,11 +30,18 @@ use crate::{
 pub(crate) struct Quiet {
     on: bool,
     idle_ticks: u32,
+    /// Leader: a peer may have said that it is quiet.
+    answered: bool,
 }
 
 impl Quiet {
     pub(crate) fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// Leader: a peer has said whether it is quiet.
+    pub(crate) fn note_answer(&mut self, quiet: bool) {
+        self.answered |= quiet;
     }
 
     /// There is something to do.
@@ -171,6 +178,20 @@ impl Core {
         if all && self.quiet_proposal().is_some() {
             self.go_quiet();
         }
+    }
+
+    /// Leader: what it sends to a quiet peer wakes that, but for the proposal to be quiet.
+    pub(crate) fn note_woken_peers(&mut self) {
+        if !self.quiet.answered {
+            return;
+        }
+        for message in &self.out.messages {
+            let proposal = matches!(&message.body, Body::Heartbeat(h) if h.quiet.is_some());
+            if !proposal && let Some(peer) = self.peers.get_mut(message.to) {
+                peer.quiet = false;
+            }
+        }
+        self.quiet.answered = self.peers.iter().any(|peer| peer.quiet);
     }
 
     /// Follower: whether it goes quiet at the leader's proposal.

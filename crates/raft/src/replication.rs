@@ -228,6 +228,7 @@ impl Core {
             return None;
         }
         peer.ticket = None;
+        peer.quiet = false;
         let (last, bytes) = match outcome {
             SendOutcome::Ready { last, bytes } => (last, bytes),
             SendOutcome::Failed => {
@@ -370,6 +371,7 @@ impl Core {
         peer.acked_round = peer.acked_round.max(reply.round);
         peer.acked_sent_at = peer.acked_sent_at.max(Some(sent_at));
         peer.quiet = reply.quiet;
+        self.quiet.note_answer(reply.quiet);
         peer.has_state = !reply.needs_snapshot;
         watch_for_losses(peer, reply.received);
         self.confirm_reads();

@@ -241,6 +241,7 @@ impl Core {
         let tick = self.ticks;
         if let Some(peer) = self.peers.get_mut(from) {
             peer.heard_tick = tick;
+            peer.quiet = false;
         }
     }
 }

@@ -88,14 +88,14 @@ impl Core {
         if over || gone {
             let sent = transfer.sent;
             self.transfer = None;
-            if sent && !planted!(self, StaleTimeoutNow) {
+            if sent {
                 self.begin_round();
             }
         }
     }
 
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, round: Round) -> Result<(), Dropped> {
-        if round < self.heard_round {
+        if round < self.heard_round && !planted!(self, StaleTimeoutNow) {
             return Err(Dropped::TransferOver);
         }
         let in_order = self.role == Role::Follower && self.leader == Some(from);

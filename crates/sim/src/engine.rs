@@ -329,6 +329,10 @@ impl<W: World> Engine<W> {
 
     fn heal_phase(&mut self) {
         let healed = self.cx.now();
+        // A slow link is not healed before its queue is empty. Messages that were overtaken may
+        // come as late as they like.
+        let drained = self.cx.network.drained_at();
+        self.run_until(drained);
         if !self.settle(healed) {
             return;
         }

@@ -167,3 +167,33 @@ fn who_stands_first_for_a_suspected_leader_differs_from_group_to_group() {
     }
     assert_eq!(winners.len(), 4);
 }
+
+/// The followers have agreed to be quiet, and are woken by an entry before the leader has slept:
+/// their agreement is void, and the leader stays awake until they agree again.
+#[test]
+fn an_agreement_to_be_quiet_is_void_once_something_is_sent() {
+    let mut cluster = Cluster::default();
+    for node in 1..=3 {
+        let mut config = config(node);
+        config.quiet_after_ticks = Some(2);
+        config.heartbeat_ticks = 4;
+        cluster.add(config, voters([1, 2, 3]));
+    }
+    cluster.elect(1);
+    while !cluster.core(2).is_quiet() {
+        cluster.tick(1);
+        let to_followers = std::mem::take(&mut cluster.network);
+        for packet in to_followers {
+            cluster.deliver_packet(packet);
+        }
+    }
+    assert!(!cluster.core(1).is_quiet(), "the answers are on their way");
+    cluster.propose(1, "a");
+    cluster.settle();
+    for _ in 0..3 {
+        cluster.tick(1);
+        assert!(!cluster.core(1).is_quiet());
+    }
+    cluster.run(12);
+    assert!((1..=3).all(|node| cluster.core(node).is_quiet()));
+}

@@ -190,6 +190,13 @@ impl Network {
         }
     }
 
+    /// When the last message has arrived of those that keep their order. What a slow link was given
+    /// before it healed comes in that order, with all that was said since behind it.
+    #[must_use]
+    pub fn drained_at(&self) -> SimTime {
+        self.links.iter().map(|l| l.last).max().unwrap_or_default()
+    }
+
     /// Reconnects and gives every link the faults `faults` from now on.
     pub fn heal(&mut self, faults: LinkFaults) {
         self.reconnect();
