@@ -47,6 +47,25 @@ impl Log {
         Ok(())
     }
 
+    /// Appends the place of an entry, without its bytes.
+    pub(crate) fn append_hole(&mut self, entry: &Entry<'_>) -> Result<(), AppendError> {
+        self.shared.poison.check()?;
+        self.check(entry)?;
+        self.make_ready(entry)?;
+        let mut group = Group::default();
+        let header = FrameHeader {
+            payload_crc: 0,
+            ..self.header_of(entry)
+        };
+        group.push(header, entry);
+        self.reserve(&group)?;
+        if let Some(active) = &mut self.active {
+            active.dirty = true;
+        }
+        self.note_group(&group);
+        Ok(())
+    }
+
     /// Appends the longest run from the front that fits one write and one segment.
     fn append_some(&mut self, entries: &[Entry<'_>]) -> Result<usize, AppendError> {
         self.shared.poison.check()?;
@@ -130,6 +149,15 @@ impl Log {
                 source,
             }));
         }
+        self.note_group(group);
+        Ok(())
+    }
+
+    /// Takes note of entries that lie at the end of the active segment.
+    fn note_group(&mut self, group: &Group<'_, '_>) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
         for (header, _) in &group.frames {
             active.note(header, self.config.time_index_interval);
             self.marked = self.marked.max(header.synced);
@@ -141,7 +169,6 @@ impl Log {
         self.shared
             .next_index
             .store(self.next_index.0, Ordering::Release);
-        Ok(())
     }
 
     /// Reserves disk space for the group and room in the indexes, before anything is written.

@@ -100,6 +100,15 @@ impl Manifest {
         self.start.offset.max(self.trimmed)
     }
 
+    /// Forgets the damage to entries from `from` on, whose first offset is `offset`.
+    pub(crate) fn end_damage(&mut self, from: LogIndex, offset: Offset) {
+        self.damage.retain(|damage| damage.first_index < from);
+        for damage in &mut self.damage {
+            damage.next_index = damage.next_index.min(from);
+            damage.next_offset = damage.next_offset.min(offset);
+        }
+    }
+
     /// The last entry's term.
     #[must_use]
     pub fn last_term(&self) -> Term {

@@ -163,6 +163,7 @@ fn keep_what_is_on_disk(
     manifest
         .damage
         .retain(|known| segments.iter().any(|meta| meta.id == known.segment));
+    manifest.end_damage(next.0, next.1);
     if let Some(mark) = mark
         && mark.segment > manifest.sealed
         && mark.index >= next.0

@@ -19,6 +19,9 @@ use crate::{
     store::{Store, payload_crc},
 };
 
+/// What the index has for the checksum of an entry that was never here.
+const UNKNOWN_CRC: u32 = 0;
+
 /// Why a damaged entry was not put back.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
@@ -28,7 +31,8 @@ pub enum RewriteError {
         /// The entry.
         index: LogIndex,
     },
-    /// It is not what was there: its frame does not fit the damaged bytes, or its offsets do not.
+    /// It is not what was there: its frame does not fit the damaged bytes, its offsets do not, or
+    /// the index remembers another length or checksum.
     #[error(
         "entry {index} with {bytes} bytes does not fit the {room} damaged bytes in {path}: begin the log anew from a snapshot"
     )]
@@ -62,6 +66,35 @@ pub enum RewriteError {
 }
 
 impl Log {
+    /// Takes the place of an entry whose payload is lost and has to come from another replica: room
+    /// for its frame is left at the end of the log, as damage, until [`Log::rewrite`] fills it.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_lost(&mut self, meta: &EntryMeta, payload_bytes: u32) -> Result<(), AppendError> {
+        let room = vec![0; payload_bytes as usize];
+        // The frame is reserved and indexed as any other, and nothing of it is written.
+        self.append_hole(&Entry::new(meta, &[&room]))?;
+        let Some(active) = &self.active else {
+            return Ok(());
+        };
+        let segment = Arc::clone(&active.segment);
+        let (end, bytes) = (active.end.position, frame_len(payload_bytes.into()));
+        self.manifest.damage.push(Damage {
+            segment: segment.id,
+            position: end.saturating_sub(bytes),
+            position_end: end,
+            first_index: meta.index,
+            next_index: meta.index.next(),
+            first_offset: meta.first_offset,
+            next_offset: meta.next_offset(),
+        });
+        self.sort_damage(&segment);
+        self.list_changes().map_err(|e| AppendError::Poisoned {
+            reason: self.poison_sync(&e).reason,
+        })
+    }
+
     /// Takes note of entries that a reader found damaged, so that they are refused from now on and
     /// can be put back with [`Log::rewrite`]. Does nothing when that is known already.
     ///
@@ -112,6 +145,9 @@ impl Log {
         let entry = Entry::new(meta, payload);
         let header = self.repaired_header(&entry);
         let rest = fitted(&segment, &damage, &header)?;
+        if !self.is_same(&segment, damage.position, &header) {
+            return Err(misfit(&segment, &damage, &header));
+        }
         let store = self.store_of(&segment)?;
         let path = store.path.clone();
         let written = store.write(damage.position, &[(header, &entry)]);
@@ -126,6 +162,24 @@ impl Log {
         }
         self.list_changes().map_err(|e| self.poison_sync(&e))?;
         Ok(rest.is_none())
+    }
+
+    /// Whether nothing that the index still knows of the entry contradicts.
+    fn is_same(&self, segment: &Arc<Segment>, position: u64, header: &FrameHeader) -> bool {
+        let open = self.open_of(segment).ok();
+        let ordinal = header.index.since(segment.first_index);
+        let slot = open.zip(ordinal).and_then(|(open, ordinal)| {
+            let index = open.index.as_ref()?;
+            index.slot(u32::try_from(ordinal).ok()?)
+        });
+        slot.is_none_or(|slot| {
+            let known = (slot.term, slot.payload_len, slot.payload_crc);
+            let checksum = match slot.payload_crc {
+                UNKNOWN_CRC => UNKNOWN_CRC,
+                _ => header.payload_crc,
+            };
+            slot.position != position || known == (header.term, header.payload_len, checksum)
+        })
     }
 
     fn repaired_header(&self, entry: &Entry<'_>) -> FrameHeader {
@@ -199,6 +253,15 @@ impl Log {
     }
 }
 
+fn misfit(segment: &Segment, damage: &Damage, header: &FrameHeader) -> RewriteError {
+    RewriteError::DoesNotFit {
+        index: header.index,
+        bytes: header.frame_len(),
+        room: damage.position_end.saturating_sub(damage.position),
+        path: segment.path(FileKind::Store),
+    }
+}
+
 /// What is left of a piece of damage once its first entry is back, if that fits.
 fn fitted(
     segment: &Segment,
@@ -215,12 +278,7 @@ fn fitted(
         && header.next_offset() <= damage.next_offset
         && (!is_last || header.next_offset() == damage.next_offset);
     if !fits_bytes || !fits_offsets {
-        return Err(RewriteError::DoesNotFit {
-            index: header.index,
-            bytes,
-            room,
-            path: segment.path(FileKind::Store),
-        });
+        return Err(misfit(segment, damage, header));
     }
     Ok((!is_last).then_some(Damage {
         position: damage.position + bytes,

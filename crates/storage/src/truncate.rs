@@ -56,6 +56,7 @@ impl Log {
         }
         self.seal();
         if let (Some(last), Some(end)) = (kept.last(), end) {
+            self.manifest.end_damage(from, next_offset);
             self.cut_segment(last, end);
         }
         self.drop_segments(gone);
@@ -113,13 +114,6 @@ impl Log {
 
     fn end_before_entry(&mut self, from: LogIndex, next_offset: Offset) {
         self.manifest.terms.cut(from);
-        self.manifest
-            .damage
-            .retain(|damage| damage.first_index < from);
-        for damage in &mut self.manifest.damage {
-            damage.next_index = damage.next_index.min(from);
-            damage.next_offset = damage.next_offset.min(next_offset);
-        }
         (self.next_index, self.next_offset) = (from, next_offset);
         self.last_term = self.term_at(from.prev()).unwrap_or_default();
         self.marked = self.marked.min(from.prev());
@@ -130,6 +124,9 @@ impl Log {
     fn cut_segment(&mut self, meta: &SegmentMeta, end: SegmentEnd) {
         let segment = self.segment_of(meta);
         segment.set_end(Some(end));
+        let damage = self.manifest.damage.iter();
+        let here = damage.filter(|damage| damage.segment == meta.id);
+        segment.set_damage(here.copied().collect());
         let was_active = self.active.take_if(|active| active.segment.id == meta.id);
         if let Some(active) = &was_active {
             let sync = active.open.store.file.submit_sync();
