@@ -1,5 +1,5 @@
 //! How long a message takes from one node to another and back: over these links, over a bare
-//! blocking socket, and over a socket in an async runtime.
+//! blocking socket, and over a socket in an async runtime. And how many bytes go through.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,13 +14,17 @@ mod node;
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use trilith_peer::{Call, LinkConfig, NodeMessage};
+use trilith_peer::{Call, Class, LinkConfig, NodeMessage};
 use trilith_types::NodeId;
 
 const ROUNDS: usize = 20_000;
@@ -33,6 +37,9 @@ fn main() {
             show("async runtime", bytes, &mut runtime(bytes));
             show("links", bytes, &mut links(bytes));
         }
+    }
+    for bytes in [256, 4 << 10, 64 << 10, 512 << 10] {
+        flood(bytes);
     }
 }
 
@@ -131,4 +138,47 @@ fn links(bytes: usize) -> Vec<f64> {
         nodes[0].say(2, NodeMessage::Call(Call { id: 1, bytes }));
         receiver.recv().unwrap();
     })
+}
+
+/// One node sends as much as there is room for, the other counts.
+fn flood(bytes: usize) {
+    const TOTAL: usize = 2 << 30;
+    let nodes = node::cluster(2, LinkConfig::default());
+    let count = (TOTAL / bytes).min(1 << 20);
+    let (sender, receiver) = mpsc::channel();
+    let got = AtomicUsize::new(0);
+    nodes[1].recorder.on_messages(Arc::new(move |_| {
+        if got.fetch_add(1, Relaxed) + 1 == count {
+            sender.send(()).unwrap();
+        }
+    }));
+    let payload = Bytes::from(vec![7; bytes]);
+    let began = Instant::now();
+    let spent = cpu();
+    for id in 0..count as u64 {
+        while nodes[0].peers.room(NodeId(2), Class::Control) < 32 << 20 {
+            std::thread::yield_now();
+        }
+        let bytes = payload.clone();
+        nodes[0].peers.send(NodeId(2), NodeMessage::Call(Call { id, bytes }));
+        if id % 8 == 7 {
+            nodes[0].peers.flush();
+        }
+    }
+    nodes[0].peers.flush();
+    receiver.recv().unwrap();
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{bytes:>7} B one way: {:8.0} messages/s, {:6.0} MB/s, {:.2} cores",
+        count as f64 / seconds,
+        (count * bytes) as f64 / seconds / 1e6,
+        (cpu() - spent) / seconds
+    );
+}
+
+/// Processor time of this process in seconds.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.split_whitespace().skip(13).take(2);
+    ticks.filter_map(|n| n.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
