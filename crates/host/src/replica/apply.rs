@@ -1,0 +1,170 @@
+//! Applying: committed entries go to readers, to the machine, and to those who wait for them.
+
+use bytes::Bytes;
+use trilith_raft::EntryId;
+use trilith_storage::ReadError;
+use trilith_types::{EntryKind, EntryMeta, LogIndex};
+
+use super::{Cx, Replica};
+use crate::{
+    Alarm, ChangeRefused,
+    machine::{Fate, Machine},
+};
+
+/// Most entries of one group that are applied in one turn.
+const APPLY_ENTRIES_MAX: usize = 512;
+
+/// Bytes of old entries that are read at a time.
+const APPLY_READ_BYTES: u64 = 1 << 20;
+
+impl<M: Machine> Replica<M> {
+    /// Applies some of what may be applied.
+    pub(super) fn apply_some(&mut self, cx: &mut Cx<M>) {
+        let before = self.applied;
+        for _ in 0..APPLY_ENTRIES_MAX {
+            if self.applied >= self.handed || self.apply_blocked || self.stopped.is_some() {
+                break;
+            }
+            let Some((meta, payload)) = self.next_to_apply(cx) else {
+                break;
+            };
+            self.apply_entry(cx, &meta, &payload);
+        }
+        if self.applied > before {
+            self.tell_applied(cx, before);
+        }
+    }
+
+    fn next_to_apply(&mut self, cx: &mut Cx<M>) -> Option<(EntryMeta, Bytes)> {
+        let next = self.applied.next();
+        if let Some(found) = self.recent.get(next) {
+            return Some(found.clone());
+        }
+        while let Some((meta, payload)) = self.reading.pop_front() {
+            if meta.index == next {
+                return Some((meta, payload));
+            }
+        }
+        match self
+            .log
+            .reader()
+            .entries(next, self.handed, APPLY_READ_BYTES)
+        {
+            Ok(entries) => {
+                let entries = entries.into_iter();
+                self.reading = entries.map(|entry| (entry.meta, entry.payload)).collect();
+                self.reading.pop_front()
+            }
+            Err(error) => {
+                self.apply_blocked = true;
+                self.read_failed(cx, &error);
+                None
+            }
+        }
+    }
+
+    fn apply_entry(&mut self, cx: &mut Cx<M>, meta: &EntryMeta, payload: &Bytes) {
+        // Whoever is told that a record is stored finds it when reading.
+        self.log.publish(meta.next_offset());
+        let id = EntryId {
+            term: meta.term,
+            index: meta.index,
+        };
+        let due = self.pending.apply(id);
+        let waiting = due.answered.len() + due.lost.len();
+        cx.metrics.pending_requests.sub(waiting as u64);
+        for lost in due.lost {
+            M::abandon(lost, Fate::NotStored);
+        }
+        match meta.kind {
+            EntryKind::NOOP | EntryKind::CONFIGURATION => self.answer_changes(id),
+            _ => {
+                let mut answers = due.answered.into_iter();
+                match self.machine.apply(meta, payload, &mut answers) {
+                    Ok(effects) => {
+                        if let Some(to) = effects.trim {
+                            self.segments.trim_offset(to);
+                        }
+                    }
+                    Err(unknown) => {
+                        for pending in answers {
+                            M::abandon(pending, Fate::Unknown);
+                        }
+                        self.stop(cx, format!("entry {id}: {unknown}"));
+                        return;
+                    }
+                }
+                if !self.changes.is_empty() {
+                    self.answer_changes(id);
+                }
+            }
+        }
+        self.applied = meta.index;
+    }
+
+    fn answer_changes(&mut self, id: EntryId) {
+        let due = self.changes.apply(id);
+        for reply in due.answered {
+            reply(Ok(id.index));
+        }
+        for reply in due.lost {
+            reply(Err(ChangeRefused::NotStored));
+        }
+    }
+
+    fn tell_applied(&mut self, cx: &mut Cx<M>, before: LogIndex) {
+        let applied = self.applied;
+        let count = applied.since(before).unwrap_or_default();
+        cx.metrics.applied_entries.add(count);
+        if let Err(error) = self.core.applied(applied) {
+            self.stop(cx, error.to_string());
+            return;
+        }
+        self.shared.set_applied(applied);
+        self.shared.advance(self.log.visible_upto());
+        self.answer_reads(applied);
+    }
+
+    /// Answers those who wait for this much to be applied.
+    pub(super) fn answer_reads(&mut self, applied: LogIndex) {
+        while let Some(entry) = self.reads_waiting.first_entry()
+            && *entry.key() <= applied
+        {
+            let (index, replies) = entry.remove_entry();
+            for reply in replies {
+                reply(Ok(index));
+            }
+        }
+    }
+
+    /// The log could not be read where the core counts on it.
+    pub(super) fn read_failed(&mut self, cx: &mut Cx<M>, error: &ReadError) {
+        match *error {
+            ReadError::EntryDamaged { index, next, .. } => {
+                self.found_damaged(cx, index, next.prev());
+            }
+            _ => self.stop(cx, error.to_string()),
+        }
+    }
+
+    /// Entries were found damaged: peers have them.
+    pub(super) fn found_damaged(&mut self, cx: &mut Cx<M>, first: LogIndex, last: LogIndex) {
+        let runs = self.core.log();
+        let first = first.max(runs.base().index.next());
+        let last = last.min(runs.last().index);
+        if first > last {
+            return;
+        }
+        let count = last.since(first).unwrap_or_default() + 1;
+        cx.metrics.damaged_entries.add(count);
+        tracing::warn!(group = %self.group, %first, %last, "entries are damaged; peers are asked for them");
+        cx.observer
+            .alarm(self.group, &Alarm::Damaged { first, last });
+        if let Err(error) = self.log.note_damage(first) {
+            tracing::warn!(group = %self.group, %error, "damage cannot be looked at");
+        }
+        if let Err(error) = self.core.damaged(first, last) {
+            self.stop(cx, error.to_string());
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! A replica comes back from the disk, or begins.
+//!
+//! The mark in the journal says how far the segments can be trusted; the journal's entries after
+//! it are appended again. An entry whose bytes the journal has lost leaves a hole: what comes after
+//! it waits in memory until a peer has sent the bytes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use trilith_raft::{
+    Config, Configuration, Core, EntryId, HardState, Random, Restored, RestoredVote, Role,
+    SplitMix64, TermRuns, UnknownSuffix,
+};
+use trilith_storage::{
+    Entry, Log, MarkPart, Opened,
+    journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
+    votes::FoundVote,
+};
+use trilith_types::{EntryKind, EntryMeta, GroupId, LogIndex, Term, TimestampMs};
+
+use super::{Cx, Replica, Tail, limbo::Limbo, segments::Segments, write::Writing};
+use crate::{
+    Group, GroupSpec, GroupView, OpenGroupError, decode_configuration, image::Image,
+    machine::Machine, pending::Pending, recent::Recent,
+};
+
+/// Bytes of replayed entries that are appended at a time.
+const REPLAY_BYTES: usize = 4 << 20;
+
+/// Where a core's chance comes from: seeded once from the environment.
+struct Chance(SplitMix64);
+
+impl Random for Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+}
+
+/// What is known before there is a core.
+struct Found {
+    log: Log,
+    opened: Opened,
+    image: Image,
+    mark: Option<Mark>,
+    replay: GroupReplay,
+    vote: Option<FoundVote>,
+}
+
+impl<M: Machine> Replica<M> {
+    /// Hosts a group.
+    pub(crate) fn open(
+        cx: &mut Cx<M>,
+        spec: GroupSpec<M>,
+        (replay, vote): (GroupReplay, Option<FoundVote>),
+    ) -> Result<Self, OpenGroupError> {
+        let group = spec.group;
+        let mut found = find(cx, &spec, replay, vote)?;
+        let limbo = replay_entries(cx, group, &mut found)?;
+        let mut machine = spec.machine;
+        let restored = restored(group, &found, &limbo)?;
+        if !restored.state_machine_lost {
+            let state = &found.image.machine;
+            let result = machine.restore(state);
+            result.map_err(|source| OpenGroupError::State { group, source })?;
+        }
+        let hard = match restored.vote {
+            RestoredVote::Known(hard) => hard,
+            RestoredVote::Lost => HardState::default(),
+        };
+        let doubt = restored.unknown_suffix.map(|unknown| unknown.last_possible);
+        let doubt_unsaved = doubt.is_some() && doubt != found.image.doubt;
+        let configurations = configurations(&restored);
+        let applied = restored.applied;
+        let config = core_config(cx, group, spec.priority);
+        let chance = Box::new(Chance(SplitMix64(cx.env.rng.next_u64())));
+        let core = Core::new(config, restored, chance, cx.now.moment())
+            .map_err(|source| OpenGroupError::Core { group, source })?;
+        let log = found.log;
+        log.publish(found.image.visible);
+        let view = GroupView {
+            role: Role::Follower,
+            term: core.status().term,
+            leader: None,
+            members: Arc::new(core.configuration().clone()),
+            stopped: None,
+        };
+        let shared = Group::new(group, log.reader(), view);
+        shared.set_applied(applied);
+        shared.set_commit(core.status().commit);
+        let tail = tail_of(&log, &limbo);
+        cx.metrics.groups.add(1);
+        let mut replica = Self {
+            group,
+            shared,
+            core,
+            log,
+            machine,
+            dir: spec.dir,
+            generation: found.image.generation,
+            log_config: spec.log,
+            tail,
+            recent: Recent::default(),
+            requests: Vec::new(),
+            proposed: VecDeque::new(),
+            received: Vec::new(),
+            pending: Pending::default(),
+            changes: Pending::default(),
+            leading: None,
+            hard,
+            configurations,
+            doubt,
+            doubt_unsaved,
+            write: Writing::default(),
+            applied,
+            handed: applied,
+            reading: VecDeque::new(),
+            apply_blocked: false,
+            next_read: 0,
+            reads: BTreeMap::new(),
+            reads_waiting: BTreeMap::new(),
+            segments: Segments::default(),
+            parked_sends: Vec::new(),
+            outgoing: BTreeMap::new(),
+            staging: None,
+            next_number: 0,
+            chore_at: None,
+            last_append: cx.now.monotonic,
+            armed: None,
+            is_awake: false,
+            stopped: None,
+        };
+        replica.take_limbo(limbo);
+        replica.tell_damage(cx);
+        replica.cut_journal(cx, &found.replay);
+        if doubt_unsaved {
+            replica.segments.mark_soon();
+        }
+        Ok(replica)
+    }
+
+    /// The journal may know of entries after a gap that nothing can fill: they are no part of the
+    /// log any more.
+    fn cut_journal(&mut self, cx: &Cx<M>, replay: &GroupReplay) {
+        let last = self.core.status().last.index;
+        if replay.last().is_some_and(|(index, _)| index > last) {
+            self.write.truncate_journal(last.next());
+            self.flush_only(cx);
+        }
+    }
+
+    fn tell_damage(&self, cx: &Cx<M>) {
+        for damage in self.log.damage() {
+            if !damage.is_harmless() {
+                let (first, last) = (damage.first_index, damage.next_index.prev());
+                let alarm = crate::Alarm::Damaged { first, last };
+                cx.observer.alarm(self.group, &alarm);
+            }
+        }
+    }
+}
+
+fn core_config<M: Machine>(cx: &Cx<M>, group: GroupId, priority: u8) -> Config {
+    let settings = &cx.config;
+    Config {
+        election_ticks: settings.election_ticks,
+        heartbeat_ticks: settings.heartbeat_ticks,
+        priority,
+        inflight_bytes_max: settings.inflight_bytes_max,
+        send_bytes_max: settings.send_bytes_max,
+        uncommitted_bytes_max: settings.uncommitted_bytes_max,
+        disk_stall_ticks: settings.disk_stall_ticks,
+        quiet_after_ticks: settings.quiet_after_ticks,
+        ..Config::new(group, settings.node, settings.incarnation)
+    }
+}
+
+/// Opens the log as far as the mark says that it is on disk.
+fn find<M: Machine>(
+    cx: &Cx<M>,
+    spec: &GroupSpec<M>,
+    replay: GroupReplay,
+    vote: Option<FoundVote>,
+) -> Result<Found, OpenGroupError> {
+    let group = spec.group;
+    let mark = replay.mark.clone();
+    let image = match &mark {
+        Some(mark) if !mark.state.is_empty() => Image::decode(mark.state.clone())
+            .map_err(|what| OpenGroupError::Image { group, what })?,
+        _ => Image {
+            configurations: vec![(LogIndex::ZERO, spec.configuration.clone())],
+            ..Image::default()
+        },
+    };
+    remove_others(cx, &spec.dir, image.generation)
+        .map_err(|source| OpenGroupError::Io { group, source })?;
+    let part = mark.as_ref().map(|mark| MarkPart {
+        segment: mark.segment,
+        position: mark.position,
+        index: mark.index,
+        next_offset: mark.next_offset,
+        last_term: mark.last_term,
+    });
+    let dir = spec.dir.join(image.generation.to_string());
+    let files = Arc::clone(&cx.files);
+    let (log, opened) =
+        Log::open_replicated(&cx.env, files, &dir, group, spec.log.clone(), part.as_ref())
+            .map_err(|source| OpenGroupError::Log { group, source })?;
+    Ok(Found {
+        log,
+        opened,
+        image,
+        mark,
+        replay,
+        vote,
+    })
+}
+
+/// Removes directories of other generations: snapshots that were not put in place, and logs whose
+/// place one has taken.
+fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, generation: u64) -> std::io::Result<()> {
+    let entries = match cx.env.disk.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let name = generation.to_string();
+    for entry in entries {
+        if entry.is_dir && entry.path.file_name().is_some_and(|found| *found != *name) {
+            cx.background.remove_dir(&cx.env.disk, entry.path);
+        }
+    }
+    Ok(())
+}
+
+/// Appends what the journal has after the mark.
+fn replay_entries<M: Machine>(
+    cx: &Cx<M>,
+    group: GroupId,
+    found: &mut Found,
+) -> Result<Limbo, OpenGroupError> {
+    let failed = |index: LogIndex, what: &dyn std::fmt::Display| OpenGroupError::Replay {
+        group,
+        index,
+        what: what.to_string(),
+    };
+    let log = &mut found.log;
+    if let Some(reset) = found.replay.reset
+        && log.start_index() != reset.next_index
+    {
+        log.reset(reset.next_index, reset.next_offset, reset.term)
+            .map_err(|e| failed(reset.next_index, &e))?;
+    }
+    if let Some(from) = found.replay.truncated {
+        log.truncate(from).map_err(|e| failed(from, &e))?;
+    }
+    let mut limbo = Limbo::default();
+    let mut batch: Vec<(EntryMeta, Bytes)> = Vec::new();
+    let mut bytes = 0;
+    let mut next = log.last_index().next();
+    for entry in &found.replay.entries {
+        let index = entry.meta.index;
+        if index < next {
+            if index < log.start_index() || log.term_at(index) == Some(entry.meta.term) {
+                continue;
+            }
+            log.truncate(index).map_err(|e| failed(index, &e))?;
+            next = index;
+        }
+        if index > next {
+            // Segments are shorter than the mark said: what comes after the gap is of no use.
+            break;
+        }
+        next = index.next();
+        let payload = payload(cx, entry);
+        match payload {
+            Some(payload) if limbo.is_empty() => {
+                bytes += payload.len();
+                batch.push((entry.meta, payload));
+                if bytes >= REPLAY_BYTES {
+                    append(log, &mut batch).map_err(|e| failed(index, &e))?;
+                    bytes = 0;
+                }
+            }
+            payload => limbo.push(entry.meta, payload),
+        }
+    }
+    append(log, &mut batch).map_err(|e| failed(log.last_index().next(), &e))?;
+    Ok(limbo)
+}
+
+fn payload<M: Machine>(cx: &Cx<M>, entry: &ReplayEntry) -> Option<Bytes> {
+    match entry.state {
+        ReplayState::Damaged => None,
+        ReplayState::Intact => cx.journal.payload(&entry.payload).ok(),
+    }
+}
+
+fn append(log: &mut Log, batch: &mut Vec<(EntryMeta, Bytes)>) -> Result<(), String> {
+    let parts: Vec<[&[u8]; 1]> = batch.iter().map(|(_, payload)| [&payload[..]]).collect();
+    let list = batch.iter().zip(&parts);
+    let list: Vec<Entry<'_>> = list
+        .map(|((meta, _), parts)| Entry::new(meta, parts))
+        .collect();
+    let result = log.append_all(&list);
+    drop(list);
+    drop(parts);
+    batch.clear();
+    result.map_err(|partial| partial.source.to_string())
+}
+
+/// What the core is told.
+fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, OpenGroupError> {
+    let log = &found.log;
+    let base = EntryId {
+        term: log.term_at(log.start_index().prev()).unwrap_or(Term::ZERO),
+        index: log.start_index().prev(),
+    };
+    let mut runs = TermRuns::starting_after(base);
+    for run in log.term_runs() {
+        let count = run.last.next().since(run.first).unwrap_or_default();
+        runs.append(run.term, count);
+    }
+    for (meta, _) in limbo.iter() {
+        runs.append(meta.term, 1);
+    }
+    let last = runs.last();
+    let (applied, state_machine_lost) = applied(found, base.index, last.index);
+    let (base_configuration, configurations) =
+        find_configurations(group, found, limbo, base.index)?;
+    Ok(Restored {
+        vote: vote_of(found, last.term),
+        log: runs,
+        base_configuration,
+        configurations,
+        commit: found
+            .replay
+            .commit
+            .max(found.mark.as_ref().map_or(LogIndex::ZERO, |m| m.commit)),
+        applied,
+        damaged: damaged(found, limbo, base.index, last.index),
+        unknown_suffix: unknown(found, last),
+        state_machine_lost,
+    })
+}
+
+/// How far the state goes. One that is ahead of its log, or behind it, is no state of it.
+fn applied(found: &Found, base: LogIndex, last: LogIndex) -> (LogIndex, bool) {
+    let applied = found
+        .mark
+        .as_ref()
+        .map_or(LogIndex::ZERO, |mark| mark.applied);
+    let fits = applied >= base && applied <= last;
+    if fits { (applied, false) } else { (base, true) }
+}
+
+fn vote_of(found: &Found, last: Term) -> RestoredVote {
+    match &found.vote {
+        Some(FoundVote::Known(vote) | FoundVote::ConfigurationLost(vote)) => {
+            RestoredVote::Known(HardState {
+                term: vote.term,
+                vote: vote.voted_for,
+            })
+        }
+        Some(FoundVote::Lost) => RestoredVote::Lost,
+        // A group with entries has had a vote.
+        None if last > Term::ZERO => RestoredVote::Lost,
+        None => RestoredVote::Known(HardState::default()),
+    }
+}
+
+fn unknown(found: &Found, last: EntryId) -> Option<UnknownSuffix> {
+    let known = found.replay.last();
+    let promised = known.map(|(index, term)| EntryId { term, index });
+    let missing = found.opened.missing.is_some() || promised.is_some_and(|p| p.index > last.index);
+    let fresh = if found.replay.unknown_suffix {
+        Some(EntryId::MAX)
+    } else if missing {
+        promised
+    } else {
+        None
+    };
+    let last_possible = fresh.max(found.image.doubt)?;
+    Some(UnknownSuffix { last_possible })
+}
+
+fn damaged(
+    found: &Found,
+    limbo: &Limbo,
+    base: LogIndex,
+    last: LogIndex,
+) -> Vec<(LogIndex, LogIndex)> {
+    let in_log = found.log.damage().iter();
+    let in_log = in_log
+        .filter(|damage| !damage.is_harmless())
+        .map(|damage| (damage.first_index, damage.next_index.prev()));
+    let lost = limbo.iter().filter(|(_, payload)| payload.is_none());
+    let lost = lost.map(|(meta, _)| (meta.index, meta.index));
+    in_log
+        .chain(lost)
+        .map(|(first, end)| (first.max(base.next()), end.min(last)))
+        .filter(|(first, end)| first <= end)
+        .collect()
+}
+
+type Configurations = (Configuration, Vec<(LogIndex, Configuration)>);
+
+/// The members as of the log's base, and those that follow in the log.
+fn find_configurations(
+    group: GroupId,
+    found: &Found,
+    limbo: &Limbo,
+    base: LogIndex,
+) -> Result<Configurations, OpenGroupError> {
+    let mut known: BTreeMap<LogIndex, Configuration> =
+        found.image.configurations.iter().cloned().collect();
+    let replayed = found.replay.entries.iter();
+    let first = replayed.clone().map(|entry| entry.meta.index).next();
+    let from = found.replay.truncated.or(first);
+    if let Some(from) = from {
+        drop(known.split_off(&from));
+    }
+    let last = limbo.last_index().unwrap_or(found.log.last_index());
+    let mirror = mirrored(found);
+    for entry in replayed.filter(|entry| entry.meta.kind == EntryKind::CONFIGURATION) {
+        let index = entry.meta.index;
+        if index > last {
+            break;
+        }
+        let held = limbo.iter().find(|(meta, _)| meta.index == index);
+        let bytes = match held {
+            Some((_, payload)) => payload.clone(),
+            None => stored(&found.log, index),
+        };
+        let bytes = bytes.or_else(|| {
+            mirror
+                .clone()
+                .filter(|(at, _)| *at == index)
+                .map(|(_, b)| b)
+        });
+        let Some(bytes) = bytes else { continue };
+        let members =
+            decode_configuration(&bytes).map_err(|source| OpenGroupError::Configuration {
+                group,
+                index,
+                source,
+            })?;
+        known.insert(index, members);
+    }
+    let later = known.split_off(&base.next());
+    let base_configuration = known.pop_last().map(|(_, members)| members);
+    let later = later.into_iter().filter(|(index, _)| *index <= last);
+    Ok((base_configuration.unwrap_or_default(), later.collect()))
+}
+
+fn stored(log: &Log, index: LogIndex) -> Option<Bytes> {
+    let entries = log.reader().entries(index, index, 1).ok()?;
+    entries.into_iter().next().map(|entry| entry.payload)
+}
+
+fn mirrored(found: &Found) -> Option<(LogIndex, Bytes)> {
+    match &found.vote {
+        Some(FoundVote::Known(vote)) => vote.configuration.clone(),
+        _ => None,
+    }
+}
+
+fn configurations(restored: &Restored) -> Vec<(LogIndex, Configuration)> {
+    let base = (
+        restored.log.base().index,
+        restored.base_configuration.clone(),
+    );
+    std::iter::once(base)
+        .chain(restored.configurations.iter().cloned())
+        .collect()
+}
+
+fn tail_of(log: &Log, limbo: &Limbo) -> Tail {
+    let ends = log
+        .segments()
+        .into_iter()
+        .filter_map(|meta| meta.state.end());
+    let time = ends.map(|end| end.last_append_time).max();
+    let mut tail = Tail {
+        next_index: log.last_index().next(),
+        next_offset: log.end_offset(),
+        time: time.unwrap_or(TimestampMs::MIN),
+    };
+    for (meta, _) in limbo.iter() {
+        tail.next_index = meta.index.next();
+        tail.next_offset = tail.next_offset.max(meta.next_offset());
+        tail.time = tail.time.max(meta.append_time);
+    }
+    tail
+}

@@ -1,0 +1,352 @@
+//! Making the log durable apart from the journal, so that the journal's files can be used again:
+//! syncs of segments in the background, and marks that say how far they have come.
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
+
+use trilith_raft::WriteSeq;
+use trilith_storage::{
+    SyncOutcome,
+    journal::{JournalFailed, JournalOp, Mark, Submission},
+};
+use trilith_types::{LogIndex, Offset};
+
+use super::{Cx, Replica};
+use crate::{event::Event, image::Image, machine::Machine};
+
+/// Most syncs of segments that a shard has under way; others wait for one to end, so that the
+/// journal's writes find the disk free.
+const SYNCS_MAX: usize = 4;
+
+/// What is to be done about segments.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    /// Bytes that are in the journal alone.
+    unsynced: u64,
+    /// The number of the last sync that was begun.
+    begun: u64,
+    is_syncing: bool,
+    is_queued: bool,
+    wants_sync: bool,
+    wants_mark: bool,
+    /// The applied index of each mark on its way to the journal.
+    marking: VecDeque<LogIndex>,
+    /// Truncations that are in the log and not yet durable in the journal: nothing may make them
+    /// durable before it does.
+    held: usize,
+    trim_offset: Option<Offset>,
+    trim_index: Option<LogIndex>,
+    /// Directories that go once a write is durable.
+    retired: Vec<(WriteSeq, PathBuf)>,
+}
+
+impl Segments {
+    pub(super) const fn appended(&mut self, bytes: u64) {
+        self.unsynced += bytes;
+    }
+
+    pub(super) const fn mark_soon(&mut self) {
+        self.wants_mark = true;
+    }
+
+    /// The log is to begin at `to`, once a durable state covers what goes.
+    pub(super) fn trim_offset(&mut self, to: Offset) {
+        self.trim_offset = self.trim_offset.max(Some(to));
+        self.wants_mark = true;
+    }
+
+    /// The log is to be trimmed up to an entry.
+    pub(super) fn trim_index(&mut self, upto: LogIndex) {
+        self.trim_index = self.trim_index.max(Some(upto));
+        self.wants_mark = true;
+    }
+
+    /// The number of the sync that will cover what was written just now.
+    pub(super) const fn sync_for_mending(&mut self) -> u64 {
+        self.wants_sync = true;
+        self.begun + 1
+    }
+
+    pub(super) const fn hold(&mut self) {
+        self.held += 1;
+        self.wants_sync = true;
+    }
+
+    pub(super) const fn release(&mut self, count: usize) {
+        self.held = self.held.saturating_sub(count);
+    }
+
+    /// A directory goes once the write that is being carried out is durable.
+    pub(super) fn retire(&mut self, dir: PathBuf) {
+        self.retired.push((WriteSeq(u64::MAX), dir));
+    }
+
+    /// The write that was being carried out is this one.
+    pub(super) fn retire_after(&mut self, seq: WriteSeq) {
+        for (after, _) in &mut self.retired {
+            *after = (*after).min(seq);
+        }
+    }
+
+    /// The log is another one.
+    pub(super) const fn replaced(&mut self) {
+        self.unsynced = 0;
+        self.wants_sync = true;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_syncing && self.marking.is_empty()
+    }
+}
+
+impl<M: Machine> Replica<M> {
+    /// The journal wants to be past this group.
+    pub(crate) fn need_mark(&mut self) {
+        if self.log.needs_sync() {
+            self.segments.wants_sync = true;
+        } else {
+            self.segments.wants_mark = true;
+        }
+    }
+
+    /// Begins a sync if one is wanted, and closes the files of a log that has gone quiet.
+    pub(super) fn attend_segments(&mut self, cx: &mut Cx<M>) {
+        if self.segments.unsynced >= cx.config.sync_bytes {
+            self.segments.wants_sync = true;
+        }
+        let may_sync = !self.segments.is_syncing && self.segments.held == 0;
+        if self.segments.wants_sync && may_sync && self.stopped.is_none() {
+            if cx.syncs < SYNCS_MAX {
+                self.begin_sync(cx);
+            } else if !self.segments.is_queued {
+                self.segments.is_queued = true;
+                cx.sync_queue.push_back(self.group);
+            }
+        }
+        if self.log.is_open_for_writing() && self.park_at(cx) <= cx.now.monotonic && may_sync {
+            self.log.park();
+            self.recent_cleared(cx);
+        }
+    }
+
+    fn park_at(&self, cx: &Cx<M>) -> Duration {
+        self.last_append + cx.config.park_after
+    }
+
+    /// When there is something to do that no input and no tick brings.
+    pub(crate) fn deadline(&self, cx: &Cx<M>) -> Option<Duration> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        let park = self.log.is_open_for_writing() && !self.segments.is_syncing;
+        let park = park.then(|| self.park_at(cx));
+        [park, self.chore_at, self.disk_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn begin_sync(&mut self, cx: &mut Cx<M>) {
+        self.segments.wants_sync = false;
+        self.segments.is_queued = false;
+        self.segments.begun += 1;
+        self.segments.unsynced = 0;
+        match self.log.begin_sync() {
+            Ok(Some(pending)) => {
+                self.segments.is_syncing = true;
+                cx.syncs += 1;
+                cx.metrics.segment_syncs.add(1);
+                let (group, number) = (self.group, self.segments.begun);
+                let inbox = Arc::clone(&cx.inbox);
+                pending.then(move |outcome| {
+                    inbox.tell(Event::Synced {
+                        group,
+                        number,
+                        outcome,
+                    });
+                });
+            }
+            Ok(None) => {
+                self.mended(self.segments.begun);
+                self.segments.wants_mark = true;
+                cx.again.push(self.group);
+            }
+            Err(error) => cx.fail(error.to_string()),
+        }
+    }
+
+    /// A sync has ended.
+    pub(crate) fn synced(&mut self, cx: &mut Cx<M>, number: u64, outcome: SyncOutcome) {
+        self.segments.is_syncing = false;
+        match self.log.finish_sync(outcome) {
+            Ok(_) => {
+                self.mended(number);
+                self.segments.wants_mark = true;
+            }
+            Err(error) => cx.fail(error.to_string()),
+        }
+    }
+
+    /// Says to the journal how far the log is durable, when that is wanted and everything that was
+    /// done in the log has been handed to the journal before.
+    pub(super) fn submit_mark_if_due(&mut self, cx: &Cx<M>) {
+        if !self.segments.wants_mark || !self.write.is_handed_over() || self.stopped.is_some() {
+            return;
+        }
+        let Some(mark) = self.mark() else {
+            self.segments.wants_sync = true;
+            return;
+        };
+        self.segments.wants_mark = false;
+        self.segments.marking.push_back(self.applied);
+        cx.metrics.marks.add(1);
+        let group = self.group;
+        let inbox = Arc::clone(&cx.inbox);
+        let done = Box::new(move |result| inbox.tell(Event::Marked { group, result }));
+        let ops = vec![JournalOp::Mark(mark)];
+        cx.journal.submit(Submission { group, ops, done });
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let part = self.log.mark()?;
+        if self.core.status().needs_snapshot {
+            // The state is not what the log makes of it: the last mark stays, and says so.
+            return None;
+        }
+        Some(Mark {
+            segment: part.segment,
+            position: part.position,
+            index: part.index,
+            next_offset: part.next_offset,
+            last_term: part.last_term,
+            applied: self.applied,
+            commit: self.shared.commit().max(self.applied),
+            state: self.image().encode(),
+        })
+    }
+
+    /// What goes beside a mark.
+    pub(super) fn image(&self) -> Image {
+        Image {
+            generation: self.generation,
+            visible: self.log.visible_upto(),
+            doubt: self.doubt,
+            configurations: self.configurations.clone(),
+            machine: self.machine.state(),
+        }
+    }
+
+    /// A mark is durable: what it covers need not be kept.
+    pub(crate) fn marked(&mut self, cx: &mut Cx<M>, result: Result<(), JournalFailed>) {
+        let Some(applied) = self.segments.marking.pop_front() else {
+            return;
+        };
+        match result {
+            Ok(()) => {}
+            Err(error @ JournalFailed::Write { .. }) => return cx.fail(error.to_string()),
+            Err(error) => {
+                tracing::error!(group = %self.group, %error, "a mark was not taken");
+                return;
+            }
+        }
+        self.doubt_unsaved = false;
+        if let Err(error) = self.trim(applied) {
+            cx.fail(error.to_string());
+        }
+    }
+
+    fn trim(&mut self, applied: LogIndex) -> Result<(), trilith_storage::SyncError> {
+        let start = self.log.start_index();
+        if let Some(to) = self.segments.trim_offset.take() {
+            self.log.trim(to, applied)?;
+        }
+        let upto = self.segments.trim_index.take();
+        if !self.machine.log_is_data() {
+            self.log.trim(self.log.end_offset(), applied)?;
+        } else if let Some(to) = upto.and_then(|upto| self.offset_behind(upto.min(applied))) {
+            self.log.trim(to, applied)?;
+        }
+        if self.log.start_index() > start {
+            let base = self.log.start_index().prev();
+            if base <= self.core.status().applied
+                && let Err(error) = self.core.trimmed(base)
+            {
+                tracing::error!(group = %self.group, %error, "the core refuses a trim");
+            }
+            forget_configurations(&mut self.configurations, base);
+        }
+        if self.log.needs_sync() {
+            self.segments.wants_sync = true;
+        }
+        Ok(())
+    }
+
+    /// The offset behind an entry, damaged or not.
+    fn offset_behind(&self, index: LogIndex) -> Option<Offset> {
+        let mut damage = self.log.damage().iter();
+        let lost = damage.find(|d| d.first_index <= index && index < d.next_index);
+        if let Some(lost) = lost {
+            return Some(lost.next_offset);
+        }
+        let entries = self.log.reader().entries(index, index, 1).ok()?;
+        entries.first().map(|entry| entry.meta.next_offset())
+    }
+
+    /// Removes what was waiting for a write to be durable.
+    pub(super) fn remove_retired(&mut self, cx: &Cx<M>) {
+        let durable = self.write.durable();
+        let gone = self
+            .segments
+            .retired
+            .extract_if(.., |(after, _)| *after <= durable);
+        for (_, dir) in gone {
+            cx.background.remove_dir(&cx.env.disk, dir);
+        }
+    }
+
+    /// Settles the log for a clean stop, and marks that. Blocks.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<M>) {
+        if self.stopped.is_some() || cx.failed.is_some() || self.log.poisoned().is_some() {
+            return;
+        }
+        if let Err(error) = self.log.settle() {
+            cx.fail(error.to_string());
+            return;
+        }
+        self.segments.wants_sync = false;
+        self.segments.wants_mark = true;
+        self.submit_mark_if_due(cx);
+    }
+
+    /// Whether no sync and no mark is on its way.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.segments.is_idle()
+    }
+}
+
+/// Keeps of the configurations up to `base` only the last one.
+pub(super) fn forget_configurations<T>(configurations: &mut Vec<(LogIndex, T)>, base: LogIndex) {
+    let after = configurations.partition_point(|(index, _)| *index <= base);
+    configurations.drain(..after.saturating_sub(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_the_base_is_kept() {
+        let all = || vec![(LogIndex(0), 'a'), (LogIndex(5), 'b'), (LogIndex(9), 'c')];
+        let kept = |base| {
+            let mut configurations = all();
+            forget_configurations(&mut configurations, LogIndex(base));
+            configurations
+                .iter()
+                .map(|(_, name)| *name)
+                .collect::<String>()
+        };
+        assert_eq!(kept(0), "abc");
+        assert_eq!(kept(4), "abc");
+        assert_eq!(kept(5), "bc");
+        assert_eq!(kept(99), "c");
+    }
+}

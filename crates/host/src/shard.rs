@@ -1,0 +1,563 @@
+//! A shard: some groups, owned by one thread.
+//!
+//! Its decisions are here, driven by events and by the clock that it is given; the thread that runs
+//! it (`shell.rs`) decides nothing. One [`Shard::turn`] takes everything that waits: all proposals
+//! of a group become one write, all finished writes of a group one answer, and the network is told
+//! to send once, at the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use trilith_peer::PeerEvent;
+use trilith_storage::journal::{JournalOp, Submission};
+use trilith_types::{GroupId, NodeId};
+
+use crate::{
+    ChangeRefused, Group, GroupSpec, OpenGroupError, ReadRefused, Refusal, TransferRefused,
+    event::{Event, OpenDone},
+    handle::Shared,
+    machine::Machine,
+    replica::{Cx, Now, Replica},
+};
+
+/// Groups, and what they work with.
+pub struct Shard<M: Machine> {
+    number: usize,
+    shared: Arc<Shared<M>>,
+    cx: Cx<M>,
+    replicas: BTreeMap<GroupId, Box<Replica<M>>>,
+    events: Vec<Event<M>>,
+    /// Groups to look at in this turn.
+    touched: Vec<GroupId>,
+    /// Groups whose time passes.
+    awake: BTreeSet<GroupId>,
+    /// Groups to look at later.
+    timers: BTreeSet<(Duration, GroupId)>,
+    next_tick: Duration,
+    closing: Closing,
+    told_failure: bool,
+}
+
+/// How far a clean stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// Leadership is being handed over; no later than this it goes on without.
+    HandingOver(Duration),
+    /// Every log is settled; the last marks are on their way.
+    Settled,
+    Done,
+}
+
+impl<M: Machine> Shard<M> {
+    pub(crate) fn new(number: usize, shared: Arc<Shared<M>>, cx: Cx<M>) -> Self {
+        let next_tick = cx.env.clock.monotonic() + cx.config.tick;
+        Self {
+            number,
+            shared,
+            cx,
+            replicas: BTreeMap::new(),
+            events: Vec::new(),
+            touched: Vec::new(),
+            awake: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            next_tick,
+            closing: Closing::No,
+            told_failure: false,
+        }
+    }
+
+    /// Whether a turn would find something to do before its next deadline.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.touched.is_empty() || self.cx.inbox.has_events()
+    }
+
+    /// Whether it was told to close and is through, or has failed.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.closing == Closing::Done
+    }
+
+    /// Why the node must stop, if it must.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.cx.failed.as_deref()
+    }
+
+    /// Takes everything that waits and does what is due. Returns when it wants its next turn, on
+    /// the monotonic clock, however little comes until then.
+    pub fn turn(&mut self) -> Duration {
+        self.cx.now = Now::of(&self.cx.env);
+        let mut events = std::mem::take(&mut self.events);
+        self.cx.inbox.take(&mut events);
+        self.cx.metrics.events_per_turn.record(events.len() as u64);
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        self.events = events;
+        self.tick_if_due();
+        self.take_timers();
+        self.attend_touched();
+        self.close_further();
+        self.tell_failure();
+        self.cx.outbound.flush();
+        self.deadline()
+    }
+
+    /// Waits for events, not longer than until `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Duration) {
+        if !self.touched.is_empty() {
+            return;
+        }
+        let patience = deadline.saturating_sub(self.cx.env.clock.monotonic());
+        let mut events = std::mem::take(&mut self.events);
+        self.cx.inbox.wait(&mut events, Some(patience));
+        self.cx.now = Now::of(&self.cx.env);
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        self.events = events;
+    }
+
+    fn deadline(&self) -> Duration {
+        if !self.touched.is_empty() {
+            return self.cx.now.monotonic;
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.map_or(self.next_tick, |at| at.min(self.next_tick))
+    }
+
+    fn tick_if_due(&mut self) {
+        let now = self.cx.now.monotonic;
+        if now < self.next_tick {
+            return;
+        }
+        // After a pause it is one tick, not many: nothing could have been heard meanwhile.
+        self.next_tick = now + self.cx.config.tick;
+        self.shared.pulse.shard_ticked(self.number);
+        if self.number == 0 {
+            self.tick_journal();
+        }
+        for group in &self.awake {
+            if let Some(replica) = self.replicas.get_mut(group) {
+                replica.tick(&mut self.cx);
+                self.touched.push(*group);
+            }
+        }
+    }
+
+    /// The first shard lets the journal's time pass, and watches the disk for all.
+    fn tick_journal(&mut self) {
+        let config = &self.cx.config;
+        self.cx.journal.tick(self.cx.now.monotonic);
+        let limit = config.tick * config.disk_stall_ticks;
+        if self
+            .cx
+            .journal
+            .oldest_unsynced()
+            .is_none_or(|age| age <= limit)
+        {
+            self.shared.pulse.disk_is_well();
+        }
+    }
+
+    fn take_timers(&mut self) {
+        let now = self.cx.now.monotonic;
+        while let Some((_, group)) = self.timers.pop_first_if_due(now) {
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.armed = None;
+                self.touched.push(group);
+            }
+        }
+    }
+
+    fn attend_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for group in touched.drain(..) {
+            let Some(mut replica) = self.replicas.remove(&group) else {
+                continue;
+            };
+            replica.turn(&mut self.cx);
+            self.arm(&mut replica);
+            self.replicas.insert(group, replica);
+        }
+        // Its memory serves the next turn.
+        self.touched = touched;
+        self.touched.append(&mut self.cx.again);
+    }
+
+    /// Sets the timer for what a group has to do next, and whether it ticks.
+    fn arm(&mut self, replica: &mut Replica<M>) {
+        let is_awake = replica.stopped.is_none() && !replica.core.is_quiet();
+        if is_awake != replica.is_awake {
+            replica.is_awake = is_awake;
+            if is_awake {
+                self.cx.metrics.awake.add(1);
+                self.awake.insert(replica.group);
+            } else {
+                self.cx.metrics.awake.sub(1);
+                self.awake.remove(&replica.group);
+                replica.quieten(&mut self.cx);
+            }
+        }
+        let next = replica.deadline(&self.cx);
+        let is_later = |at| replica.armed.is_some_and(|armed| armed <= at);
+        // An earlier timer stays: it will find nothing due and set the next.
+        let Some(next) = next.filter(|&at| !is_later(at)) else {
+            return;
+        };
+        if let Some(later) = replica.armed.replace(next) {
+            self.timers.remove(&(later, replica.group));
+        }
+        self.timers.insert((next, replica.group));
+    }
+
+    fn with(&mut self, group: GroupId, work: impl FnOnce(&mut Replica<M>, &mut Cx<M>)) -> bool {
+        let Some(replica) = self.replicas.get_mut(&group) else {
+            return false;
+        };
+        work(replica, &mut self.cx);
+        self.touched.push(group);
+        true
+    }
+
+    fn handle(&mut self, event: Event<M>) {
+        match event {
+            Event::Request { group, request } => self.request(group, request),
+            Event::Message(message) => {
+                let group = message.message.group;
+                if !self.with(group, |replica, cx| replica.message(cx, message)) {
+                    self.cx.metrics.refused_messages.add(1);
+                }
+            }
+            Event::Chunk { from, chunk } => {
+                self.with(chunk.group, |replica, cx| replica.chunk(cx, from, chunk));
+            }
+            Event::ChunkAck { from, ack } => {
+                self.with(ack.group, |replica, cx| replica.chunk_ack(cx, from, ack));
+            }
+            Event::Persisted {
+                group,
+                submitted,
+                result,
+            } => {
+                let took = self.cx.now.monotonic.saturating_sub(submitted);
+                self.cx.metrics.persist_micros.record_micros(took);
+                self.with(group, |replica, cx| replica.persisted(cx, result));
+            }
+            Event::VoteStored {
+                group,
+                number,
+                result,
+            } => {
+                self.with(group, |replica, cx| replica.vote_stored(cx, number, result));
+            }
+            Event::Marked { group, result } => {
+                self.with(group, |replica, cx| replica.marked(cx, result));
+            }
+            Event::NeedMark { group } => {
+                self.with(group, |replica, _| replica.need_mark());
+            }
+            Event::Synced {
+                group,
+                number,
+                outcome,
+            } => {
+                self.cx.syncs = self.cx.syncs.saturating_sub(1);
+                self.with(group, |replica, cx| replica.synced(cx, number, outcome));
+                if let Some(next) = self.cx.sync_queue.pop_front() {
+                    self.touched.push(next);
+                }
+            }
+            Event::StagedSynced {
+                group,
+                number,
+                outcome,
+            } => {
+                self.with(group, |replica, cx| {
+                    replica.staged_synced(cx, number, outcome)
+                });
+            }
+            Event::Fetched {
+                group,
+                send,
+                result,
+            } => {
+                self.with(group, |replica, cx| replica.fetched(cx, send, result));
+            }
+            Event::Peer(event) => self.peer(event),
+            Event::Close => self.begin_closing(),
+            order => self.order(order),
+        }
+    }
+
+    /// What the rest of the node wants.
+    fn order(&mut self, event: Event<M>) {
+        match event {
+            Event::Read { group, reply } => match self.replicas.get_mut(&group) {
+                Some(replica) => {
+                    replica.read(&self.cx, reply);
+                    self.touched.push(group);
+                }
+                None => reply(Err(ReadRefused::UnknownGroup)),
+            },
+            Event::Transfer { group, to, reply } => match self.replicas.get_mut(&group) {
+                Some(replica) => {
+                    replica.transfer(&self.cx, to, reply);
+                    self.touched.push(group);
+                }
+                None => reply(Err(TransferRefused::UnknownGroup)),
+            },
+            Event::Change {
+                group,
+                changes,
+                transition,
+                reply,
+            } => match self.replicas.get_mut(&group) {
+                Some(replica) => {
+                    replica.change(&mut self.cx, &changes, transition, reply);
+                    self.touched.push(group);
+                }
+                None => reply(Err(ChangeRefused::UnknownGroup)),
+            },
+            Event::Campaign { group } => {
+                self.with(group, |replica, cx| replica.campaign(cx));
+            }
+            Event::Priority { group, priority } => {
+                self.with(group, |replica, _| replica.set_priority(priority));
+            }
+            Event::Instruct { group, instruction } => {
+                self.with(group, |replica, _| replica.instruct(instruction));
+            }
+            Event::Configure { group, log } => {
+                self.with(group, |replica, _| replica.configure(log));
+            }
+            Event::Open { spec, done } => self.open(*spec, done),
+            Event::Forget { group, done } => self.forget(group, done),
+            Event::Status { group, reply } => {
+                reply(self.replicas.get(&group).map(|replica| replica.status()));
+            }
+            Event::Statuses { reply } => {
+                let all = self.replicas.iter();
+                reply(
+                    all.map(|(group, replica)| (*group, replica.status()))
+                        .collect(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, group: GroupId, request: M::Request) {
+        self.cx.metrics.queued_requests.sub(1);
+        match self.replicas.get_mut(&group) {
+            Some(replica) => {
+                replica.request(request);
+                self.touched.push(group);
+            }
+            None => {
+                self.cx.metrics.refused_requests.add(1);
+                M::refuse(request, Refusal::UnknownGroup);
+            }
+        }
+    }
+
+    fn peer(&mut self, event: PeerEvent) {
+        let (node, is_suspected): (NodeId, bool) = match event {
+            PeerEvent::Suspect(node) => (node, true),
+            PeerEvent::Alive(node) => (node, false),
+            // Every message says whose life it is from.
+            PeerEvent::Reset(..) => return,
+        };
+        for (group, replica) in &mut self.replicas {
+            if replica.core.configuration().is_member(node) {
+                replica.peer(&self.cx, node, is_suspected);
+                self.touched.push(*group);
+            }
+        }
+        self.note_peer(node, is_suspected);
+    }
+
+    /// Groups that are opened later must know as well.
+    fn note_peer(&mut self, node: NodeId, is_suspected: bool) {
+        if is_suspected {
+            self.cx.suspected.insert(node);
+        } else {
+            self.cx.suspected.remove(&node);
+        }
+    }
+
+    fn open(&mut self, spec: GroupSpec<M>, done: OpenDone) {
+        let group = spec.group;
+        let opened = if self.replicas.contains_key(&group) {
+            Err(OpenGroupError::Twice { group })
+        } else if self.closing != Closing::No || self.cx.failed.is_some() {
+            Err(OpenGroupError::ShuttingDown)
+        } else {
+            let found = self.shared.found.take(group);
+            Replica::open(&mut self.cx, spec, found)
+        };
+        done(opened.map(|replica| self.host(replica)));
+    }
+
+    fn host(&mut self, mut replica: Replica<M>) -> Arc<Group> {
+        let group = replica.group;
+        for node in self.cx.suspected.clone() {
+            replica.peer(&self.cx, node, true);
+        }
+        let shared = Arc::clone(&replica.shared);
+        self.shared
+            .groups
+            .write()
+            .insert(group, Arc::clone(&shared));
+        self.replicas.insert(group, Box::new(replica));
+        self.touched.push(group);
+        shared
+    }
+
+    fn forget(&mut self, group: GroupId, done: Box<dyn FnOnce() + Send>) {
+        let (replay, vote) = self.shared.found.take(group);
+        let dir = self.replicas.remove(&group).map(|mut replica| {
+            replica.leave(&mut self.cx);
+            self.awake.remove(&group);
+            if let Some(at) = replica.armed {
+                self.timers.remove(&(at, group));
+            }
+            self.shared.groups.write().remove(&group);
+            replica.shared.close();
+            replica.dir().to_owned()
+        });
+        if dir.is_none() && replay.mark.is_none() && replay.entries.is_empty() && vote.is_none() {
+            done();
+            return;
+        }
+        self.cx.votes.forget(group, Box::new(|_| ()));
+        let (background, disk) = (self.cx.background.clone(), Arc::clone(&self.cx.env.disk));
+        let forgotten = move |result: Result<(), _>| {
+            if result.is_ok()
+                && let Some(dir) = dir
+            {
+                background.remove_dir(&disk, dir);
+            }
+            done();
+        };
+        self.cx.journal.submit(Submission {
+            group,
+            ops: vec![JournalOp::Forget],
+            done: Box::new(forgotten),
+        });
+    }
+
+    fn begin_closing(&mut self) {
+        if self.closing != Closing::No {
+            return;
+        }
+        let now = self.cx.now.monotonic;
+        self.closing = Closing::HandingOver(now + self.cx.config.handover);
+        self.cx.is_closing = true;
+        for (group, replica) in &mut self.replicas {
+            replica.hand_over(&self.cx);
+            self.touched.push(*group);
+        }
+    }
+
+    /// Goes on with a clean stop: leadership first, then what waits for answers, then the logs.
+    fn close_further(&mut self) {
+        if self.cx.failed.is_some() && self.closing != Closing::No {
+            self.closing = Closing::Done;
+        }
+        match self.closing {
+            Closing::HandingOver(until) => {
+                let is_late = until <= self.cx.now.monotonic;
+                if !is_late && !self.has_handed_over() {
+                    return;
+                }
+                for replica in self.replicas.values_mut() {
+                    replica.step_back(&mut self.cx);
+                    replica.settle(&mut self.cx);
+                }
+                self.closing = Closing::Settled;
+                self.close_further();
+            }
+            Closing::Settled => {
+                if self.replicas.values().all(|replica| replica.is_marked()) {
+                    self.close_all();
+                    self.closing = Closing::Done;
+                }
+            }
+            Closing::No | Closing::Done => {}
+        }
+    }
+
+    fn has_handed_over(&mut self) -> bool {
+        let cx = &self.cx;
+        let mut replicas = self.replicas.values_mut();
+        replicas.all(|replica| !replica.hand_over(cx) && replica.is_settled())
+    }
+
+    fn close_all(&mut self) {
+        for (_, mut replica) in std::mem::take(&mut self.replicas) {
+            replica.leave(&mut self.cx);
+            replica.shared.close();
+        }
+        self.shared.groups.write().clear();
+        self.awake.clear();
+        self.timers.clear();
+        self.touched.clear();
+    }
+
+    /// Answers what came after the shard had closed.
+    pub(crate) fn answer_late(&self) {
+        for event in self.cx.inbox.close() {
+            match event {
+                Event::Request { request, .. } => {
+                    self.cx.metrics.queued_requests.sub(1);
+                    M::refuse(request, Refusal::ShuttingDown);
+                }
+                Event::Read { reply, .. } => reply(Err(ReadRefused::Stopped)),
+                Event::Transfer { reply, .. } => reply(Err(TransferRefused::Stopped)),
+                Event::Change { reply, .. } => reply(Err(ChangeRefused::Unknown)),
+                Event::Open { done, .. } => done(Err(OpenGroupError::ShuttingDown)),
+                Event::Forget { done, .. } => done(),
+                Event::Status { reply, .. } => reply(None),
+                Event::Statuses { reply } => reply(Vec::new()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells everybody, once, that the node must stop.
+    fn tell_failure(&mut self) {
+        let Some(reason) = self.cx.failed.clone() else {
+            return;
+        };
+        if std::mem::replace(&mut self.told_failure, true) {
+            return;
+        }
+        tracing::error!(reason, "this node stops: nothing more can be promised");
+        for replica in self.replicas.values_mut() {
+            replica.answer_all(&self.cx);
+        }
+        self.awake.clear();
+        self.timers.clear();
+        self.cx.observer.fatal(&reason);
+    }
+}
+
+/// Taking timers that are due.
+trait Timers {
+    fn pop_first_if_due(&mut self, now: Duration) -> Option<(Duration, GroupId)>;
+}
+
+impl Timers for BTreeSet<(Duration, GroupId)> {
+    fn pop_first_if_due(&mut self, now: Duration) -> Option<(Duration, GroupId)> {
+        self.first().filter(|(at, _)| *at <= now)?;
+        self.pop_first()
+    }
+}
