@@ -88,6 +88,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "trilith-client",
         ],
     ),
+    ("trilith-chaos", &["trilith-client"]),
     (
         "trilith-sim",
         &[

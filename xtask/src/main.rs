@@ -1,10 +1,11 @@
-//! House rules of this repository, as a program: `cargo xtask house`.
+//! Tasks around the code: `cargo xtask house` and `cargo xtask chaos`.
 //!
-//! What a compiler cannot check and a reviewer should not have to: the direction of the arrows
-//! between crates, the size of files, where `unsafe` may stand, and that nothing below the server
-//! reaches past the `env` crate to the operating system.
+//! The house rules are what a compiler cannot check and a reviewer should not have to: the direction
+//! of the arrows between crates, the size of files, where `unsafe` may stand, and that nothing below
+//! the server reaches past the `env` crate to the operating system.
 
 mod arrows;
+mod chaos;
 mod sources;
 
 use std::process::ExitCode;
@@ -23,10 +24,30 @@ struct Arguments {
 enum Task {
     /// Checks the house rules; prints every place that breaks one.
     House,
+    /// Breaks a real cluster under load, and checks what its clients saw. One round of faults; with
+    /// `--minutes N` for so long. `cargo xtask chaos -- --help` has the rest.
+    Chaos {
+        /// For the program `trilith-chaos run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Arguments { task: Task::House } = Arguments::parse();
+    match Arguments::parse().task {
+        Task::House => house(),
+        Task::Chaos { arguments } => match chaos::run(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn house() -> ExitCode {
     let mut broken = Vec::new();
     for check in [arrows::check, sources::check] {
         match check() {
