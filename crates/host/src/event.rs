@@ -115,6 +115,8 @@ pub(crate) enum Event<M: Machine> {
         transition: Transition,
         reply: ChangeReply,
     },
+    /// A group's log is to be read through.
+    Check { group: GroupId },
     /// A group is to stand for election now, if it may.
     Campaign { group: GroupId },
     /// How soon a group stands for election.
@@ -190,6 +192,8 @@ pub(crate) enum FetchFor {
     Send(SendEntries),
     /// To mend a peer's log.
     Repair(SendRepair),
+    /// To see whether it can be read.
+    Check { last: LogIndex },
     /// As a piece of a snapshot.
     Snapshot { to: NodeId, number: u64 },
 }

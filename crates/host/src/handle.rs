@@ -147,6 +147,12 @@ impl<M: Machine> HostHandle<M> {
         drop(self.shared.tell(group, Event::Campaign { group }));
     }
 
+    /// Reads a group's log through in the background: what is damaged is told to the observer and
+    /// fetched from peers. For a reader that met damage, and for looking in time.
+    pub fn check_log(&self, group: GroupId) {
+        drop(self.shared.tell(group, Event::Check { group }));
+    }
+
     /// Sets how soon a group stands for election, from 0 to [`trilith_raft::PRIORITY_MAX`].
     pub fn set_priority(&self, group: GroupId, priority: u8) {
         drop(self.shared.tell(group, Event::Priority { group, priority }));

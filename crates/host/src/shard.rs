@@ -326,6 +326,9 @@ impl<M: Machine> Shard<M> {
                 }
                 None => reply(Err(ChangeRefused::UnknownGroup)),
             },
+            Event::Check { group } => {
+                self.with(group, |replica, cx| replica.check_log(cx));
+            }
             Event::Campaign { group } => {
                 self.with(group, |replica, cx| replica.campaign(cx));
             }

@@ -190,10 +190,7 @@ fn find<M: Machine>(
     let image = match &mark {
         Some(mark) if !mark.state.is_empty() => Image::decode(mark.state.clone())
             .map_err(|what| OpenGroupError::Image { group, what })?,
-        _ => Image {
-            configurations: vec![(LogIndex::ZERO, spec.configuration.clone())],
-            ..Image::default()
-        },
+        _ => lost_image(cx, spec, &vote).map_err(|source| OpenGroupError::Io { group, source })?,
     };
     remove_others(cx, &spec.dir, image.generation)
         .map_err(|source| OpenGroupError::Io { group, source })?;
@@ -216,6 +213,37 @@ fn find<M: Machine>(
         mark,
         replay,
         vote,
+    })
+}
+
+/// What to go on from when there was no mark, or when what went with it is lost.
+fn lost_image<M: Machine>(
+    cx: &Cx<M>,
+    spec: &GroupSpec<M>,
+    vote: &Option<FoundVote>,
+) -> std::io::Result<Image> {
+    let mut configurations = vec![(LogIndex::ZERO, spec.configuration.clone())];
+    if let Some(FoundVote::Known(vote)) = vote
+        && let Some((index, bytes)) = &vote.configuration
+        && *index > LogIndex::ZERO
+        && let Ok(members) = decode_configuration(bytes)
+    {
+        configurations.push((*index, members));
+    }
+    let entries = match cx.env.disk.list(&spec.dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let generations = entries.iter().filter_map(|entry| {
+        let name = entry.path.file_name()?.to_str()?;
+        name.parse::<u64>().ok()
+    });
+    Ok(Image {
+        // Of two, the later one may not have been put in place.
+        generation: generations.min().unwrap_or_default(),
+        configurations,
+        ..Image::default()
     })
 }
 
@@ -353,7 +381,7 @@ fn applied(found: &Found, base: LogIndex, last: LogIndex) -> (LogIndex, bool) {
         .mark
         .as_ref()
         .map_or(LogIndex::ZERO, |mark| mark.applied);
-    let fits = applied >= base && applied <= last;
+    let fits = applied >= base && applied <= last && !found.replay.state_lost;
     if fits { (applied, false) } else { (base, true) }
 }
 

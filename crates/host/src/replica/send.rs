@@ -16,6 +16,9 @@ use crate::{
 /// Most entries in one message.
 const SEND_ENTRIES_MAX: usize = 4096;
 
+/// Bytes of a log that are read through at a time.
+const CHECK_BYTES: u64 = 1 << 20;
+
 type Entries = Vec<(EntryMeta, Bytes)>;
 
 impl<M: Machine> Replica<M> {
@@ -57,6 +60,14 @@ impl<M: Machine> Replica<M> {
     pub(super) fn retry_sends(&mut self, cx: &mut Cx<M>) {
         for send in std::mem::take(&mut self.parked_sends) {
             self.fetch_and_send(cx, send);
+        }
+    }
+
+    /// Reads the log through, one piece after the other.
+    pub(crate) fn check_log(&self, cx: &Cx<M>) {
+        let (first, last) = (self.log.start_index(), self.applied);
+        if first <= last && !self.is_deaf(cx) {
+            self.fetch(cx, (first, last), CHECK_BYTES, FetchFor::Check { last });
         }
     }
 
@@ -108,6 +119,17 @@ impl<M: Machine> Replica<M> {
             FetchFor::Repair(send) => {
                 if let Ok(entries) = entries {
                     self.send_repair(cx, &send, entries);
+                }
+            }
+            FetchFor::Check { last } => {
+                let next = match &entries {
+                    Ok(entries) => entries.last().map(|(meta, _)| meta.index.next()),
+                    Err(ReadError::EntryDamaged { next, .. }) => Some(*next),
+                    Err(ReadError::EntryGone { earliest, .. }) => Some(*earliest),
+                    Err(_) => None,
+                };
+                if let Some(next) = next.filter(|&next| next <= last) {
+                    self.fetch(cx, (next, last), CHECK_BYTES, send);
                 }
             }
             FetchFor::Snapshot { to, number } => self.snapshot_read(cx, to, number, entries),

@@ -1,0 +1,96 @@
+//! Disks without room, and with room again.
+
+use trilith_env::{Disk, sim::SimConfig};
+use trilith_host::{Alarm, Refusal};
+use trilith_types::NodeId;
+
+use crate::{machine::Outcome, support::Cluster};
+
+fn fill(cluster: &Cluster, id: NodeId) {
+    let disk = &cluster.nodes[&id].disk;
+    let space = disk.space(std::path::Path::new("/")).unwrap();
+    let used = space.total.saturating_sub(space.available);
+    disk.configure(|config: &mut SimConfig| config.capacity = Some(used + 8192));
+}
+
+fn make_room(cluster: &Cluster, id: NodeId) {
+    cluster.nodes[&id]
+        .disk
+        .configure(|config| config.capacity = None);
+}
+
+fn is_full(cluster: &mut Cluster, id: NodeId) -> bool {
+    cluster.status(id).is_disk_full
+}
+
+#[test]
+fn a_full_follower_says_so_and_comes_back_by_itself() {
+    let mut cluster = Cluster::started(80, 3);
+    cluster.store(5, 1_000);
+    let leader = cluster.leader().unwrap();
+    let full = cluster.ids().into_iter().find(|&id| id != leader).unwrap();
+    fill(&cluster, full);
+    cluster.store(300, 1_000);
+    cluster.until("it is full", |c| is_full(c, full));
+    assert!(cluster.alarms(full).contains(&Alarm::DiskFull));
+    assert!(cluster.read_log(full).len() >= 5, "what it has can be read");
+    make_room(&cluster, full);
+    assert_eq!(cluster.agree().len(), 305);
+    assert!(cluster.alarms(full).contains(&Alarm::DiskHasRoom));
+    assert!(!is_full(&mut cluster, full));
+}
+
+#[test]
+fn a_full_leader_hands_leadership_over() {
+    let mut cluster = Cluster::started(81, 3);
+    cluster.store(5, 1_000);
+    let full = cluster.leader().unwrap();
+    fill(&cluster, full);
+    let mut refused = 0;
+    for _ in 0..400 {
+        let Some(leader) = cluster.leader() else {
+            cluster.tick();
+            continue;
+        };
+        if leader != full {
+            break;
+        }
+        let (_, ticket) = cluster.put_at(leader, 1_000);
+        cluster.settle();
+        refused += usize::from(matches!(ticket.outcome(), Some(Outcome::Refused(_))));
+    }
+    cluster.until("another leads", |c| c.leader().is_some_and(|id| id != full));
+    let stored = cluster.store(10, 1_000);
+    make_room(&cluster, full);
+    let values = cluster.agree();
+    assert!(values.ends_with(&stored), "{refused} were refused");
+}
+
+#[test]
+fn with_a_full_majority_writes_are_refused_and_reads_go_on() {
+    let mut cluster = Cluster::started(82, 3);
+    let stored = cluster.store(5, 1_000);
+    for id in cluster.ids() {
+        fill(&cluster, id);
+    }
+    let mut last = None;
+    for _ in 0..3_000 {
+        if let Some(leader) = cluster.leader() {
+            let (_, ticket) = cluster.put_at(leader, 1_000);
+            cluster.settle();
+            last = ticket.outcome();
+            if last == Some(Outcome::Refused(Refusal::DiskFull)) {
+                break;
+            }
+        }
+        cluster.tick();
+    }
+    assert_eq!(last, Some(Outcome::Refused(Refusal::DiskFull)));
+    for id in cluster.ids() {
+        assert!(cluster.read_log(id).starts_with(&stored));
+        make_room(&cluster, id);
+    }
+    let values = cluster.agree();
+    let more = cluster.store(3, 1_000);
+    assert_eq!(cluster.agree(), [values, more].concat());
+}

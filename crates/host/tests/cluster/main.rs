@@ -1,0 +1,12 @@
+//! Three hosts in one thread: on simulated disks, with a network that is a queue, and a clock that
+//! goes on when nothing else does.
+
+mod basics;
+mod damage;
+mod disk_full;
+mod machine;
+mod membership;
+mod restart;
+mod snapshot;
+mod support;
+mod threads;

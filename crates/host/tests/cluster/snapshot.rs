@@ -1,0 +1,144 @@
+//! Replicas that are too far behind for the log.
+
+use trilith_types::{NodeId, Offset};
+
+use crate::{
+    machine::TRIM,
+    support::{Cluster, node},
+};
+
+fn follower(cluster: &Cluster) -> NodeId {
+    let leader = cluster.leader();
+    cluster
+        .ids()
+        .into_iter()
+        .find(|&id| Some(id) != leader)
+        .unwrap()
+}
+
+/// A follower is away while most of the log goes.
+fn behind(cluster: &mut Cluster) -> NodeId {
+    cluster.store(10, 2_000);
+    cluster.agree();
+    let away = follower(cluster);
+    cluster.power_cut(away);
+    cluster.store(190, 2_000);
+    let leader = cluster.leader().unwrap();
+    let ticket = cluster.request(leader, TRIM | 120, false);
+    cluster.until("it is applied", |_| ticket.is_stored());
+    cluster.until("the leader's log begins later", |c| {
+        c.status(leader).start_offset == Offset(120)
+    });
+    away
+}
+
+#[test]
+fn a_follower_behind_the_log_gets_a_snapshot() {
+    let mut cluster = Cluster::started(60, 3);
+    let away = behind(&mut cluster);
+    cluster.start(away);
+    let values = cluster.agree();
+    assert_eq!(values.len(), 200);
+    assert_eq!(cluster.handle(away).metrics().snapshots_installed.get(), 1);
+    assert_eq!(cluster.read_log(away), values[120..]);
+    // It goes on from there, through a power cut as well.
+    cluster.store(5, 100);
+    cluster.power_cut(away);
+    cluster.store(5, 100);
+    cluster.start(away);
+    assert_eq!(cluster.agree().len(), 210);
+    assert_eq!(cluster.read_log(away).len(), 90);
+}
+
+#[test]
+fn a_stream_that_breaks_off_goes_on_where_it_was() {
+    let mut cluster = Cluster::new(61, 3);
+    cluster.settings.snapshot_bytes_per_second = 200_000;
+    cluster.log.segment_bytes = 32 << 10;
+    cluster.start_all();
+    cluster.await_leader();
+    cluster.store(10, 20_000);
+    let away = follower(&cluster);
+    cluster.power_cut(away);
+    cluster.store(120, 20_000);
+    let leader = cluster.leader().unwrap();
+    let ticket = cluster.request(leader, TRIM | 30, false);
+    cluster.until("it is applied", |_| ticket.is_stored());
+    cluster.until("the log begins later", |c| {
+        c.status(leader).start_offset == Offset(30)
+    });
+    cluster.start(away);
+    cluster.until("some of it came", |c| {
+        c.handle(away).metrics().snapshot_bytes_received.get() > 1_000_000
+    });
+    cluster.cut_off(away);
+    cluster.ticks(200);
+    cluster.heal();
+    assert_eq!(cluster.agree().len(), 130);
+    let received = cluster.handle(away).metrics().snapshot_bytes_received.get();
+    // All of it once is 100 entries of 20,000 bytes.
+    assert!(received < 3_200_000, "{received} bytes came");
+}
+
+#[test]
+fn entries_go_on_while_a_snapshot_is_sent() {
+    let mut cluster = Cluster::new(62, 3);
+    cluster.settings.snapshot_bytes_per_second = 100_000;
+    cluster.start_all();
+    cluster.await_leader();
+    let away = behind(&mut cluster);
+    cluster.start(away);
+    cluster.store(50, 500);
+    assert_eq!(cluster.agree().len(), 250);
+}
+
+#[test]
+fn a_snapshot_is_put_in_place_whole_or_not_at_all() {
+    // The power goes at every so-many-th operation of the receiver's disk.
+    let mut installed = 0;
+    for step in 0..25 {
+        let mut cluster = Cluster::started(63, 3);
+        let away = behind(&mut cluster);
+        cluster.start(away);
+        cluster.nodes[&away].disk.power_cut_after(step * 9);
+        for _ in 0..100 {
+            cluster.tick();
+            if !cluster.nodes[&away].disk.is_on() {
+                break;
+            }
+        }
+        cluster.power_cut(away);
+        cluster.start(away);
+        assert_eq!(cluster.agree().len(), 200, "step {step}");
+        installed += cluster.handle(away).metrics().snapshots_installed.get();
+        assert_eq!(cluster.read_log(away).len(), 80, "step {step}");
+    }
+    assert!(installed > 0);
+}
+
+#[test]
+fn a_group_whose_state_is_everything_trims_its_log_and_sends_its_state() {
+    let mut cluster = Cluster::new(64, 3);
+    cluster.state_is_all = true;
+    cluster.settings.sync_bytes = 50_000;
+    cluster.start_all();
+    cluster.await_leader();
+    cluster.store(5, 3_000);
+    let away = follower(&cluster);
+    cluster.power_cut(away);
+    cluster.store(200, 3_000);
+    let leader = cluster.leader().unwrap();
+    let status = cluster.status(leader);
+    assert!(status.start_index.get() > 50, "{status:?}");
+    cluster.start(away);
+    assert_eq!(cluster.agree().len(), 205);
+    assert_eq!(cluster.handle(away).metrics().snapshots_installed.get(), 1);
+    let received = cluster.handle(away).metrics().snapshot_bytes_received.get();
+    assert!(received < 20_000, "the state alone came: {received} bytes");
+    for id in cluster.ids() {
+        cluster.power_cut(id);
+    }
+    cluster.start_all();
+    assert_eq!(cluster.agree().len(), 205);
+    assert_eq!(cluster.values(node(1)).len(), 205);
+}
