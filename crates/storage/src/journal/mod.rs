@@ -41,6 +41,8 @@ use bytes::Bytes;
 use trilith_env::Env;
 use trilith_types::{GroupId, LogIndex};
 
+pub(crate) use buffer::AlignedPool;
+
 pub use block::{BLOCK_BYTES, BLOCK_DATA_BYTES, STAMP_BYTES};
 pub use config::{FRAMES_IN_FLIGHT_MAX, JournalConfig, JournalConfigError};
 pub use error::{JournalFailed, JournalOpenError};

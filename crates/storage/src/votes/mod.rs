@@ -8,7 +8,17 @@
 //!
 //! How the bytes lie on disk is described in `docs/format-journal.md`.
 
-use std::{collections::BTreeMap, fmt, path::Path, path::PathBuf};
+mod file;
+mod open;
+mod slot;
+mod state;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use trilith_env::Env;
@@ -16,8 +26,9 @@ use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, Term};
 
 use crate::file_header::FormatError;
 
-/// Longest configuration that a vote carries, in bytes.
-pub const CONFIGURATION_BYTES_MAX: usize = 400;
+pub use file::{FILE_NAMES, MAGIC, VERSION};
+pub use open::inspect;
+pub use slot::{CONFIGURATION_BYTES_MAX, SLOT_BYTES, SLOT_MAGIC};
 
 /// What is kept of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +108,14 @@ pub enum VotesFailed {
         /// What the file system answered.
         reason: String,
     },
+    /// There is no space for one more group. Nothing was stored.
+    #[error("there is no space for one more vote in {path}: {reason}; free some space")]
+    NoSpace {
+        /// The first copy.
+        path: PathBuf,
+        /// What the file system answered.
+        reason: String,
+    },
     /// The configuration does not fit. Nothing was stored.
     #[error(
         "the configuration of group {group} has {bytes} bytes, and {CONFIGURATION_BYTES_MAX} fit beside a vote"
@@ -113,13 +132,22 @@ pub enum VotesFailed {
 /// votes are locked.
 pub type VotesDone = Box<dyn FnOnce(Result<(), VotesFailed>) + Send>;
 
+impl VotesOpenError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
 /// The votes of all groups. Clones are handles on the same files.
 #[derive(Clone)]
-pub struct Votes {}
+pub struct Votes {
+    core: Arc<state::Core>,
+}
 
 impl fmt::Debug for Votes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Votes")
+        f.debug_tuple("Votes").field(&self.core.path).finish()
     }
 }
 
@@ -129,18 +157,30 @@ impl Votes {
     ///
     /// # Errors
     /// See [`VotesOpenError`]. Damage is no error; it is part of [`FoundVotes`].
-    pub fn open(_env: &Env, _dir: &Path) -> Result<(Self, FoundVotes), VotesOpenError> {
-        unimplemented!()
+    pub fn open(env: &Env, dir: &Path) -> Result<(Self, FoundVotes), VotesOpenError> {
+        open::open(env, dir)
     }
 
     /// Stores a group's vote; `done` is called when both copies are durable. A later call for
     /// the same group that comes before the first is begun takes its place, and both are told.
-    pub fn store(&self, _group: GroupId, _vote: VoteRecord, _done: VotesDone) {
-        unimplemented!()
+    pub fn store(&self, group: GroupId, vote: VoteRecord, done: VotesDone) {
+        self.core.store(group, vote, done);
     }
 
     /// Gives a deleted group's slot free; `done` as for [`Votes::store`].
-    pub fn forget(&self, _group: GroupId, _done: VotesDone) {
-        unimplemented!()
+    pub fn forget(&self, group: GroupId, done: VotesDone) {
+        self.core.forget(group, done);
+    }
+
+    /// Gives slots free whose both copies are bad, once nobody relies any more on what was in
+    /// them: the node has a new identity. `done` as for [`Votes::store`].
+    pub fn forget_lost(&self, done: VotesDone) {
+        self.core.forget_lost(done);
+    }
+
+    /// Why nothing more is stored, if a write has failed.
+    #[must_use]
+    pub fn failed(&self) -> Option<VotesFailed> {
+        self.core.failed()
     }
 }
