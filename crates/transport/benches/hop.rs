@@ -160,7 +160,9 @@ fn flood(bytes: usize) {
             std::thread::yield_now();
         }
         let bytes = payload.clone();
-        nodes[0].peers.send(NodeId(2), NodeMessage::Call(Call { id, bytes }));
+        nodes[0]
+            .peers
+            .send(NodeId(2), NodeMessage::Call(Call { id, bytes }));
         if id % 8 == 7 {
             nodes[0].peers.flush();
         }

@@ -13,8 +13,12 @@
 //! The sockets are blocking ones with threads of their own: no other work of the process, least of
 //! all its clients' requests, stands between a message and its receiver (`docs/adr/0009-peer-protocol.md` has figures).
 
+#[doc(hidden)]
+pub mod baton;
 mod connection;
 mod listen;
+#[cfg(loom)]
+mod model;
 mod peers;
 mod stream;
 mod threads;

@@ -1,6 +1,7 @@
 //! Nodes over real sockets on loopback.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[allow(dead_code, reason = "the benchmark uses the rest")]
 mod node;
 
 use std::{
