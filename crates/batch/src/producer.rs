@@ -44,6 +44,13 @@ impl Sequence {
         Self(self.0.wrapping_add(records) % SEQUENCES)
     }
 
+    /// Whether this one comes before `other`, going the shorter way around.
+    #[must_use]
+    pub const fn is_before(self, other: Self) -> bool {
+        let ahead = other.minus(self.0).0;
+        ahead > 0 && ahead < SEQUENCES / 2
+    }
+
     /// The sequence `records` before this one.
     #[must_use]
     pub const fn minus(self, records: u32) -> Self {
@@ -169,6 +176,9 @@ mod tests {
         assert_eq!(Sequence::MAX.plus(5), Sequence(4));
         assert_eq!(Sequence(3).minus(5).plus(5), Sequence(3));
         assert_eq!(Sequence::new(-1), None);
+        assert!(Sequence::MAX.is_before(Sequence::ZERO));
+        assert!(Sequence(3).is_before(Sequence(4)) && !Sequence(4).is_before(Sequence(3)));
+        assert!(!Sequence(3).is_before(Sequence(3)));
     }
 
     #[test]

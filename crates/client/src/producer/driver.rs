@@ -12,6 +12,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
+use trilith_batch::Sequence;
 use trilith_proto::v1::{self, produce_stream_response::Result as Answer};
 use trilith_types::PartitionId;
 
@@ -340,8 +341,8 @@ impl Driver {
         }
         match reason {
             "OUT_OF_SEQUENCE" | "UNKNOWN_PRODUCER" | "STALE_EPOCH" => {
-                let forgotten = reason == "UNKNOWN_PRODUCER";
-                for batch in lane.out_of_sequence(batch, now, forgotten) {
+                let expected = expected(error);
+                for batch in lane.out_of_sequence(batch, now, expected) {
                     self.give_up(at, batch, Fate::Unknown, error);
                 }
             }
@@ -583,6 +584,17 @@ impl Drop for Driver {
                 self.shared.fail(batch, &self::unsent(error));
             }
         }
+    }
+}
+
+/// The sequence that a refusal says comes next.
+fn expected(error: &Error) -> Option<Sequence> {
+    match error {
+        Error::Server(refusal) => {
+            let expected = refusal.metadata.get("expected")?;
+            Sequence::new(expected.parse().ok()?)
+        }
+        _ => None,
     }
 }
 

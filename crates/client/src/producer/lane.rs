@@ -36,6 +36,8 @@ pub(super) struct Identity {
 pub(super) struct Batch {
     /// Counts the producer's batches.
     pub(super) order: u64,
+    /// Counts the lane's.
+    ordinal: u64,
     pub(super) completion: Arc<Completion>,
     /// The budget it holds.
     pub(super) charge: usize,
@@ -63,6 +65,7 @@ impl Batch {
     ) -> Self {
         Self {
             order,
+            ordinal: 0,
             completion,
             charge,
             records: builder.records(),
@@ -134,6 +137,7 @@ pub(super) struct Lane {
     /// To be sent, in order. Those that were sent before are the first ones.
     waiting: VecDeque<Batch>,
     sent: VecDeque<Sent>,
+    next_ordinal: u64,
     identity: Option<Identity>,
     sequence: Sequence,
     /// A batch came back: the others are awaited first.
@@ -155,7 +159,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn push(&mut self, batch: Batch) {
+    pub(super) fn push(&mut self, mut batch: Batch) {
+        batch.ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
         self.waiting.push_back(batch);
     }
 
@@ -180,12 +186,15 @@ impl Lane {
                 self.identity = None;
             }
         }
-        let window = if idempotent { WINDOW } else { usize::MAX };
         let Some(first) = self.waiting.front() else {
             return Next::Wait;
         };
+        // Counted from the oldest one without an answer, however many behind it have one: that one
+        // may have to be sent again, and must be known again then.
+        let oldest = self.sent.front().map(|sent| sent.batch.ordinal);
+        let is_full = oldest.is_some_and(|oldest| first.ordinal - oldest >= WINDOW as u64);
         let paused = self.not_before.is_some_and(|at| now < at);
-        if self.holds || self.gap || paused || self.sent.len() >= window {
+        if self.holds || self.gap || paused || (idempotent && is_full) {
             return Next::Wait;
         }
         if idempotent && first.stamp.is_none() {
@@ -256,15 +265,18 @@ impl Lane {
         }
     }
 
-    /// An answer refused the batch's sequence. That is no news while one before it is not
-    /// settled. Of the oldest it is believed after a while; then those behind the gap are stamped
-    /// anew. `forgotten`: the leader does not know the producer any more, so those that may have
-    /// been stored before it forgot are given back instead.
+    /// An answer refused the batch's sequence; the one that comes next is `expected`, when the
+    /// leader said so. That is no news while one before it is not settled. Of the oldest it is
+    /// believed after a while.
+    ///
+    /// When the leader is past the batch, it was stored, or nobody will ever know: it is given
+    /// back. Else it and those behind it are stamped anew, but for those that an earlier attempt
+    /// may have stored under the old stamp: they are given back.
     pub(super) fn out_of_sequence(
         &mut self,
         batch: Batch,
         now: Instant,
-        forgotten: bool,
+        expected: Option<Sequence>,
     ) -> Vec<Batch> {
         let has_elder = self.gap
             || self.waiting.front().is_some_and(|b| b.order < batch.order)
@@ -272,6 +284,10 @@ impl Lane {
                 .sent
                 .front()
                 .is_some_and(|s| s.batch.order < batch.order);
+        let is_passed = batch
+            .stamp
+            .zip(expected)
+            .is_some_and(|(stamp, expected)| stamp.sequence.is_before(expected));
         self.back(batch, now, true, false);
         if has_elder {
             return Vec::new();
@@ -281,11 +297,14 @@ impl Lane {
             return Vec::new();
         }
         self.refused_since = None;
+        if is_passed {
+            return self.waiting.pop_front().into_iter().collect();
+        }
         self.leave_gap();
         let (doubtful, sure): (VecDeque<Batch>, VecDeque<Batch>) =
             std::mem::take(&mut self.waiting)
                 .into_iter()
-                .partition(|batch| forgotten && batch.doubtful);
+                .partition(|batch| batch.doubtful);
         self.waiting = sure;
         doubtful.into()
     }
@@ -362,5 +381,133 @@ impl Lane {
         all.iter_mut().for_each(|batch| batch.doubtful = true);
         all.extend(self.waiting.drain(..));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trilith_batch::Compression;
+    use trilith_types::TimestampMs;
+
+    use super::*;
+
+    const ID: Identity = Identity {
+        id: ProducerId(7),
+        epoch: 0,
+    };
+
+    /// A lane with this many batches of one record, all to be sent.
+    fn lane(batches: u64) -> Lane {
+        let mut lane = Lane::default();
+        lane.identify(ID);
+        for order in 0..batches {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push_parts(None, None, &[], TimestampMs(0)).unwrap();
+            let completion = Arc::default();
+            lane.push(Batch::new(order, completion, 0, Instant::now(), builder));
+        }
+        lane
+    }
+
+    /// Sends what may be sent; the orders.
+    fn send(lane: &mut Lane, now: Instant) -> Vec<u64> {
+        let mut sent = Vec::new();
+        while lane.next(now, true) == Next::Send {
+            let mut batch = lane.take(true).unwrap();
+            drop(batch.bytes());
+            sent.push(batch.order);
+            lane.sent(batch.order, batch, now);
+        }
+        sent
+    }
+
+    fn sequences(lane: &Lane) -> Vec<Option<i32>> {
+        let stamps = lane.waiting.iter().map(|batch| batch.stamp);
+        stamps
+            .map(|stamp| stamp.map(|s| s.sequence.get()))
+            .collect()
+    }
+
+    #[test]
+    fn the_window_counts_from_the_oldest_without_an_answer() {
+        let (mut lane, now) = (lane(12), Instant::now());
+        assert_eq!(send(&mut lane, now), [0, 1, 2, 3, 4]);
+        for answered in [1, 2, 3, 4] {
+            lane.answered(answered).unwrap();
+            assert_eq!(
+                send(&mut lane, now),
+                [0_u64; 0],
+                "0 may have to be sent again"
+            );
+        }
+        lane.answered(0).unwrap();
+        assert_eq!(send(&mut lane, now), [5, 6, 7, 8, 9]);
+        lane.answered(5).unwrap();
+        assert_eq!(send(&mut lane, now), [10]);
+    }
+
+    /// Refuses the batch again after the time in which nothing is believed.
+    fn refuse_twice(lane: &mut Lane, order: u64, expected: i32) -> Vec<u64> {
+        let mut now = Instant::now();
+        for _ in 0..2 {
+            let batch = lane.answered(order).unwrap();
+            let given_back = lane.out_of_sequence(batch, now, Sequence::new(expected));
+            if !given_back.is_empty() || lane.gap {
+                return given_back.iter().map(|batch| batch.order).collect();
+            }
+            now += BELIEVED_AFTER;
+            assert_eq!(send(lane, now).first(), Some(&order));
+        }
+        Vec::new()
+    }
+
+    #[test]
+    fn a_batch_that_the_leader_is_past_is_given_back_and_the_others_go_on() {
+        let mut lane = lane(1);
+        send(&mut lane, Instant::now());
+        assert_eq!(refuse_twice(&mut lane, 0, 6), [0]);
+        assert!(lane.is_empty() && !lane.gap && !lane.tainted);
+    }
+
+    #[test]
+    fn behind_a_gap_only_what_was_surely_not_stored_is_stamped_anew() {
+        let mut lane = lane(4);
+        lane.sequence = Sequence::default().plus(10);
+        let now = Instant::now();
+        send(&mut lane, now);
+        // The connection breaks, and is made again; then nothing that was sent is sure.
+        assert!(lane.lost(now, true).is_empty());
+        assert_eq!(sequences(&lane), [Some(10), Some(11), Some(12), Some(13)]);
+        let later = now + Duration::from_secs(60);
+        let first = lane.take(true).unwrap();
+        lane.sent(0, first, later);
+        lane.waiting
+            .iter_mut()
+            .skip(1)
+            .for_each(|batch| batch.doubtful = false);
+        assert_eq!(refuse_first(&mut lane, later), [0, 1]);
+        assert_eq!(lane.next(later + BELIEVED_AFTER * 2, true), Next::Identify);
+        assert_eq!(sequences(&lane), [None, None]);
+    }
+
+    /// Refuses batch 0, the only one on its way, until it is believed.
+    fn refuse_first(lane: &mut Lane, now: Instant) -> Vec<u64> {
+        lane.refused_since = Some(now);
+        let batch = lane.answered(0).unwrap();
+        let given_back = lane.out_of_sequence(batch, now + BELIEVED_AFTER, Sequence::new(5));
+        given_back.iter().map(|batch| batch.order).collect()
+    }
+
+    #[test]
+    fn a_refusal_is_no_news_while_an_elder_is_open() {
+        let (mut lane, now) = (lane(2), Instant::now());
+        send(&mut lane, now);
+        let batch = lane.answered(1).unwrap();
+        assert!(
+            lane.out_of_sequence(batch, now, Sequence::new(0))
+                .is_empty()
+        );
+        assert_eq!(lane.refused_since, None);
+        assert_eq!(sequences(&lane), [Some(1)]);
     }
 }
