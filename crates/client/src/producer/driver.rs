@@ -55,7 +55,7 @@ pub(super) struct Driver {
     /// Where each lane's batches go, as far as is known.
     leaders: Leaders,
     locating: Asking<Leaders>,
-    /// An identity that no lane has taken yet.
+    /// The newest identity.
     identity: Option<Identity>,
     identifying: Asking<Option<Identity>>,
     /// Whether batches are stamped: as configured, unless the server knows no producers.
@@ -164,14 +164,16 @@ impl Driver {
             match lane.next(now, self.idempotent) {
                 Next::Send => {}
                 Next::Wait => return,
-                Next::Identify => match self.identity.take() {
-                    // One serves all lanes, until one of them needs another.
+                // One serves all lanes, until one of them needs another.
+                Next::Identify => match self.identity.filter(|&identity| lane.may_take(identity)) {
                     Some(identity) => {
                         lane.identify(identity);
-                        self.identity = Some(identity);
                         continue;
                     }
-                    None => return self.identify(),
+                    None => {
+                        self.identity = None;
+                        return self.identify();
+                    }
                 },
             }
             let Some(address) = self.leaders.get(at).cloned().flatten() else {

@@ -139,6 +139,8 @@ pub(super) struct Lane {
     sent: VecDeque<Sent>,
     next_ordinal: u64,
     identity: Option<Identity>,
+    /// The one before, which is not to be taken again: the leader remembers its sequences.
+    former: Option<Identity>,
     sequence: Sequence,
     /// A batch came back: the others are awaited first.
     holds: bool,
@@ -169,6 +171,12 @@ impl Lane {
         self.waiting.is_empty() && self.sent.is_empty()
     }
 
+    /// Whether the lane may begin anew under this identity: from sequence 0, which the leader must
+    /// not take for one that it has seen.
+    pub(super) fn may_take(&self, identity: Identity) -> bool {
+        self.former != Some(identity)
+    }
+
     pub(super) fn identify(&mut self, identity: Identity) {
         self.identity = Some(identity);
         self.sequence = Sequence::default();
@@ -183,7 +191,7 @@ impl Lane {
             }
             if self.tainted && self.waiting.iter().all(|batch| batch.stamp.is_none()) {
                 self.tainted = false;
-                self.identity = None;
+                self.former = self.identity.take().or(self.former);
             }
         }
         let Some(first) = self.waiting.front() else {
@@ -487,6 +495,11 @@ mod tests {
             .for_each(|batch| batch.doubtful = false);
         assert_eq!(refuse_first(&mut lane, later), [0, 1]);
         assert_eq!(lane.next(later + BELIEVED_AFTER * 2, true), Next::Identify);
+        assert!(!lane.may_take(ID), "its sequence 0 is another batch");
+        assert!(lane.may_take(Identity {
+            id: ProducerId(8),
+            ..ID
+        }));
         assert_eq!(sequences(&lane), [None, None]);
     }
 
