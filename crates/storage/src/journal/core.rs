@@ -120,20 +120,24 @@ impl Core {
         let Some(file) = file else { return Ok(()) };
         let written = file.submit_write_durable(0, vec![built.bytes]).wait();
         let now = self.now();
-        let mut state = self.state.lock();
-        // Files that are too many go when the next frame is down.
-        state.landed(frame, written, now);
-        state.failed().cloned().map_or(Ok(()), Err)
+        let surplus = self.state.lock().landed(frame, written, now);
+        self.remove(surplus);
+        self.state.lock().failed().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Removes files that are too many.
+    fn remove(&self, slots: Vec<u32>) {
+        for slot in slots {
+            // One that stays behind is found by the next start.
+            let _ = self.env.disk.remove_file(&file::path(&self.dir, slot));
+        }
     }
 
     fn landed(self: &Arc<Self>, frame: u64, result: io::Result<()>) {
         let now = self.now();
         let surplus = self.state.lock().landed(frame, result, now);
         self.work();
-        for slot in surplus {
-            // One that stays behind is found by the next start.
-            let _ = self.env.disk.remove_file(&file::path(&self.dir, slot));
-        }
+        self.remove(surplus);
     }
 
     /// Makes a file, when one is wanted, step by step on completions.

@@ -47,7 +47,7 @@ pub(super) fn open(
     let salt = survey.salt.unwrap_or_else(|| env.rng.next_u64() | 1);
     let (replayed, marks) = give_out(&mut survey, torn)?;
     let holders = std::mem::take(&mut survey.groups.holders);
-    let files = take_files(env, dir, config, survey, &buffers)?;
+    let files = take_files(env, dir, config, survey, holders.oldest(), &buffers)?;
     let resumed = Resumed {
         salt,
         next_frame,
@@ -251,8 +251,12 @@ fn take_files(
     dir: &Path,
     config: JournalConfig,
     survey: Survey,
+    needed: Option<u32>,
     buffers: &Arc<AlignedPool>,
 ) -> Result<Files, JournalOpenError> {
+    // What is before a file whose first frame is whole, with the marks of all groups, and that
+    // nobody needs, can be written already.
+    let begun = survey.last_whole_first().unwrap_or(0);
     let Survey {
         files: found,
         mut idle,
@@ -289,19 +293,29 @@ fn take_files(
     // Those that were never used first, then in the order of their last use.
     idle.sort_by_key(|file| (file.number, file.slot));
     for file in idle {
-        let len = file
-            .file
-            .len()
-            .map_err(JournalOpenError::io("measure", dir))?;
         let (slot, file) = (file.slot, file.file);
-        if len == config.file_bytes && files.ready.len() < config.files_max {
-            files.ready.push_back(ReadyFile { slot, file });
-        } else {
-            let path = path(dir, slot);
-            env.disk
-                .remove_file(&path)
-                .map_err(JournalOpenError::io("remove", &path))?;
+        files.ready.push_back(ReadyFile { slot, file });
+    }
+    let surplus = files.recycle(needed, begun, config.files_max);
+    let mut wrong_size = Vec::new();
+    let mut measured = Ok(());
+    files.ready.retain(|ready| match ready.file.len() {
+        Ok(len) if len == config.file_bytes => true,
+        Ok(_) => {
+            wrong_size.push(ready.slot);
+            false
         }
+        Err(e) => {
+            measured = Err(JournalOpenError::io("measure", &path(dir, ready.slot))(e));
+            true
+        }
+    });
+    measured?;
+    for slot in surplus.into_iter().chain(wrong_size) {
+        let path = path(dir, slot);
+        env.disk
+            .remove_file(&path)
+            .map_err(JournalOpenError::io("remove", &path))?;
     }
     if files.ready.is_empty() {
         let slot = files.next_slot;

@@ -16,7 +16,7 @@ use super::{
     file::{self, MAGIC, VERSION},
     files::position,
     groups::{Groups, Source},
-    head::{FLAG_CLEAN, Place},
+    head::{FLAG_CLEAN, FLAG_FIRST, Place},
     scan::{Decoded, FirstBlock, Identity, ScannedFile, identify, intact, read_all, scan},
 };
 use crate::file_header::{FormatError, FoundFormat};
@@ -204,6 +204,19 @@ impl Survey {
                 what,
             });
         }
+    }
+
+    /// The last file that begins with a whole frame.
+    pub(super) fn last_whole_first(&self) -> Option<u32> {
+        let first = |link: &&Link| {
+            let frame = link.scanned.as_ref();
+            frame.is_some_and(|frame| {
+                let read = matches!(frame.descriptors, Decoded::Good(_));
+                frame.head.has(FLAG_FIRST) && read && frame.intact.iter().all(|&good| good)
+            })
+        };
+        let place = self.chain.links.iter().rev().find(first)?.place?;
+        self.files.get(place.file).map(|file| file.number)
     }
 
     /// Where a frame lies, as far as that is known.

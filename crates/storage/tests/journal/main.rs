@@ -7,8 +7,11 @@
 )]
 
 mod basics;
+mod failures;
 mod model;
 mod power;
+mod recycling;
+mod rules;
 
 use std::{path::Path, sync::Arc};
 

@@ -124,12 +124,30 @@ impl Model {
         let mut out = String::new();
         for id in self.groups.keys().chain(replayed.groups.keys()) {
             let model = self.groups.get(id).map(|g| {
-                let entries: Vec<_> = g.entries.iter().map(|e| (e.0.index.0, e.0.term.0)).collect();
-                (g.mark.as_ref().map(|m| m.index.0), g.reset, g.truncated, entries)
+                let entries: Vec<_> = g
+                    .entries
+                    .iter()
+                    .map(|e| (e.0.index.0, e.0.term.0))
+                    .collect();
+                (
+                    g.mark.as_ref().map(|m| m.index.0),
+                    g.reset,
+                    g.truncated,
+                    entries,
+                )
             });
             let found = replayed.groups.get(id).map(|g| {
-                let entries = g.entries.iter().map(|e| (e.meta.index.0, e.meta.term.0)).collect();
-                (g.mark.as_ref().map(|m| m.index.0), g.reset, g.truncated, entries)
+                let entries = g
+                    .entries
+                    .iter()
+                    .map(|e| (e.meta.index.0, e.meta.term.0))
+                    .collect();
+                (
+                    g.mark.as_ref().map(|m| m.index.0),
+                    g.reset,
+                    g.truncated,
+                    entries,
+                )
             });
             if model != found {
                 out += &format!("group {id}: expected {model:?}, found {found:?}\n");

@@ -74,7 +74,10 @@ impl Promise {
         while !model.is(replayed, journal) {
             let Some((group, op)) = rest.next() else {
                 let differs = model.differs(replayed);
-                panic!("{acked} of {} operations are acknowledged; {differs}", self.ops.len());
+                panic!(
+                    "{acked} of {} operations are acknowledged; {differs}",
+                    self.ops.len()
+                );
             };
             model.apply(*group, op);
         }
