@@ -33,6 +33,7 @@
 
 mod admission;
 mod chores;
+pub mod cluster;
 mod config;
 mod directory;
 mod error;

@@ -24,7 +24,7 @@ pub enum OpenError {
     Found(#[from] super::FoundError),
     /// Journal, votes or the groups could not be opened.
     #[error(transparent)]
-    Host(#[from] trilith_host::OpenError),
+    Host(#[from] trilith_host::HostOpenError),
     /// The group that holds the cluster's own state could not be opened.
     #[error("the cluster's own state: {0}")]
     Controller(trilith_host::OpenGroupError),

@@ -34,7 +34,7 @@ pub use identity::{
     start_number,
 };
 pub use node::{FEATURE_LEVEL, Node};
-pub use observer::AlarmCounts;
+pub use observer::{AlarmCounts, NoPeers};
 pub use open::{NodeParts, OpenReport};
 pub use reader::{PartitionCursor, PartitionReader};
 pub use status::{Metadata, NodeStatus, PartitionMetadata, TopicMetadata};

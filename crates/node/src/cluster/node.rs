@@ -84,13 +84,17 @@ pub(crate) struct Inner {
     pub(crate) identity: ArcSwap<Identity>,
     /// The latest start of each other node that knocked here.
     pub(crate) seen: Mutex<std::collections::BTreeMap<NodeId, Incarnation>>,
+    /// Other nodes that are heard of in time.
+    pub(crate) alive: Mutex<std::collections::BTreeSet<NodeId>>,
+    /// On the monotonic clock.
+    pub(crate) opened_at: Duration,
     /// What other nodes said last when they did not let this one in, by their addresses.
     pub(crate) refusals: Mutex<std::collections::BTreeMap<String, String>>,
     pub(crate) alarms: Alarms,
     pub(crate) on_peers: OnceLock<OnPeers>,
     pub(crate) on_fatal: OnceLock<OnFatal>,
-    /// Shards that are to be run by whoever drives the node.
-    pub(crate) host_parts: Mutex<super::open::Shards>,
+    /// A host whose shards are to be run by whoever drives the node.
+    pub(crate) host_parts: Mutex<super::open::Hosted>,
     pub(crate) threads: Mutex<Threads>,
     pub(crate) is_threaded: bool,
     pub(crate) is_closing: AtomicBool,

@@ -6,9 +6,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use trilith_host::{Alarm, Observer};
+use trilith_host::{Alarm, Observer, Outbound};
+use trilith_peer::NodeMessage;
 use trilith_raft::{Configuration, RoleChange};
-use trilith_types::GroupId;
+use trilith_types::{GroupId, NodeId};
 
 use super::{keeper::Note, node::Inner};
 use crate::inbox::Inbox;
@@ -76,6 +77,20 @@ impl Alarms {
         let mut known = self.0.lock();
         known.full.remove(&group);
         known.stopped.remove(&group);
+    }
+}
+
+/// The way to other nodes of a node that has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPeers;
+
+impl Outbound for NoPeers {
+    fn send(&self, _to: NodeId, _message: NodeMessage) {}
+
+    fn flush(&self) {}
+
+    fn has_room(&self, _to: NodeId) -> bool {
+        true
     }
 }
 

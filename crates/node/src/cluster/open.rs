@@ -1,14 +1,18 @@
 //! Opening a node: the data directory, who it is, its groups.
 
 use std::{
-    sync::{Arc, OnceLock, mpsc},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use trilith_env::Env;
-use trilith_host::{GroupSpec, HostConfig, HostParts, Outbound, Shard};
+use trilith_host::{GroupSpec, HostConfig, HostParts, HostReport, Outbound, Shard, Workers};
 use trilith_peer::{Found, Founder};
 use trilith_raft::Configuration;
 use trilith_storage::DataDir;
@@ -21,7 +25,7 @@ use super::{
     controller_replica::{ControllerReplica, ControllerShared},
     founding::{found_alone, found_of_list, number_of},
     identity::IdentityFile,
-    keeper::{Keeper, Note},
+    keeper::{Keeper, Note, OPEN_WAIT},
     layout::controller_dir,
     machine::GroupMachine,
     node::{Closer, Inner, Live, Threads},
@@ -29,8 +33,8 @@ use super::{
 };
 use crate::{Admission, Metrics, inbox::Inbox, shell};
 
-/// Shards that wait for somebody to run them.
-pub(crate) type Shards = Vec<Shard<GroupMachine>>;
+/// A host that waits for somebody to run its shards.
+pub(crate) type Hosted = Option<HostParts<GroupMachine>>;
 
 /// What opening a node found.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +42,7 @@ pub struct OpenReport {
     /// Whether the node belongs to a cluster.
     pub is_founded: bool,
     /// What the journal and the votes had.
-    pub host: Option<trilith_host::Report>,
+    pub host: Option<HostReport>,
     /// How long it took.
     pub took: Duration,
 }
@@ -50,7 +54,10 @@ pub struct NodeParts {
     /// What was found.
     pub report: OpenReport,
     keeper: Keeper,
-    shards: Shards,
+    host: Hosted,
+    /// Whether the journal was closed behind the shards.
+    is_closed: Arc<AtomicBool>,
+    is_closing: bool,
 }
 
 impl Node {
@@ -84,6 +91,7 @@ impl Node {
         };
         let thread = shell::spawn("keeper".to_owned(), run).map_err(OpenError::Thread)?;
         node.inner.threads.lock().keeper = Some(thread);
+        node.inner.wait_if_alone();
         Ok((node, report))
     }
 
@@ -129,6 +137,8 @@ impl Node {
             identity: ArcSwap::from_pointee(identity.get().clone()),
             identity_file: Mutex::new(identity),
             seen: Mutex::default(),
+            alive: Mutex::default(),
+            opened_at: began,
             refusals: Mutex::default(),
             alarms: Alarms::default(),
             on_peers: OnceLock::new(),
@@ -147,7 +157,7 @@ impl Node {
         }
         report.took = env.clock.monotonic().saturating_sub(began);
         let keeper = Keeper::new(Arc::clone(&inner));
-        let shards = std::mem::take(&mut *inner.host_parts.lock());
+        let host = inner.host_parts.lock().take();
         let node = Node {
             _closer: Arc::new(Closer(Arc::clone(&inner))),
             inner,
@@ -156,7 +166,9 @@ impl Node {
             node,
             report,
             keeper,
-            shards,
+            host,
+            is_closed: Arc::default(),
+            is_closing: false,
         })
     }
 }
@@ -183,7 +195,7 @@ fn found_by_itself(
 
 impl Inner {
     /// Hosts what this node, which is a member of a cluster now, is to host.
-    fn go_live(self: &Arc<Self>) -> Result<trilith_host::Report, OpenError> {
+    fn go_live(self: &Arc<Self>) -> Result<HostReport, OpenError> {
         let identity = self.identity.load_full();
         let member = identity
             .member
@@ -198,7 +210,13 @@ impl Inner {
             inner: Arc::downgrade(self),
         };
         let outbound = Arc::clone(&self.outbound);
-        let (parts, report) = trilith_host::open(&self.env, config, outbound, Arc::new(ears))?;
+        let workers = if self.is_threaded {
+            Workers::Threads
+        } else {
+            Workers::None
+        };
+        let parts = trilith_host::open(&self.env, config, workers, outbound, Arc::new(ears))?;
+        let report = parts.report.clone();
         let live = Arc::new(Live {
             host: parts.handle.clone(),
             cluster: member.cluster,
@@ -207,6 +225,10 @@ impl Inner {
             founders: identity.founders.clone(),
         });
         self.run_host(parts, &live)?;
+        if live.founders.len() == 1 {
+            // There is nobody else to wait for.
+            live.host.campaign(CONTROLLER_GROUP);
+        }
         drop(self.live.set(live));
         self.peers_changed();
         Ok(report)
@@ -240,7 +262,7 @@ impl Inner {
             for shard in &mut parts.shards {
                 shard.turn();
             }
-            *self.host_parts.lock() = parts.shards;
+            *self.host_parts.lock() = Some(parts);
             answer.try_recv().ok()
         };
         match answer {
@@ -250,6 +272,20 @@ impl Inner {
                 trilith_host::OpenGroupError::ShuttingDown,
             )),
         }
+    }
+
+    /// A cluster of one node is up when its only node is: whoever opens it need not ask again.
+    fn wait_if_alone(self: &Arc<Self>) {
+        let Some(live) = self.live.get().filter(|live| live.founders.len() == 1) else {
+            return;
+        };
+        let (led, ready) = mpsc::channel();
+        let keeper = Arc::clone(&self.keeper);
+        live.host.read(CONTROLLER_GROUP, move |_leads| {
+            let done = Box::new(move || drop(led.send(())));
+            drop(keeper.send(Note::WhenLed(OPEN_WAIT, done)));
+        });
+        let _led_or_not = ready.recv();
     }
 
     /// Until the cluster's state is known, its founders are all there is.
@@ -342,35 +378,57 @@ impl NodeParts {
     pub fn turn(&mut self) -> Option<Duration> {
         loop {
             let mut next = self.keeper.turn();
-            self.shards.append(&mut self.node.inner.host_parts.lock());
-            for shard in &mut self.shards {
-                next = match (next, shard.turn()) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
+            if let Some(host) = self.node.inner.host_parts.lock().take() {
+                self.host = Some(host);
             }
-            let is_busy = self.shards.iter().any(Shard::has_events) || self.keeper.has_notes();
-            if !is_busy {
+            for shard in self.host.iter_mut().flat_map(|host| &mut host.shards) {
+                let deadline = shard.turn();
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+            let mut shards = self.host.iter().flat_map(|host| &host.shards);
+            if !shards.any(Shard::has_events) && !self.keeper.has_notes() {
+                self.close_journal();
                 return next;
             }
         }
     }
 
     /// Begins a clean stop; [`NodeParts::turn`] goes on with it.
-    pub fn begin_stop(&self) {
+    pub fn begin_stop(&mut self) {
         let inner = &self.node.inner;
-        inner
-            .is_closing
-            .store(true, std::sync::atomic::Ordering::Release);
-        if let Some(live) = inner.live.get() {
-            live.host.shutdown();
+        inner.is_closing.store(true, Ordering::Release);
+        match inner.live.get() {
+            Some(live) => live.host.shutdown(),
+            None => self.is_closed.store(true, Ordering::Release),
+        }
+        self.is_closing = true;
+    }
+
+    /// The journal goes last: shards may have given it something until they were through.
+    fn close_journal(&mut self) {
+        let Some(host) = self.host.as_ref().filter(|_| self.is_closing) else {
+            return;
+        };
+        if host.shards.iter().all(Shard::is_finished) {
+            self.is_closing = false;
+            let is_closed = Arc::clone(&self.is_closed);
+            host.journal().close(Box::new(move |_clean_or_not| {
+                is_closed.store(true, Ordering::Release);
+            }));
         }
     }
 
     /// Whether a clean stop is through.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.shards.iter().all(Shard::is_finished)
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Why the node must stop, if it must.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        let mut shards = self.host.iter().flat_map(|host| &host.shards);
+        shards.find_map(Shard::failure)
     }
 
     /// How far each hosted group has applied: for checks.
@@ -387,11 +445,6 @@ impl NodeParts {
 
 impl std::fmt::Debug for NodeParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "NodeParts({:?}, {} shards)",
-            self.node,
-            self.shards.len()
-        )
+        write!(f, "NodeParts({:?}, {:?})", self.node, self.host)
     }
 }

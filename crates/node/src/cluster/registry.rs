@@ -130,6 +130,11 @@ impl Registry for Node {
     }
 
     fn peer_event(&self, event: PeerEvent) {
+        match event {
+            PeerEvent::Suspect(node) => drop(self.inner.alive.lock().remove(&node)),
+            PeerEvent::Alive(node) => drop(self.inner.alive.lock().insert(node)),
+            PeerEvent::Reset(..) => {}
+        }
         if let Some(live) = self.inner.live.get() {
             live.host.peer_event(event);
         }

@@ -1,6 +1,6 @@
 //! What a node knows of its cluster and of itself, for people, tools and clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use trilith_env::Space;
@@ -66,6 +66,10 @@ pub struct NodeStatus {
     pub nodes: Vec<NodeInfo>,
     /// The latest start of each other node that has connected to this one.
     pub connected: Vec<(NodeId, Incarnation)>,
+    /// The other nodes that are heard of in time.
+    pub alive: Vec<NodeId>,
+    /// Since the node was opened.
+    pub uptime: Duration,
     /// Addresses of nodes that did not let this one in, and why, the last time each.
     pub refused_by: Vec<(String, String)>,
     /// The file system with the data.
@@ -127,6 +131,8 @@ impl Node {
             controller: inner.controller_leader(),
             nodes: inner.book.nodes().values().cloned().collect(),
             connected: inner.seen.lock().iter().map(|(n, i)| (*n, *i)).collect(),
+            alive: inner.alive.lock().iter().copied().collect(),
+            uptime: inner.env.clock.monotonic().saturating_sub(inner.opened_at),
             refused_by: inner.refusals.lock().clone().into_iter().collect(),
             disk: self.disk_space().ok(),
             groups: 0,

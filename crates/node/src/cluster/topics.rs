@@ -132,6 +132,11 @@ impl Node {
             return answer(Err(ControlError::ShuttingDown));
         }
         match self.inner.live() {
+            // The first command of all is under way; nothing makes sense before it.
+            Ok(_) if self.inner.controller.read().cluster().is_none() => {
+                let reason = "its founding is under way".to_owned();
+                answer(Err(ControlError::NoQuorum { reason }));
+            }
             Ok(live) => {
                 let book = Arc::clone(&self.inner.book);
                 let change = Change {

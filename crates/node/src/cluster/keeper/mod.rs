@@ -27,6 +27,9 @@ use super::{
 /// there in any case.
 const LEADERS_WAIT: Duration = Duration::from_secs(2);
 
+/// How long opening a cluster of one node waits for its partitions.
+pub(crate) const OPEN_WAIT: Duration = Duration::from_secs(30);
+
 /// What the keeper is told.
 pub(crate) enum Note {
     /// The cluster's state, or who leads it, has changed.
@@ -34,11 +37,14 @@ pub(crate) enum Note {
     /// A command was applied. It is answered once this node serves what was made.
     Outcome(Result<Outcome, ControlError>, Answer),
     /// This node's copy of the cluster's state is as new as the asker wants it.
-    CaughtUp(Box<dyn FnOnce() + Send>),
+    CaughtUp(Done),
     /// This node was made a member of a cluster.
     Founded,
     /// A replica here has stopped.
     Stopped(GroupId, String),
+    /// Somebody waits until the cluster is founded and every partition has a leader, for at most so
+    /// long.
+    WhenLed(Duration, Done),
     /// A group has another leader.
     Led,
     /// A new group is open whose preferred leader is this node.
@@ -53,12 +59,14 @@ pub(crate) enum Note {
     Close,
 }
 
-/// Somebody who waits for the leaders of a new topic.
-struct Creation {
-    topic: TopicId,
+type Done = Box<dyn FnOnce() + Send>;
+
+/// Somebody who waits for leaders.
+struct Waiting {
+    /// Of this topic; `None`: of every one.
+    topic: Option<TopicId>,
     until: Duration,
-    outcome: Outcome,
-    answer: Answer,
+    done: Done,
 }
 
 pub(crate) struct Keeper {
@@ -67,7 +75,7 @@ pub(crate) struct Keeper {
     /// The version of the cluster's state that was looked at last.
     version: Option<u64>,
     served: BTreeMap<TopicId, Arc<ServedTopic>>,
-    creations: Vec<Creation>,
+    waiting: Vec<Waiting>,
     forming: Forming,
     registration: Registration,
     balance: Balance,
@@ -82,7 +90,7 @@ impl Keeper {
             notes: Vec::new(),
             version: None,
             served: BTreeMap::new(),
-            creations: Vec::new(),
+            waiting: Vec::new(),
             forming: Forming::default(),
             registration: Registration::default(),
             balance: Balance::default(),
@@ -98,8 +106,9 @@ impl Keeper {
     /// Does what is due, and says when it wants to look again.
     pub(crate) fn turn(&mut self) -> Option<Duration> {
         let mut notes = std::mem::take(&mut self.notes);
-        let inbox = Arc::clone(&self.inner.keeper);
-        inbox.wait(&mut notes, Some(Duration::ZERO));
+        if notes.is_empty() {
+            self.inner.keeper.wait(&mut notes, Some(Duration::ZERO));
+        }
         for note in notes.drain(..) {
             self.take(note);
         }
@@ -107,12 +116,12 @@ impl Keeper {
         let live = self.inner.live.get().cloned()?;
         self.reconcile(&live);
         let now = self.inner.env.clock.monotonic();
-        self.finish_creations(now);
+        self.finish_waiting(now);
         let timers = [
             self.registration.turn(&self.inner, &live, now),
             self.balance.turn(&self.inner, &live, &self.served, now),
             self.forming.turn(&live, now),
-            self.creations.iter().map(|creation| creation.until).min(),
+            self.waiting.iter().map(|waiting| waiting.until).min(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -136,6 +145,11 @@ impl Keeper {
     fn take(&mut self, note: Note) {
         match note {
             Note::Look | Note::Led => {}
+            Note::WhenLed(patience, done) => {
+                let until = self.now() + patience;
+                let topic = None;
+                self.waiting.push(Waiting { topic, until, done });
+            }
             Note::Outcome(outcome, answer) => self.answer(outcome, answer),
             Note::CaughtUp(done) => {
                 self.reconcile_now();
@@ -161,29 +175,29 @@ impl Keeper {
     /// leaders, so they are waited for.
     fn answer(&mut self, outcome: Result<Outcome, ControlError>, answer: Answer) {
         self.reconcile_now();
-        match outcome {
-            Ok(Outcome::Created(ref topic) | Outcome::Altered(ref topic)) => {
-                let creation = Creation {
-                    topic: topic.id,
-                    until: self.inner.env.clock.monotonic() + LEADERS_WAIT,
-                    outcome: Outcome::Created(Arc::clone(topic)),
-                    answer,
-                };
-                self.creations.push(creation);
-            }
-            other => answer(other),
-        }
+        let topic = match &outcome {
+            Ok(Outcome::Created(topic) | Outcome::Altered(topic)) => topic.id,
+            _ => return answer(outcome),
+        };
+        self.waiting.push(Waiting {
+            topic: Some(topic),
+            until: self.now() + LEADERS_WAIT,
+            done: Box::new(move || answer(outcome)),
+        });
     }
 
-    fn finish_creations(&mut self, now: Duration) {
+    fn finish_waiting(&mut self, now: Duration) {
         let served = &self.served;
-        let is_ready = |creation: &mut Creation| {
-            let topic = served.get(&creation.topic);
-            creation.until <= now
-                || topic.is_none_or(|topic| topic.partitions.iter().all(|p| p.leader().is_some()))
+        let is_founded = self.inner.controller.read().cluster().is_some();
+        let is_led =
+            |topic: &Arc<ServedTopic>| topic.partitions.iter().all(|p| p.leader().is_some());
+        let is_ready = |waiting: &mut Waiting| match waiting.topic {
+            _ if waiting.until <= now => true,
+            Some(topic) => served.get(&topic).is_none_or(is_led),
+            None => is_founded && served.values().all(is_led),
         };
-        for creation in self.creations.extract_if(.., is_ready) {
-            (creation.answer)(Ok(creation.outcome));
+        for waiting in self.waiting.extract_if(.., is_ready) {
+            (waiting.done)();
         }
     }
 

@@ -112,6 +112,7 @@ impl Keeper {
             PartitionReplica::new(Arc::clone(shared), metrics, inner.config.retention_interval);
         let dir = replica_dir(&inner.config.data, shared.topic_id, shared.partition);
         let voters = Configuration::of_voters(shared.replicas.iter().copied());
+        let is_alone = shared.replicas.len() == 1;
         let is_preferred = shared
             .replicas
             .first()
@@ -125,7 +126,7 @@ impl Keeper {
         let shared = Arc::clone(shared);
         live.host.open_group(spec, move |opened| {
             let note = match opened_group(&shared, opened) {
-                IsNew(true) if is_preferred => Note::Formed(shared),
+                IsNew(is_new) if is_alone || (is_new && is_preferred) => Note::Formed(shared),
                 _ => Note::Led,
             };
             drop(keeper.send(note));

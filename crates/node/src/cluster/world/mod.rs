@@ -198,7 +198,8 @@ impl World {
             let node = self.node(other);
             for (host, guest) in [(&new, &node), (&node, &new)] {
                 let identity = Registry::identity(guest);
-                let Some(member) = identity.member else {
+                let (Some(member), Some(_)) = (identity.member, Registry::identity(host).member)
+                else {
                     continue;
                 };
                 host.admit(member.node, &identity.name, identity.incarnation)
@@ -233,11 +234,7 @@ impl World {
 
     /// Closes a node in order.
     pub(super) fn stop(&mut self, number: usize) {
-        self.machines[number - 1]
-            .parts
-            .as_ref()
-            .unwrap()
-            .begin_stop();
+        self.machine(number).parts.as_mut().unwrap().begin_stop();
         let is_finished = |world: &Self| {
             world.machines[number - 1]
                 .parts

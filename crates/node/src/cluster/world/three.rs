@@ -52,11 +52,9 @@ fn one_node_is_a_cluster_too_and_is_found_again_after_a_restart() {
     world.produce("alone", 1, &["a"]);
     world.kill(1);
     world.start(1).unwrap();
-    assert_eq!(
-        world.node(1).partitions("alone"),
-        Ok(2),
-        "at once, from what it had"
-    );
+    world.until("the topic is found", |world| {
+        world.node(1).partitions("alone") == Ok(2)
+    });
     world.produce("alone", 1, &["b"]);
     world.stop(1);
     world.start(1).unwrap();
