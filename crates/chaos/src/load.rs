@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Records of a producer that are sent and not answered.
 const UNANSWERED_MAX: usize = 1_000;
+
+/// So many records a late reader takes; it would hold up a long run otherwise.
+const LATE_MAX: u64 = 20_000;
 
 /// What clients are told to do.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Clients {
     producing: Arc<AtomicBool>,
     producers: JoinSet<()>,
     others: JoinSet<()>,
+    /// Where each reader is that follows to the end; reader `i` reads partition `i % partitions`.
+    reached: Vec<Arc<AtomicU64>>,
 }
 
 impl Clients {
@@ -65,21 +70,56 @@ impl Clients {
             let producing = Arc::clone(&producing);
             producers.spawn(produce(id, load.clone(), Arc::clone(history), producing));
         }
+        let mut reached = Vec::new();
         for reader in 0..load.readers * load.partitions {
-            others.spawn(follow(reader, load.clone(), Arc::clone(history)));
+            let at = Arc::<AtomicU64>::default();
+            reached.push(Arc::clone(&at));
+            others.spawn(follow(reader, None, load.clone(), Arc::clone(history), at));
         }
         others.spawn(ask_for_ends(load.clone(), Arc::clone(history)));
         Self {
             producing,
             producers,
             others,
+            reached,
         }
     }
 
-    /// Another reader, from the start of its partition.
+    /// Another reader, from the start of its partition, for the first [`LATE_MAX`] records.
     pub fn add_reader(&mut self, reader: u32, load: &Load, history: &Arc<History>) {
-        self.others
-            .spawn(follow(reader, load.clone(), Arc::clone(history)));
+        let (load, at) = (load.clone(), Arc::default());
+        self.others.spawn(follow(
+            reader,
+            Some(LATE_MAX),
+            load,
+            Arc::clone(history),
+            at,
+        ));
+    }
+
+    /// Waits until those who follow have read as many records as there are in their partitions.
+    ///
+    /// # Errors
+    /// After `patience`: who is behind, for people.
+    pub async fn catch_up(&self, lengths: &[u64], patience: Duration) -> Result<(), String> {
+        let behind = || {
+            let readers = self.reached.iter().zip(lengths.iter().cycle());
+            let mut numbered = readers.enumerate();
+            numbered.find_map(|(reader, (reached, length))| {
+                let reached = reached.load(Ordering::Acquire);
+                let what = || format!("reader {reader} stands at {reached} of {length} records");
+                (reached < *length).then(what)
+            })
+        };
+        let waiting = async {
+            while behind().is_some() {
+                sleep(AGAIN_AFTER).await;
+            }
+        };
+        match timeout(patience, waiting).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(behind().unwrap_or_default()),
+        }
     }
 
     /// Lets the producers finish: every record has an answer then.
@@ -184,14 +224,21 @@ fn record_of(value: Option<&[u8]>) -> RecordId {
 }
 
 /// Follows a partition from its start, across everything, each time from where it was.
-async fn follow(reader: u32, load: Load, history: Arc<History>) {
+async fn follow(
+    reader: u32,
+    records_max: Option<u64>,
+    load: Load,
+    history: Arc<History>,
+    reached: Arc<AtomicU64>,
+) {
     let client = connect(&load).await;
     let partition = reader % load.partitions;
     let mut next = 0;
-    loop {
+    while records_max.is_none_or(|max| next < max) {
         let options = ConsumeOptions {
             from: Position::Offset(Offset(next)),
             follow: true,
+            limit: records_max.map(|max| max - next),
             ..ConsumeOptions::default()
         };
         let opened = client
@@ -207,6 +254,7 @@ async fn follow(reader: u32, load: Load, history: Arc<History>) {
                     offset,
                     record: record_of(record.value.as_deref()),
                 });
+                reached.store(next, Ordering::Release);
             }
         }
         sleep(AGAIN_AFTER).await;
@@ -230,12 +278,17 @@ async fn ask_for_ends(load: Load, history: Arc<History>) {
     }
 }
 
-/// Reads the whole log, once all is still.
+/// Reads the whole log, once all is still; how many records each partition has.
 ///
 /// # Errors
 /// The client's, after trying for `patience`.
-pub async fn read_log(load: &Load, history: &History, patience: Duration) -> Result<(), Error> {
+pub async fn read_log(
+    load: &Load,
+    history: &History,
+    patience: Duration,
+) -> Result<Vec<u64>, Error> {
     let client = connect(load).await;
+    let mut lengths = Vec::new();
     for partition in 0..load.partitions {
         let attempts = async {
             loop {
@@ -250,6 +303,7 @@ pub async fn read_log(load: &Load, history: &History, patience: Duration) -> Res
             why: format!("partition {partition} could not be read within {patience:?}"),
         };
         let records = timeout(patience, attempts).await.map_err(|_| late())??;
+        lengths.push(records.len() as u64);
         for (offset, record) in records {
             history.note(What::Final {
                 partition,
@@ -258,7 +312,7 @@ pub async fn read_log(load: &Load, history: &History, patience: Duration) -> Res
             });
         }
     }
-    Ok(())
+    Ok(lengths)
 }
 
 async fn read_partition(

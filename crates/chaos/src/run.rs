@@ -281,7 +281,8 @@ async fn wind_up(
     let finished = timeout(PATIENCE, clients.finish_producing()).await;
     finished.map_err(|_| format!("producers had no answers after {PATIENCE:?}"))?;
     let read = read_log(load, history, PATIENCE).await;
-    read.map_err(|error| format!("the log cannot be read: {error}"))?;
+    let lengths = read.map_err(|error| format!("the log cannot be read: {error}"))?;
+    clients.catch_up(&lengths, PATIENCE).await?;
     drop(clients);
     for i in 0..breaker.nodes.len() {
         let stopped = breaker.nodes.stop(i).await;
