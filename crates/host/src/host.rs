@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex, RwLock};
 use trilith_env::Env;
 use trilith_storage::{
     FileCache,
@@ -255,11 +255,17 @@ impl HostThreads {
         for worker in self.workers {
             drop(worker.join());
         }
-        let (tell, told) = std::sync::mpsc::channel();
+        let closed = Arc::new((Mutex::new(None), Condvar::new()));
+        let tell = Arc::clone(&closed);
         self.journal.close(Box::new(move |result| {
-            drop(tell.send(result));
+            *tell.0.lock() = Some(result);
+            tell.1.notify_all();
         }));
-        if let Ok(Err(error)) = told.recv() {
+        let mut result = closed.0.lock();
+        while result.is_none() {
+            closed.1.wait(&mut result);
+        }
+        if let Some(Err(error)) = &*result {
             tracing::error!(%error, "the journal was not closed cleanly");
         }
     }

@@ -1,9 +1,9 @@
 //! What the host keeps beside a group's durable mark, and what a snapshot ends with.
 //!
 //! Version 1, all numbers little-endian: the version (1 byte); the generation of the log's
-//! directory (8); the offset behind the last applied record (8); a byte that says whether the end
-//! of the log is in doubt, and if so the last entry that may have been there, term and index (16);
-//! the number of configurations (4) and for each its entry's index (8), its length (4) and its
+//! directory (8); the offset behind the last applied record (8); flags (1): whether the end of the
+//! log is in doubt, and whether the machine's state is lost; with the first of them the last entry
+//! that may have been there, term and index (16); the number of configurations (4) and for each its entry's index (8), its length (4) and its
 //! bytes; then the machine's state up to the end.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -16,6 +16,12 @@ use crate::configuration_codec::{
 
 const VERSION: u8 = 1;
 
+/// Set when the end of the log is in doubt.
+const DOUBT: u8 = 1;
+
+/// Set when the machine's state is lost.
+const LOST: u8 = 2;
+
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -25,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) visible: Offset,
     /// The log may have gone on past its end, but not past this entry.
     pub(crate) doubt: Option<EntryId>,
+    /// The machine's state was lost, and no snapshot has come yet.
+    pub(crate) is_lost: bool,
     /// The members as of the log's base, then every configuration in the log, ascending.
     pub(crate) configurations: Vec<(LogIndex, Configuration)>,
     /// The machine.
@@ -37,7 +45,9 @@ impl Image {
         out.put_u8(VERSION);
         out.put_u64_le(self.generation);
         out.put_u64_le(self.visible.0);
-        out.put_u8(u8::from(self.doubt.is_some()));
+        let flags = [(self.doubt.is_some(), DOUBT), (self.is_lost, LOST)];
+        let set = flags.iter().filter(|(is_set, _)| *is_set);
+        out.put_u8(set.map(|(_, flag)| flag).sum());
         if let Some(doubt) = self.doubt {
             out.put_u64_le(doubt.term.0);
             out.put_u64_le(doubt.index.0);
@@ -68,13 +78,15 @@ impl Image {
     fn decode_version_1(from: &mut Bytes) -> Option<Self> {
         let generation = from.try_get_u64_le().ok()?;
         let visible = Offset(from.try_get_u64_le().ok()?);
-        let doubt = match from.try_get_u8().ok()? {
-            0 => None,
-            1 => {
-                let term = from.try_get_u64_le().ok()?;
-                Some(EntryId::new(term, from.try_get_u64_le().ok()?))
-            }
-            _ => return None,
+        let flags = from.try_get_u8().ok()?;
+        if flags & !(DOUBT | LOST) != 0 {
+            return None;
+        }
+        let doubt = if flags & DOUBT == 0 {
+            None
+        } else {
+            let term = from.try_get_u64_le().ok()?;
+            Some(EntryId::new(term, from.try_get_u64_le().ok()?))
         };
         let count = from.try_get_u32_le().ok()?;
         let mut configurations = Vec::new();
@@ -91,6 +103,7 @@ impl Image {
             generation,
             visible,
             doubt,
+            is_lost: flags & LOST != 0,
             configurations,
             machine: from.split_off(0),
         })
@@ -108,6 +121,7 @@ mod tests {
             generation: 3,
             visible: Offset(77),
             doubt: Some(EntryId::new(4, 5)),
+            is_lost: true,
             configurations: vec![
                 (LogIndex(0), Configuration::of_voters([NodeId(1)])),
                 (LogIndex(9), Configuration::default()),

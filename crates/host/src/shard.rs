@@ -180,42 +180,15 @@ impl<M: Machine> Shard<M> {
         touched.sort_unstable();
         touched.dedup();
         for group in touched.drain(..) {
-            let Some(mut replica) = self.replicas.remove(&group) else {
+            let Some(replica) = self.replicas.get_mut(&group) else {
                 continue;
             };
             replica.turn(&mut self.cx);
-            self.arm(&mut replica);
-            self.replicas.insert(group, replica);
+            arm(&mut self.cx, &mut self.awake, &mut self.timers, replica);
         }
         // Its memory serves the next turn.
         self.touched = touched;
         self.touched.append(&mut self.cx.again);
-    }
-
-    /// Sets the timer for what a group has to do next, and whether it ticks.
-    fn arm(&mut self, replica: &mut Replica<M>) {
-        let is_awake = replica.stopped.is_none() && !replica.core.is_quiet();
-        if is_awake != replica.is_awake {
-            replica.is_awake = is_awake;
-            if is_awake {
-                self.cx.metrics.awake.add(1);
-                self.awake.insert(replica.group);
-            } else {
-                self.cx.metrics.awake.sub(1);
-                self.awake.remove(&replica.group);
-                replica.quieten(&mut self.cx);
-            }
-        }
-        let next = replica.deadline(&self.cx);
-        let is_later = |at| replica.armed.is_some_and(|armed| armed <= at);
-        // An earlier timer stays: it will find nothing due and set the next.
-        let Some(next) = next.filter(|&at| !is_later(at)) else {
-            return;
-        };
-        if let Some(later) = replica.armed.replace(next) {
-            self.timers.remove(&(later, replica.group));
-        }
-        self.timers.insert((next, replica.group));
     }
 
     fn with(&mut self, group: GroupId, work: impl FnOnce(&mut Replica<M>, &mut Cx<M>)) -> bool {
@@ -551,6 +524,37 @@ impl<M: Machine> Shard<M> {
         self.timers.clear();
         self.cx.observer.fatal(&reason);
     }
+}
+
+/// Sets the timer for what a group has to do next, and whether it ticks.
+fn arm<M: Machine>(
+    cx: &mut Cx<M>,
+    awake: &mut BTreeSet<GroupId>,
+    timers: &mut BTreeSet<(Duration, GroupId)>,
+    replica: &mut Replica<M>,
+) {
+    let is_awake = replica.stopped.is_none() && !replica.core.is_quiet();
+    if is_awake != replica.is_awake {
+        replica.is_awake = is_awake;
+        if is_awake {
+            cx.metrics.awake.add(1);
+            awake.insert(replica.group);
+        } else {
+            cx.metrics.awake.sub(1);
+            awake.remove(&replica.group);
+            replica.quieten(cx);
+        }
+    }
+    let next = replica.deadline(cx);
+    // An earlier timer stays: it will find nothing due and set the next.
+    let is_later = |at| replica.armed.is_some_and(|armed| armed <= at);
+    let Some(next) = next.filter(|&at| !is_later(at)) else {
+        return;
+    };
+    if let Some(later) = replica.armed.replace(next) {
+        timers.remove(&(later, replica.group));
+    }
+    timers.insert((next, replica.group));
 }
 
 /// Taking timers that are due.

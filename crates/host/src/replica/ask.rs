@@ -85,7 +85,10 @@ impl<M: Machine> Replica<M> {
     }
 
     pub(crate) fn set_priority(&mut self, priority: u8) {
-        self.core.set_priority(priority);
+        self.priority = priority;
+        if !self.write.is_stalled() {
+            self.core.set_priority(priority);
+        }
     }
 
     pub(crate) fn instruct(&mut self, instruction: impl FnOnce(&mut M, &Log)) {

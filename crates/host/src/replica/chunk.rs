@@ -6,7 +6,7 @@
 //! chunk's place in it (4 bytes each).
 //!
 //! A part, all numbers little-endian: the version (1 byte), the log's first index (8), its first
-//! offset (8), the term before it (8), then its kind (1 byte). Entries (kind 0): for each the
+//! offset (8), the offset that readers find first (8), the term before it (8), then its kind (1 byte). Entries (kind 0): for each the
 //! particulars (56 bytes), the length (4) and the bytes. Image (kind 1): its whole length (8), then
 //! the bytes up to the part's end.
 //!
@@ -32,6 +32,8 @@ pub(super) const PART_BYTES_MAX: usize = trilith_storage::PAYLOAD_BYTES_MAX as u
 pub(super) struct Start {
     pub(super) index: LogIndex,
     pub(super) offset: Offset,
+    /// Readers find nothing below this one, although the first segment may hold some.
+    pub(super) earliest: Offset,
     pub(super) prev_term: Term,
 }
 
@@ -47,6 +49,7 @@ pub(super) fn encode(start: &Start, part: &Part) -> Bytes {
     out.put_u8(VERSION);
     out.put_u64_le(start.index.0);
     out.put_u64_le(start.offset.0);
+    out.put_u64_le(start.earliest.0);
     out.put_u64_le(start.prev_term.0);
     match part {
         Part::Entries(entries) => {
@@ -74,6 +77,7 @@ pub(super) fn decode(mut from: Bytes) -> Option<(Start, Part)> {
     let start = Start {
         index: LogIndex(from.try_get_u64_le().ok()?),
         offset: Offset(from.try_get_u64_le().ok()?),
+        earliest: Offset(from.try_get_u64_le().ok()?),
         prev_term: Term(from.try_get_u64_le().ok()?),
     };
     let part = match from.try_get_u8().ok()? {
@@ -155,6 +159,7 @@ mod tests {
         Start {
             index: LogIndex(5),
             offset: Offset(50),
+            earliest: Offset(51),
             prev_term: Term(2),
         }
     }
@@ -190,10 +195,10 @@ mod tests {
     #[test]
     fn cut_entries_are_refused() {
         let bytes = encode(&start(), &some_entries());
-        let whole = [26 + 60 + 5, 26 + 120 + 11, 26 + 180 + 18, bytes.len()];
+        let whole = [34 + 60 + 5, 34 + 120 + 11, 34 + 180 + 18, bytes.len()];
         for len in 0..bytes.len() {
             let refused = decode(bytes.slice(..len)).is_none();
-            assert_eq!(refused, len != 26 && !whole.contains(&len), "{len}");
+            assert_eq!(refused, len != 34 && !whole.contains(&len), "{len}");
         }
     }
 

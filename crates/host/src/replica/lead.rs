@@ -128,7 +128,7 @@ impl<M: Machine> Replica<M> {
 
     fn leading_at(&self, cx: &Cx<M>) -> Leading {
         Leading {
-            term: self.core.status().term,
+            term: self.leading.unwrap_or_default(),
             next_index: self.tail.next_index,
             next_offset: self.tail.next_offset,
             time: cx.now.wall.max(self.tail.time),

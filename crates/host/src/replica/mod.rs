@@ -92,6 +92,9 @@ pub(crate) struct Replica<M: Machine> {
     doubt_unsaved: bool,
 
     write: write::Writing,
+    /// A snapshot takes the place of the state just now.
+    is_installing: bool,
+    priority: u8,
     applied: LogIndex,
     /// Up to here entries may be applied.
     handed: LogIndex,
@@ -138,6 +141,7 @@ impl<M: Machine> Replica<M> {
         self.stopped = Some(Arc::clone(&reason));
         cx.metrics.stopped.add(1);
         self.step_aside(cx);
+        self.write.give_up();
         self.shared
             .change(|view| view.stopped = Some(Arc::clone(&reason)));
         self.answer_all(cx);

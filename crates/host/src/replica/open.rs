@@ -115,6 +115,8 @@ impl<M: Machine> Replica<M> {
             doubt,
             doubt_unsaved,
             write: Writing::default(),
+            is_installing: false,
+            priority: spec.priority,
             applied,
             handed: applied,
             reading: VecDeque::new(),
@@ -381,7 +383,8 @@ fn applied(found: &Found, base: LogIndex, last: LogIndex) -> (LogIndex, bool) {
         .mark
         .as_ref()
         .map_or(LogIndex::ZERO, |mark| mark.applied);
-    let fits = applied >= base && applied <= last && !found.replay.state_lost;
+    let fits =
+        applied >= base && applied <= last && !found.replay.state_lost && !found.image.is_lost;
     if fits { (applied, false) } else { (base, true) }
 }
 

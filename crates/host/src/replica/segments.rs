@@ -3,6 +3,7 @@
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use trilith_raft::WriteSeq;
 use trilith_storage::{
     SyncOutcome,
@@ -114,7 +115,7 @@ impl<M: Machine> Replica<M> {
             self.segments.wants_sync = true;
         }
         let may_sync = !self.segments.is_syncing && self.segments.held == 0;
-        if self.segments.wants_sync && may_sync && self.stopped.is_none() {
+        if self.segments.wants_sync && may_sync && self.log.poisoned().is_none() {
             if cx.syncs < SYNCS_MAX {
                 self.begin_sync(cx);
             } else if !self.segments.is_queued {
@@ -167,7 +168,7 @@ impl<M: Machine> Replica<M> {
             }
             Ok(None) => {
                 self.mended(self.segments.begun);
-                self.segments.wants_mark = true;
+                self.segments.wants_mark = self.log.mark().is_some();
                 cx.again.push(self.group);
             }
             Err(error) => cx.fail(error.to_string()),
@@ -189,7 +190,7 @@ impl<M: Machine> Replica<M> {
     /// Says to the journal how far the log is durable, when that is wanted and everything that was
     /// done in the log has been handed to the journal before.
     pub(super) fn submit_mark_if_due(&mut self, cx: &Cx<M>) {
-        if !self.segments.wants_mark || !self.write.is_handed_over() || self.stopped.is_some() {
+        if !self.segments.wants_mark || !self.write.is_handed_over() {
             return;
         }
         let Some(mark) = self.mark() else {
@@ -208,10 +209,6 @@ impl<M: Machine> Replica<M> {
 
     fn mark(&self) -> Option<Mark> {
         let part = self.log.mark()?;
-        if self.core.status().needs_snapshot {
-            // The state is not what the log makes of it: the last mark stays, and says so.
-            return None;
-        }
         Some(Mark {
             segment: part.segment,
             position: part.position,
@@ -226,12 +223,18 @@ impl<M: Machine> Replica<M> {
 
     /// What goes beside a mark.
     pub(super) fn image(&self) -> Image {
+        let is_lost = self.core.status().needs_snapshot && !self.is_installing;
         Image {
             generation: self.generation,
             visible: self.log.visible_upto(),
             doubt: self.doubt,
+            is_lost,
             configurations: self.configurations.clone(),
-            machine: self.machine.state(),
+            machine: if is_lost {
+                Bytes::new()
+            } else {
+                self.machine.state()
+            },
         }
     }
 

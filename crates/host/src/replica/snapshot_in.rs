@@ -4,7 +4,10 @@
 //! What was staged is kept when the stream breaks off: its entries are committed, and a later
 //! snapshot goes on from there.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use trilith_peer::{NodeMessage, SnapshotAck, SnapshotChunk};
@@ -13,7 +16,7 @@ use trilith_storage::{
     Entry, Log, LogReader, SyncOutcome,
     journal::{JournalOp, Mark},
 };
-use trilith_types::{EntryMeta, LogIndex, NodeId};
+use trilith_types::{EntryMeta, LogIndex, NodeId, Offset};
 
 use super::{
     Cx, Replica,
@@ -41,6 +44,8 @@ pub(super) struct Staging {
     log: Log,
     /// The first index of the log as its sender has it; `None` before the first part.
     start: Option<LogIndex>,
+    /// Where its readers begin.
+    earliest: Offset,
     image: BytesMut,
     image_total: u64,
     assembly: Assembly,
@@ -106,6 +111,7 @@ impl<M: Machine> Replica<M> {
     fn new_staging(&mut self, cx: &Cx<M>, last: EntryId) -> Result<Staging, String> {
         let generation = self.generation + self.number();
         let dir = self.dir.join(generation.to_string());
+        self.make_dir(cx, &dir).map_err(|error| error.to_string())?;
         let opened = Log::open_replicated(
             &cx.env,
             Arc::clone(&cx.files),
@@ -121,12 +127,22 @@ impl<M: Machine> Replica<M> {
             generation,
             log,
             start: None,
+            earliest: Offset::ZERO,
             image: BytesMut::new(),
             image_total: 0,
             assembly: Assembly::default(),
             syncing: None,
             is_synced: false,
         })
+    }
+
+    /// Makes the directory of a generation, durably: the log that made the group's may never have
+    /// been synced.
+    fn make_dir(&self, cx: &Cx<M>, dir: &Path) -> std::io::Result<()> {
+        let disk = &cx.env.disk;
+        disk.create_dir_all(dir)?;
+        let group = self.dir.parent();
+        group.map_or(Ok(()), |parent| disk.sync_dir(parent))
     }
 
     /// A piece of a snapshot has come.
@@ -182,6 +198,7 @@ impl<M: Machine> Replica<M> {
             let reset = staging.log.reset(index, offset, start.prev_term);
             reset.map_err(|error| error.to_string())?;
             staging.start = Some(start.index);
+            staging.earliest = start.earliest;
         } else if position != staging.position() {
             // An old one, sent twice.
             return Ok(());
@@ -214,6 +231,11 @@ impl<M: Machine> Replica<M> {
         let Some(staging) = &mut self.staging else {
             return;
         };
+        // No segment goes: its sender has removed what could.
+        if let Err(error) = staging.log.trim(staging.earliest, LogIndex::ZERO) {
+            cx.fail(error.to_string());
+            return;
+        }
         match staging.log.begin_sync() {
             Ok(Some(pending)) => {
                 staging.syncing = Some(number);
@@ -294,8 +316,10 @@ impl<M: Machine> Replica<M> {
             Vec::new()
         };
         self.take_place(cx, staging, image, keep_suffix);
-        // The mark is of the group as it is now.
+        // The mark is of the group as it is now; the core learns of it only when it is durable.
+        self.is_installing = true;
         let state = self.image().encode();
+        self.is_installing = false;
         if let Some(JournalOp::Mark(mark)) = ops.get_mut(1) {
             mark.state = state;
         }
@@ -335,7 +359,11 @@ impl<M: Machine> Replica<M> {
         self.reading.clear();
         self.apply_blocked = false;
         self.applied = last.index;
-        self.handed = self.handed.max(last.index);
+        self.handed = if keep_suffix {
+            self.handed.max(last.index)
+        } else {
+            last.index
+        };
         self.log.publish(image.visible);
         self.shared.set_reader(self.log.reader());
         self.shared.set_applied(last.index);

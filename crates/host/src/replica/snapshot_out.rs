@@ -109,7 +109,12 @@ impl<M: Machine> Replica<M> {
         }
         let log_start = Start {
             index: self.log.start_index(),
-            offset: self.log.start_offset(),
+            offset: self
+                .log
+                .segments()
+                .first()
+                .map_or(self.log.end_offset(), |s| s.base),
+            earliest: self.log.start_offset(),
             prev_term: self.log.term_at(self.log.start_index().prev())?,
         };
         let start = if self.machine.log_is_data() {
@@ -119,6 +124,7 @@ impl<M: Machine> Replica<M> {
             Start {
                 index: last.index.next(),
                 offset: self.log.visible_upto(),
+                earliest: self.log.visible_upto(),
                 prev_term: last.term,
             }
         };

@@ -64,13 +64,16 @@ impl<M: Machine> Replica<M> {
     /// One turn: proposes what was asked for, carries out what the core wants, applies what may be
     /// applied, and hands everything that is to be durable to the journal.
     pub(crate) fn turn(&mut self, cx: &mut Cx<M>) {
-        if self.stopped.is_some() || cx.failed.is_some() {
+        if cx.failed.is_some() {
             self.answer_all(cx);
             return;
         }
-        if self.doubt_unsaved {
+        if self.stopped.is_some() || self.doubt_unsaved {
+            // The journal waits for no group that does nothing more.
             self.refuse_requests(cx);
-            self.flush_writes(cx);
+            self.flush_only(cx);
+            self.submit_mark_if_due(cx);
+            self.attend_segments(cx);
             return;
         }
         self.retry_disk(cx);

@@ -16,7 +16,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use trilith_raft::{HardState, LogOp, Output, PRIORITY_MAX, Payload, WriteSeq};
+use trilith_raft::{HardState, LogOp, Output, Payload, WriteSeq};
 use trilith_storage::{
     AppendError, Entry, RewriteError,
     journal::{JournalFailed, JournalOp, Submission},
@@ -100,6 +100,12 @@ impl Writing {
     /// An entry that is not in the log yet because bytes before it are lost.
     pub(super) fn restoring(&self, index: LogIndex) -> Option<(EntryMeta, Bytes)> {
         self.limbo.get(index)
+    }
+
+    /// Nothing more is written: what was done in the log goes to the journal all the same.
+    pub(super) fn give_up(&mut self) {
+        self.todo.clear();
+        self.close(None, 0, LogIndex::ZERO);
     }
 
     /// The journal is to forget entries that are no part of the log.
@@ -439,7 +445,7 @@ impl<M: Machine> Replica<M> {
         }
         if self.write.stalled.take().is_some() {
             cx.metrics.full.sub(1);
-            self.core.set_priority(PRIORITY_MAX);
+            self.core.set_priority(self.priority);
             cx.observer.alarm(self.group, &Alarm::DiskHasRoom);
         }
     }

@@ -62,3 +62,72 @@ fn a_damaged_segment_of_a_follower_is_mended_from_a_peer() {
     cluster.store(3, 100);
     assert_eq!(cluster.agree().len(), 103);
 }
+
+/// The journal's files on a node's disk.
+fn journals(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
+    let files = cluster.nodes[&id]
+        .disk
+        .list(&PathBuf::from("/data"))
+        .unwrap();
+    let files = files.into_iter().filter(|entry| !entry.is_dir);
+    let journal = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.contains("journal") && !name.contains("torn")
+    };
+    files.map(|entry| entry.path).filter(journal).collect()
+}
+
+/// Flips bits here and there in what the journal has.
+fn hurt_journal(cluster: &Cluster, id: NodeId, seed: u64) {
+    let disk = &cluster.nodes[&id].disk;
+    for path in journals(cluster, id) {
+        for place in 0..6 {
+            let block = 1 + (seed * 7 + place * 5) % 24;
+            let pos = block * 4096 + 500 + seed * 131 % 3000;
+            disk.flip_bit(&path, pos, (seed % 8) as u8, FlipIn::Both)
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_damaged_journal_of_one_node_costs_nothing() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let mut cluster = Cluster::started(100 + seed, 3);
+        let stored = cluster.store(30, 3_000);
+        cluster.agree();
+        let hurt = follower(&cluster);
+        cluster.power_cut(hurt);
+        hurt_journal(&cluster, hurt, seed);
+        cluster.start(hurt);
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+        found += cluster.handle(hurt).metrics().repaired_entries.get();
+        cluster.until("nothing is damaged", |c| {
+            c.status(hurt).core.first_damaged.is_none()
+        });
+        assert_eq!(cluster.read_log(hurt), stored, "seed {seed}");
+        cluster.power_cut(hurt);
+        cluster.start(hurt);
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+    }
+    assert!(found > 10, "{found} entries were mended");
+}
+
+#[test]
+fn one_damaged_journal_and_no_power_anywhere_loses_nothing() {
+    for seed in 0..15 {
+        let mut cluster = Cluster::started(130 + seed, 3);
+        let stored = cluster.store(20, 3_000);
+        cluster.agree();
+        let hurt = NodeId(1 + seed % 3);
+        for id in cluster.ids() {
+            cluster.power_cut(id);
+        }
+        hurt_journal(&cluster, hurt, seed);
+        cluster.start_all();
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+        let more = cluster.store(5, 100);
+        assert_eq!(cluster.agree(), [stored, more].concat(), "seed {seed}");
+    }
+}

@@ -2,6 +2,7 @@
 //! goes on when nothing else does.
 
 mod basics;
+mod chaos;
 mod damage;
 mod disk_full;
 mod machine;

@@ -278,7 +278,7 @@ impl Cluster {
                 self.suspect(id);
                 return;
             }
-            self.clock.advance(TICK);
+            self.tick();
         }
         panic!("node {id} does not stop");
     }

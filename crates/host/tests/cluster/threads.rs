@@ -1,9 +1,11 @@
 //! Real threads and a real disk.
 
 use std::{
-    sync::{Arc, OnceLock, mpsc},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, RwLock};
 
 use trilith_env::{Env, os};
 use trilith_host::{
@@ -21,7 +23,7 @@ const GROUPS: u64 = 8;
 /// How long anything may take on the slowest of machines.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Peers = Arc<OnceLock<Vec<HostHandle<List>>>>;
+type Peers = Arc<RwLock<Vec<HostHandle<List>>>>;
 
 struct Direct {
     from: NodeId,
@@ -30,7 +32,8 @@ struct Direct {
 
 impl Outbound for Direct {
     fn send(&self, to: NodeId, message: NodeMessage) {
-        if let Some(peer) = self.peers.get().and_then(|all| all.get(to.0 as usize - 1)) {
+        let peer = self.peers.read().get(to.0 as usize - 1).cloned();
+        if let Some(peer) = peer {
             assert!(peer.deliver(self.from, message).is_none());
         }
     }
@@ -82,20 +85,18 @@ fn start(
         Arc::new(Deaf),
     );
     let (handle, threads) = parts.unwrap().start().unwrap();
-    let (tell, told) = mpsc::channel();
+    let opened = Arc::new(Mutex::new(0));
     for group in 1..=GROUPS {
         let members = Configuration::of_voters((1..=3).map(NodeId));
         let dir = data.join(format!("group-{group}"));
-        let tell = tell.clone();
+        let count = Arc::clone(&opened);
         let spec = GroupSpec::new(GroupId(group), dir, members, List::default());
         handle.open_group(spec, move |opened| {
             opened.unwrap();
-            tell.send(()).unwrap();
+            *count.lock() += 1;
         });
     }
-    for _ in 0..GROUPS {
-        told.recv_timeout(PATIENCE).unwrap();
-    }
+    wait_for("all are open", || (*opened.lock() == GROUPS).then_some(()));
     (handle, threads)
 }
 
@@ -103,7 +104,7 @@ fn cluster(dir: &std::path::Path, life: u64) -> (Vec<HostHandle<List>>, Vec<Host
     let peers: Peers = Arc::default();
     let started = (1..=3).map(|id| start(dir, id, life, &peers));
     let (handles, threads): (Vec<_>, Vec<_>) = started.unzip();
-    drop(peers.set(handles.clone()));
+    *peers.write() = handles.clone();
     for handle in &handles {
         for id in 1..=3 {
             handle.peer_event(PeerEvent::Alive(NodeId(id)));
@@ -112,24 +113,28 @@ fn cluster(dir: &std::path::Path, life: u64) -> (Vec<HostHandle<List>>, Vec<Host
     (handles, threads)
 }
 
-fn leader(handles: &[HostHandle<List>], group: GroupId) -> HostHandle<List> {
+/// Asks again and again until there is an answer.
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
-        let leads = |handle: &&HostHandle<List>| {
-            let view = handle.group(group).map(|group| group.view());
-            view.is_some_and(|view| view.role == Role::Leader)
-        };
-        if let Some(handle) = handles.iter().find(leads) {
-            return handle.clone();
+        if let Some(answer) = ask() {
+            return answer;
         }
-        assert!(since.elapsed() < PATIENCE, "group {group} has no leader");
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
         std::thread::yield_now();
     }
 }
 
+fn leader(handles: &[HostHandle<List>], group: GroupId) -> HostHandle<List> {
+    let leads = |handle: &&HostHandle<List>| {
+        let view = handle.group(group).map(|group| group.view());
+        view.is_some_and(|view| view.role == Role::Leader)
+    };
+    wait_for("somebody leads", || handles.iter().find(leads).cloned())
+}
+
 fn store(handles: &[HostHandle<List>], group: GroupId, value: u64) {
-    let since = Instant::now();
-    loop {
+    wait_for("a value is stored", || {
         let ticket = Ticket::default();
         let put = Put {
             value,
@@ -138,17 +143,9 @@ fn store(handles: &[HostHandle<List>], group: GroupId, value: u64) {
             ticket: ticket.clone(),
         };
         leader(handles, group).request(group, put);
-        let outcome = loop {
-            if let Some(outcome) = ticket.outcome() {
-                break outcome;
-            }
-            assert!(since.elapsed() < PATIENCE, "group {group}: no answer");
-            std::thread::yield_now();
-        };
-        if matches!(outcome, Outcome::Stored(_)) {
-            return;
-        }
-    }
+        let outcome = wait_for("an answer", || ticket.outcome());
+        matches!(outcome, Outcome::Stored(_)).then_some(())
+    });
 }
 
 fn stop(handles: Vec<HostHandle<List>>, threads: Vec<HostThreads>) {
@@ -179,11 +176,12 @@ fn eight_groups_on_three_hosts_store_and_come_back() {
     let (handles, threads) = cluster(dir.path(), 2);
     for group in 1..=GROUPS {
         store(&handles, GroupId(group), 40);
-        let (tell, told) = mpsc::channel();
+        let values = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&values);
         leader(&handles, GroupId(group)).instruct(GroupId(group), move |list, _| {
-            tell.send(list.values.clone()).unwrap();
+            *tell.lock() = Some(list.values.clone());
         });
-        let values = told.recv_timeout(PATIENCE).unwrap();
+        let values: Vec<u64> = wait_for("the values", || values.lock().take());
         assert_eq!(values, (0..=40).collect::<Vec<u64>>());
     }
     stop(handles, threads);
