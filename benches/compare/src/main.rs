@@ -1,6 +1,7 @@
 //! Trilith's storage library beside the crate `commitlog` 0.2: the same payloads, the same sync,
-//! in turn, in one run. `cargo run --release [-- DIR]`; the data lie in DIR (default: the
-//! system's directory for temporary files) and go when the run ends.
+//! in turn, in one run. `cargo run --release [-- DIR [ROW…]]`; the data lie in DIR (default: the
+//! system's directory for temporary files) and go when the run ends. With ROWs, only the rows that
+//! have one of these words in their name.
 //!
 //! Ratios above 1 are in Trilith's favour. A run in which the hypervisor took more than 3% of the
 //! processor time says little; the last line tells.
@@ -68,7 +69,10 @@ fn main() {
         "{:<48} {:>12} {:>12} {:>7}",
         "", "trilith", "commitlog", "ratio"
     );
-    for row in ROWS {
+    let words: Vec<String> = std::env::args().skip(2).collect();
+    let is_wanted =
+        |row: &&Row| words.is_empty() || words.iter().any(|word| row.name.contains(word));
+    for row in ROWS.iter().filter(is_wanted) {
         let mut rates = [Vec::new(), Vec::new()];
         // One round to warm up, then in turn.
         for round in 0..=ROUNDS {

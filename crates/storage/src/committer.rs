@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -25,6 +25,13 @@ const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// Most entries that go into one round.
 const ROUND_ENTRIES_MAX: usize = 4096;
+
+/// Rounds of more writers than this are answered by a thread of their own. Waking a writer costs
+/// about as much as a hundredth of a sync; many of them would keep the next sync waiting.
+const ANSWERED_AT_ONCE_MAX: usize = 4;
+
+/// Most rounds that wait to be answered; the committing thread waits when there are more.
+const UNANSWERED_ROUNDS_MAX: usize = 4;
 
 /// How long a log is idle before its mark is written.
 const IDLE_BEFORE_MARK: Duration = Duration::from_millis(2);
@@ -120,10 +127,17 @@ impl Committer {
             synced_at: Duration::ZERO,
             unmarked: false,
         };
+        let (answers, waiting) = mpsc::sync_channel(UNANSWERED_ROUNDS_MAX);
+        let answering = thread::Builder::new()
+            .name("trilith-answer".to_owned())
+            .spawn(move || waiting.into_iter().for_each(answer_all))?;
         let thread = thread::Builder::new()
             .name("trilith-commit".to_owned())
             .spawn(move || {
-                worker.run();
+                worker.run(&answers);
+                drop(answers);
+                // Nobody waits for an answer once the log is given back.
+                let _ = answering.join();
                 worker.log
             })?;
         Ok(Self {
@@ -219,6 +233,15 @@ impl Queue {
     }
 }
 
+/// Writers and what each is told.
+type Answered = Vec<(Completer<Answer>, Answer)>;
+
+fn answer_all(answered: Answered) {
+    for (done, answer) in answered {
+        done.complete(Ok(answer));
+    }
+}
+
 struct Worker {
     env: Env,
     log: Log,
@@ -231,15 +254,22 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self) {
+    fn run(&mut self, answering: &mpsc::SyncSender<Answered>) {
         while let Some(round) = self.queue.take(self.patience()) {
             let answers = if round.is_empty() {
                 self.idle()
             } else {
                 self.commit(&round)
             };
-            for (waiting, answer) in round.into_iter().zip(answers) {
-                waiting.done.complete(Ok(answer));
+            let answered: Answered = round
+                .into_iter()
+                .zip(answers)
+                .map(|(waiting, answer)| (waiting.done, answer))
+                .collect();
+            if answered.len() <= ANSWERED_AT_ONCE_MAX {
+                answer_all(answered);
+            } else if let Err(mpsc::SendError(answered)) = answering.send(answered) {
+                answer_all(answered);
             }
         }
         // A failure here was already told to whoever had to know, or is met at the next opening.

@@ -298,7 +298,7 @@ impl Parser<'_> {
     }
 }
 
-const fn frame(header: &FrameHeader, payload: Bytes) -> ReadFrame {
+pub(crate) const fn frame(header: &FrameHeader, payload: Bytes) -> ReadFrame {
     ReadFrame {
         index: header.index,
         term: header.term,

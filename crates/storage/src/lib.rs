@@ -28,6 +28,7 @@ pub mod journal;
 mod layout;
 mod locate;
 mod log;
+mod lookup;
 pub mod manifest;
 pub mod meta;
 pub mod mirrored;

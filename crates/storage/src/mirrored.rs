@@ -234,6 +234,27 @@ impl MirroredFile {
         Ok(())
     }
 
+    /// Makes both copies, empty if they are new: "none yet" to whoever loads them.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub(crate) fn make(&self) -> Result<(), MirroredError> {
+        if self.listed == [true, true] {
+            return Ok(());
+        }
+        for path in Self::paths(&self.dir, self.kind) {
+            let made = self.disk.open(&path, OpenMode::CreateIfMissing);
+            let what = "make";
+            made.map_err(|source| MirroredError::Io { what, path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Both copies were made, and their directory was synced since.
+    pub(crate) const fn is_listed(&mut self) {
+        self.listed = [true, true];
+    }
+
     fn write_copy(
         &mut self,
         copy: Side,

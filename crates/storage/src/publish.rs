@@ -39,20 +39,6 @@ impl Cell for AtomicU64 {
     }
 }
 
-/// Replaces one 32-bit half of a word: the low one for an even `half`. Only the one writer may
-/// call it; readers of the other half see it unchanged throughout.
-pub fn put_half(cell: &impl Cell, half: u64, value: u32) {
-    let old = cell.get();
-    let shift = (half % 2) * 32;
-    let kept = old & !(u64::from(u32::MAX) << shift);
-    cell.put(kept | (u64::from(value) << shift));
-}
-
-/// One 32-bit half of a word: the low one for an even `half`.
-pub fn get_half(cell: &impl Cell, half: u64) -> u32 {
-    (cell.get() >> ((half % 2) * 32)) as u32
-}
-
 /// The number below which readers see everything.
 #[derive(Debug)]
 pub struct Visible(AtomicU64);
@@ -81,15 +67,6 @@ impl Visible {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_do_not_touch_each_other() {
-        let word = AtomicU64::new(0);
-        put_half(&word, 0, 7);
-        put_half(&word, 1, u32::MAX);
-        put_half(&word, 2, 9);
-        assert_eq!((get_half(&word, 0), get_half(&word, 1)), (9, u32::MAX));
-    }
 
     #[test]
     fn visible_only_rises() {

@@ -45,7 +45,7 @@ pub(crate) struct SegmentList {
 impl SegmentList {
     /// The last segment that begins at or before `offset`, and the one after it. Of several that
     /// begin there, all but the last hold no offsets.
-    fn at(&self, offset: Offset) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
+    pub(crate) fn at(&self, offset: Offset) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
         let after = self
             .segments
             .partition_point(|segment| segment.base <= offset);
@@ -139,6 +139,9 @@ impl LogReader {
     /// [`ReadError::OffsetGone`] when retention was faster, [`ReadError::Damaged`] when the very
     /// first entry cannot be read.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<ReadChunk, ReadError> {
+        if let Some(found) = self.read_brief(from, self.visible_upto(), max_bytes) {
+            return found;
+        }
         self.read_from(None, from, max_bytes)
             .map(|(chunk, _)| chunk)
     }

@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use trilith_env::{Disk, OpenMode};
 use trilith_types::{GroupId, LogIndex, Offset};
@@ -46,6 +46,10 @@ pub struct Segment {
     pub(crate) first_index: LogIndex,
     pub(crate) salt: u64,
     facts: ArcSwap<Facts>,
+    /// The offset after its last, as `facts` has it; the largest number while it has not ended.
+    next_offset: AtomicU64,
+    /// Whether `facts` has any damage.
+    damaged: AtomicBool,
     open: ArcSwapOption<OpenSegment>,
     /// The open files of a segment whose files are removed, for the readers that still hold it;
     /// they are closed when the last of those lets go.
@@ -70,6 +74,12 @@ struct Facts {
     damage: Vec<Damage>,
 }
 
+impl Facts {
+    fn next_offset(&self) -> u64 {
+        self.end.map_or(u64::MAX, |end| end.next_offset.0)
+    }
+}
+
 /// The open files of a segment.
 #[derive(Debug)]
 pub struct OpenSegment {
@@ -92,6 +102,8 @@ impl Segment {
             base: meta.base,
             first_index: meta.first_index,
             salt: meta.salt,
+            next_offset: AtomicU64::new(facts.next_offset()),
+            damaged: AtomicBool::new(!facts.damage.is_empty()),
             facts: ArcSwap::from_pointee(facts),
             open: ArcSwapOption::empty(),
             kept: OnceLock::new(),
@@ -147,7 +159,18 @@ impl Segment {
     }
 
     pub(crate) fn is_damaged(&self) -> bool {
-        !self.facts.load().damage.is_empty()
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is whole, and does not end before this offset.
+    pub(crate) fn holds(&self, offset: Offset) -> bool {
+        offset.0 < self.next_offset.load(Ordering::Relaxed) && !self.is_damaged()
+    }
+
+    /// The open files, if they are open now; marks them as used. Holds nothing that is counted.
+    pub(crate) fn open_now(&self) -> Guard<Option<Arc<OpenSegment>>> {
+        self.used.store(true, Ordering::Relaxed);
+        self.open.load()
     }
 
     pub(crate) fn set_damage(&self, damage: Vec<Damage>) {
@@ -158,6 +181,11 @@ impl Segment {
     fn change(&self, change: impl FnOnce(&mut Facts)) {
         let mut facts = Facts::clone(&self.facts.load());
         change(&mut facts);
+        // Whoever sees the new `visible_upto` sees these.
+        self.next_offset
+            .store(facts.next_offset(), Ordering::Relaxed);
+        self.damaged
+            .store(!facts.damage.is_empty(), Ordering::Relaxed);
         self.facts.store(Arc::new(facts));
     }
 

@@ -140,10 +140,12 @@ impl Upkeep {
     /// Does it all, and waits for the disk.
     pub(crate) fn run(self) -> io::Result<()> {
         let disk = &*self.place.disk;
-        // What the manifest lists is found before it is listed.
+        // What the manifest lists is found before it is listed, and so is the manifest.
+        self.keeper.0.lock().0.make().map_err(io::Error::other)?;
         for dir in &self.dirs {
             disk.sync_dir(dir)?;
         }
+        self.keeper.0.lock().0.is_listed();
         self.keeper
             .store(self.number, &self.content)
             .map_err(io::Error::other)?;

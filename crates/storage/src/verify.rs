@@ -364,7 +364,7 @@ impl<'a> Checker<'a> {
             let offset = self.meta.base.plus(delta);
             self.out.add(
                 path,
-                delta * 4 + 4096,
+                delta * 8 + 4096,
                 format!("the slot of offset {offset} is wrong"),
                 false,
             );

@@ -22,7 +22,7 @@ use crate::{
     },
     frame::FRAME_ALIGN,
     layout,
-    publish::{Cell, Visible, get_half, put_half},
+    publish::{Cell, Visible},
 };
 
 /// Words that one entry takes in the entry index.
@@ -44,6 +44,17 @@ pub struct Slot {
     pub payload_crc: u32,
     /// Its first offset, counted from the segment's.
     pub offset_delta: u32,
+}
+
+/// Where the offsets' index says that a frame is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FramePlace {
+    /// Where it begins in the store.
+    pub(crate) position: u64,
+    /// The entry it holds, counted from the segment's first.
+    pub(crate) ordinal: u32,
+    /// How far the next frame is, where that is known.
+    pub(crate) len: Option<u64>,
 }
 
 /// How many slots of each kind there must be room for.
@@ -182,7 +193,7 @@ impl Index {
     /// Makes room, so that the stores that follow cannot fail. Only the writer calls it.
     pub(crate) fn reserve(&self, capacity: Capacity) -> io::Result<()> {
         self.entries.reserve(capacity.entries * ENTRY_WORDS)?;
-        self.offsets.reserve(capacity.offsets.div_ceil(2))?;
+        self.offsets.reserve(capacity.offsets)?;
         self.times.reserve(capacity.times * TIME_WORDS)
     }
 
@@ -209,29 +220,20 @@ impl Index {
         self.put_offsets(
             offset - u64::from(gap),
             offset + u64::from(records),
-            ordinal + 1,
+            place | (u64::from(ordinal + 1) << 32),
         );
     }
 
-    /// Leads the offsets `from..to` to an entry, two to a word.
-    fn put_offsets(&self, from: u64, to: u64, value: u32) {
-        let both = u64::from(value) | (u64::from(value) << 32);
+    /// Leads the offsets `from..to` to an entry.
+    fn put_offsets(&self, from: u64, to: u64, word: u64) {
         let mut at = from;
         while at < to {
-            let Some(cells) = self.offsets.from(at / 2) else {
+            let Some(cells) = self.offsets.from(at) else {
                 return;
             };
-            for cell in cells {
-                if at >= to {
-                    return;
-                }
-                if at.is_multiple_of(2) && at + 2 <= to {
-                    cell.put(both);
-                    at += 2;
-                } else {
-                    put_half(cell, at, value);
-                    at += 1;
-                }
+            for cell in cells.iter().take((to - at) as usize) {
+                cell.put(word);
+                at += 1;
             }
         }
     }
@@ -240,7 +242,31 @@ impl Index {
     /// `offset_delta`. One array read.
     #[must_use]
     pub fn ordinal_at(&self, offset_delta: u64) -> Option<u32> {
-        get_half(self.offsets.get(offset_delta / 2)?, offset_delta).checked_sub(1)
+        let word = self.offsets.get(offset_delta)?.get();
+        ((word >> 32) as u32).checked_sub(1)
+    }
+
+    /// Where the frame of the entry at `offset_delta` is. One array read, in which the words that
+    /// follow tell the frame's length as well when they lead to the next entry.
+    pub(crate) fn frame_at(&self, offset_delta: u64) -> Option<FramePlace> {
+        /// No further than the processor has fetched with the first word.
+        const NEIGHBOURS: usize = 8;
+        let mut words = self.offsets.from(offset_delta)?.iter().take(NEIGHBOURS);
+        let place = |word: u64| {
+            let position = (word & u64::from(u32::MAX)) * FRAME_ALIGN;
+            (position, (word >> 32) as u32)
+        };
+        let (position, entry) = place(words.next()?.get());
+        let ordinal = entry.checked_sub(1)?;
+        let next = words
+            .map(|cell| place(cell.get()))
+            .find(|&(_, next)| next != entry)
+            .filter(|&(_, next)| next == entry + 1);
+        Some(FramePlace {
+            position,
+            ordinal,
+            len: next.and_then(|(end, _)| end.checked_sub(position)),
+        })
     }
 
     /// What is known about an entry, counted from the segment's first. One array read.
