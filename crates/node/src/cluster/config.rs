@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use trilith_storage::{LogConfig, SyncPolicy};
+use trilith_storage::{LogConfig, SyncPolicy, journal::JournalConfig};
 
 use super::Start;
 
@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub open_segments_max: usize,
     /// What topics do not set about the logs of their partitions: reserves and index settings.
     pub log: LogConfig,
+    /// The journal's sizes.
+    pub journal: JournalConfig,
     /// How often a leader with a retention setting looks for segments to remove.
     pub retention_interval: Duration,
 }
@@ -69,6 +71,7 @@ impl NodeConfig {
             inflight_bytes_max: 64 << 20,
             open_segments_max: 64,
             log: LogConfig::default(),
+            journal: JournalConfig::default(),
             retention_interval: Duration::from_secs(10),
         }
     }

@@ -204,6 +204,7 @@ impl Inner {
         let mut config =
             HostConfig::new(member.node, identity.incarnation, self.config.data.clone());
         config.shards = self.config.shards;
+        config.journal = self.config.journal;
         config.open_segments_max = self.config.open_segments_max;
         let ears = Ears {
             keeper: Arc::clone(&self.keeper),

@@ -21,7 +21,7 @@ use trilith_env::{
 };
 use trilith_host::{Outbound, PeerEvent};
 use trilith_peer::{NodeMessage, Registry};
-use trilith_storage::LogConfig;
+use trilith_storage::{LogConfig, journal::JournalConfig};
 use trilith_topics::TopicSettingsPatch;
 use trilith_types::{NodeId, Offset, PartitionId, TimestampMs};
 
@@ -124,6 +124,11 @@ fn config(number: usize, members: &[Member]) -> NodeConfig {
         start: Start::With(members.to_vec()),
         shards: 2,
         log,
+        journal: JournalConfig {
+            file_bytes: 1 << 20,
+            frame_bytes: 64 << 10,
+            ..JournalConfig::default()
+        },
         ..NodeConfig::new("/data")
     }
 }
