@@ -16,7 +16,10 @@ use trilith_sim::{
     recorder::{Finished, Recorder},
     time::Span,
     trace::Trace,
-    worlds::raft::{LeaseMode, Options, RaftWorld},
+    worlds::{
+        node::{self, NodeWorld},
+        raft::{LeaseMode, Options, RaftWorld},
+    },
 };
 
 /// Runs Trilith's parts under simulated time, network, disks and faults; a seed decides
@@ -118,6 +121,8 @@ fn fault(name: &str) -> Result<FaultKind, String> {
 enum WorldName {
     /// The consensus core with a minimal replica.
     Raft,
+    /// The host of a real node, over disks of bytes and frames.
+    Node,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -145,22 +150,42 @@ impl WorldArgs {
 
     /// Runs a seed.
     fn run(&self, seed: u64, sink: Option<Box<dyn io::Write>>, draws: bool) -> Finished {
-        let run = Run {
-            seed,
-            faults_for: Span::secs(self.seconds),
-            options: self.options(),
-        };
+        let faults_for = Span::secs(self.seconds);
         let recorder =
             |nodes| Recorder::new(nodes, Trace::new(sink), draws.then(|| Picture::new(nodes)));
         match self.world {
-            WorldName::Raft => engine::run::<RaftWorld>(&run, recorder),
+            WorldName::Raft => {
+                let options = self.options();
+                let run = Run {
+                    seed,
+                    faults_for,
+                    options,
+                };
+                engine::run::<RaftWorld>(&run, recorder)
+            }
+            WorldName::Node => {
+                let options = node::Options {
+                    always: self.with.clone(),
+                    bug: None,
+                };
+                let run = Run {
+                    seed,
+                    faults_for,
+                    options,
+                };
+                engine::run::<NodeWorld>(&run, recorder)
+            }
         }
     }
 
     /// The command that runs a seed again.
     fn replay(&self, seed: u64) -> String {
+        let world = match self.world {
+            WorldName::Raft => "raft",
+            WorldName::Node => "node",
+        };
         let mut command =
-            format!("cargo run --release -p trilith-sim -- run --world raft --seed {seed}");
+            format!("cargo run --release -p trilith-sim -- run --world {world} --seed {seed}");
         let name = |value: Leases| value.to_possible_value().map(|v| v.get_name().to_owned());
         if self.seconds != 10 {
             command.push_str(&format!(" --seconds {}", self.seconds));

@@ -41,6 +41,8 @@ pub enum FaultKind {
     SlowDisk,
     /// A disk refuses a sync.
     DiskFailure,
+    /// A disk has no room for a while.
+    DiskFull,
     /// Entries that were durable are damaged; their identity is still known.
     Damage,
     /// The end of a log that was durable is damaged so that nobody can say how long it was.
@@ -69,7 +71,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds, in the order in which sums are printed.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -85,6 +87,7 @@ impl FaultKind {
         Self::ClockJump,
         Self::SlowDisk,
         Self::DiskFailure,
+        Self::DiskFull,
         Self::Damage,
         Self::DamagedTail,
         Self::LostState,
@@ -117,6 +120,7 @@ impl FaultKind {
             Self::ClockJump => "clock-jump",
             Self::SlowDisk => "slow-disk",
             Self::DiskFailure => "disk-failure",
+            Self::DiskFull => "disk-full",
             Self::Damage => "damage",
             Self::DamagedTail => "damaged-tail",
             Self::LostState => "lost-state",
@@ -143,7 +147,7 @@ impl FaultKind {
             Self::Membership | Self::Suspicion | Self::ClockJump | Self::SlowDisk => 300,
             Self::PowerCut | Self::Damage | Self::DamagedTail | Self::LostState => 300,
             Self::Comeback => 400,
-            Self::PowerCutAll | Self::DiskFailure | Self::LostVote => 800,
+            Self::PowerCutAll | Self::DiskFailure | Self::DiskFull | Self::LostVote => 800,
             Self::EmptiedDirectory | Self::OldDirectory => 800,
         };
         Some(crate::time::Span::millis(millis))

@@ -1,3 +1,4 @@
 //! The worlds that there are.
 
+pub mod node;
 pub mod raft;

@@ -14,7 +14,8 @@
 //!   that has its own.
 //! - **An old directory** comes back only when every other voter has heard of a later start: a
 //!   copy of the latest incarnation cannot be told from the original, and a peer that never heard
-//!   of the later one cannot know. Nor does it, or an emptied one, start so often unheard that
+//!   of the later one cannot know. Nor does a copy from a time when the node was the only voter:
+//!   it would lead without asking anybody. Nor does it, or an emptied one, start so often unheard that
 //!   its number catches up: it starts when it is put in place, and once more after healing.
 //! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log ends
 //!   in the unknown: with one voter gone, what is in doubt on another waits for an operator.

@@ -182,8 +182,18 @@ impl Disk {
         }
     }
 
+    /// Whether a snapshot is on its way to the disk.
+    pub(super) fn is_installing(&self) -> bool {
+        let mut ops = self.pending.iter().flat_map(|write| &write.ops);
+        ops.any(|op| matches!(op, DiskOp::Install { .. }))
+    }
+
     fn install(&mut self, snapshot: Rc<Snapshot>, keep_suffix: bool) {
         let last = snapshot.last;
+        // A compaction is durable at once, and may have gone further than what was on its way.
+        if keep_suffix && self.log.base().index > last.index && !self.state_lost {
+            return;
+        }
         if keep_suffix {
             self.log.compact(last);
         } else {
@@ -282,6 +292,12 @@ impl Disk {
         self.unknown = Some(UnknownSuffix {
             last_possible: known.max(last_possible),
         });
+    }
+
+    /// The members in force by what is on the disk.
+    pub(super) fn members(&self) -> &Configuration {
+        let last = self.log.configurations().next_back();
+        last.map_or(&self.base_configuration, |(_, configuration)| configuration)
     }
 
     /// The last entry that the state machine has on the disk.

@@ -9,6 +9,36 @@ use crate::{
     time::Span,
 };
 
+/// The faults that this world knows: all that a disk of records can have.
+pub(super) const SUPPORTED: &[FaultKind] = &[
+    FaultKind::Loss,
+    FaultKind::Duplicate,
+    FaultKind::Reorder,
+    FaultKind::Straggle,
+    FaultKind::SlowLink,
+    FaultKind::Partition,
+    FaultKind::Crash,
+    FaultKind::CrashInStep,
+    FaultKind::PowerCut,
+    FaultKind::PowerCutAll,
+    FaultKind::Pause,
+    FaultKind::ClockDrift,
+    FaultKind::ClockJump,
+    FaultKind::SlowDisk,
+    FaultKind::DiskFailure,
+    FaultKind::Damage,
+    FaultKind::DamagedTail,
+    FaultKind::LostState,
+    FaultKind::LostVote,
+    FaultKind::EmptiedDirectory,
+    FaultKind::OldDirectory,
+    FaultKind::Transfer,
+    FaultKind::Membership,
+    FaultKind::Compaction,
+    FaultKind::Suspicion,
+    FaultKind::Comeback,
+];
+
 /// Nothing to add to a fault's name.
 const PLAIN: &str = "";
 
@@ -249,7 +279,9 @@ impl RaftWorld {
         };
         let comes_as = Incarnation(copy.incarnation.get() + 1);
         let again = Incarnation(comes_as.get() + 1);
-        if self.is_passed(cx, node, again) && self.can_lose(cx, node) {
+        // Where it was alone once, it would ask nobody.
+        let asks = copy.members().voters.incoming().len() > 1;
+        if asks && self.is_passed(cx, node, again) && self.can_lose(cx, node) {
             cx.fault(
                 FaultKind::OldDirectory,
                 Some(node),

@@ -181,7 +181,7 @@ impl World for RaftWorld {
             DRIFT_SAFE
         };
         Shape {
-            supported: &FaultKind::ALL,
+            supported: inject::SUPPORTED,
             always: options.always.clone(),
             election_timeout: ELECTION_TIMEOUT,
             drift_max,

@@ -279,7 +279,8 @@ impl Replica {
     /// Takes a snapshot of the state and forgets most of the log behind it. Returns whether there
     /// was anything to forget.
     pub(super) fn compact(&mut self, cx: &mut Cx, settings: &super::Settings) -> bool {
-        if self.disk.state_lost {
+        // A snapshot that is still on its way to the disk would undo what overtakes it there.
+        if self.disk.state_lost || self.disk.is_installing() {
             return false;
         }
         let Some(life) = &mut self.life else {

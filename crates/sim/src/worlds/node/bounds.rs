@@ -1,0 +1,25 @@
+//! The bounds on faults: how much may go wrong so that the groups can still be asked to recover.
+//!
+//! - **Damage** to what was durable hits the disks of less than half of the nodes in one run.
+//!   Every committed entry then has an intact copy, and a quorum has its own votes.
+//! - **A failed write or sync** counts as a power cut of that node's process, not as damage: what
+//!   was to be durable was promised to nobody.
+//! - What was never synced is not bounded at all.
+
+use trilith_types::NodeId;
+
+use super::NodeWorld;
+
+impl NodeWorld {
+    /// Whether this node's disk may lose something that was durable. Notes that it does.
+    pub(super) fn may_damage(&mut self, node: NodeId) -> bool {
+        if self.damaged.contains(&node) {
+            return true;
+        }
+        let may = 2 * (self.damaged.len() + 1) < self.members.len();
+        if may {
+            self.damaged.push(node);
+        }
+        may
+    }
+}

@@ -1,0 +1,451 @@
+//! The world `node`: the host of a real node, with its journal, votes and logs, over a simulated
+//! disk of bytes, a simulated clock, and a network that carries frames.
+//!
+//! Nothing of the node is a model here but its state machine, which is small so that checkers can
+//! follow it: registers and lists, as clients see them, in a few groups that share one journal.
+//! The node is seen from outside alone: the roles that it reports, what its machines apply, what
+//! its logs give to readers, and what clients are told.
+
+mod bounds;
+mod inject;
+mod ledger;
+mod machine;
+mod node;
+mod packet;
+mod plant;
+mod settings;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use trilith_peer::FrameReader;
+use trilith_types::{GroupId, LogIndex, NodeId};
+
+pub use packet::Packet;
+pub use plant::NodeBug;
+pub use settings::Options;
+
+use self::{
+    ledger::Ledger,
+    machine::Ask,
+    node::Node,
+    settings::{ELECTION_TIMEOUT, GROUPS, Settings},
+};
+use crate::{
+    engine::Context,
+    event::Down,
+    faults::{FaultKind, FaultPlan, Shape},
+    history::{Action, Object, OpId, Outcome},
+    rng::Rng,
+    time::{SimTime, Span},
+    world::World,
+};
+
+/// The group that the checkers of roles and progress look at.
+const FIRST: GroupId = GroupId(1);
+
+/// The longest that an operation of the disk takes.
+const DISK_MAX: Span = Span::secs(1);
+
+/// How much longer an operation takes on a slow disk.
+const SLOWER: u64 = 30;
+
+/// The longest mean time of an operation of the disk once the world has healed.
+const DISK_MEAN_HEALED: Span = Span::millis(2);
+
+type Cx = Context<NodeWorld>;
+
+/// The nodes of a run.
+pub struct NodeWorld {
+    settings: Settings,
+    nodes: Vec<Node>,
+    members: Vec<NodeId>,
+    ledger: Ledger,
+    reader: FrameReader,
+    healed: bool,
+    /// How many entries each group had applied somewhere at the last look.
+    marks: BTreeMap<GroupId, u64>,
+    /// Nodes whose disks have lost something that was durable.
+    damaged: Vec<NodeId>,
+    /// Up to here each node's log of each group has been read.
+    read_upto: BTreeMap<(NodeId, GroupId), LogIndex>,
+}
+
+/// What a node or the world waits for. What is meant for an earlier life is void.
+#[derive(Debug)]
+pub enum Timer {
+    /// A node wants to be driven.
+    Wake {
+        /// Who.
+        node: NodeId,
+        /// In which life.
+        life: u64,
+    },
+    /// The disk is done with an operation.
+    Disk {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: u64,
+    },
+    /// A pause is over.
+    Resume {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: u64,
+    },
+    /// A process is started again.
+    Restart {
+        /// Whose.
+        node: NodeId,
+        /// Which restart; only the last one that was asked for counts.
+        number: u64,
+    },
+    /// A full disk has room again.
+    Room {
+        /// Whose.
+        node: NodeId,
+    },
+    /// Nodes look at their connections, and consumers at the logs.
+    Detector,
+}
+
+/// The group that an object is in.
+fn group_of(object: Object) -> GroupId {
+    let (Object::Register(id) | Object::List(id)) = object;
+    GroupId(1 + u64::from(id) % GROUPS)
+}
+
+impl NodeWorld {
+    fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.get().checked_sub(1)? as usize)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(id.get().checked_sub(1)? as usize)
+    }
+
+    fn in_life(&self, id: NodeId, life: u64) -> bool {
+        let now = self.node(id).and_then(|node| node.life.as_ref());
+        now.is_some_and(|now| now.number == life)
+    }
+
+    /// Starts a node's process.
+    fn start(&mut self, cx: &mut Cx, id: NodeId) {
+        let (settings, members) = (self.settings.clone(), self.members.clone());
+        let Some(node) = self.node_mut(id).filter(|node| node.life.is_none()) else {
+            return;
+        };
+        if !node.disk.is_on() {
+            node.disk.restart();
+        }
+        let now = cx.now();
+        node.clock
+            .advance_to(std::time::Duration::from_micros(now.0));
+        (node.wakes_at, node.planned) = (None, 0);
+        if let Err(error) = node.start(&settings, &members) {
+            if node.disk.is_on() {
+                cx.fail("start", format!("node {id} does not start: {error}"));
+            } else {
+                // The power went again while it started.
+                self.restart_later(cx, id);
+            }
+            return;
+        }
+        self.tell_start(cx, id);
+        self.drive(cx, id);
+    }
+
+    fn restart_later(&mut self, cx: &mut Cx, id: NodeId) {
+        let wait = Span(cx.rng().waiting(ELECTION_TIMEOUT.times(2).0));
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        node.restarts += 1;
+        let number = node.restarts;
+        cx.after(wait, Timer::Restart { node: id, number });
+    }
+
+    /// Lets a node do what there is to do, and carries away what it says.
+    fn drive(&mut self, cx: &mut Cx, id: NodeId) {
+        let now = cx.now();
+        let Some(node) = self.node_mut(id).filter(|node| node.is_awake()) else {
+            return;
+        };
+        let next = node.drive(now);
+        let Some(next) = next else {
+            let why = if node.disk.is_on() {
+                Down::Crash
+            } else {
+                Down::PowerCut
+            };
+            self.stop(cx, id, why);
+            return;
+        };
+        self.plan(cx, id, next);
+        self.carry_away(cx, id);
+        self.plan_disk(cx, id);
+    }
+
+    /// Plans the next time that a node is driven.
+    fn plan(&mut self, cx: &mut Cx, id: NodeId, next: SimTime) {
+        let now = cx.now();
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        let life = node.lives;
+        let next = next.max(now.plus(Span(1)));
+        if node.wakes_at.is_none_or(|at| next < at || at <= now) {
+            node.wakes_at = Some(next);
+            cx.after(next.since(now), Timer::Wake { node: id, life });
+        }
+    }
+
+    /// Plans when the disk is done with what it was given.
+    fn plan_disk(&mut self, cx: &mut Cx, id: NodeId) {
+        let (now, mean) = (cx.now(), self.settings.sync_mean);
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        let (life, slow) = (node.lives, now < node.slow_until);
+        while node.planned < node.disk.queued() {
+            node.planned += 1;
+            let mean = if slow { mean.times(SLOWER) } else { mean };
+            let takes = Span(cx.rng().waiting(mean.0)).min(DISK_MAX);
+            cx.after(takes, Timer::Disk { node: id, life });
+        }
+    }
+
+    /// Ends a process; it comes back after a while.
+    fn stop(&mut self, cx: &mut Cx, id: NodeId, why: Down) {
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        let Some(life) = node.life.take() else { return };
+        match why {
+            Down::PowerCut => node.disk.power_cut(),
+            _ => node.disk.crash_process(),
+        }
+        drop(life);
+        cx.record(&crate::event::Event::Stopped { node: id, why });
+        self.restart_later(cx, id);
+    }
+
+    fn own_timer(&mut self, cx: &mut Cx, id: NodeId, timer: &Timer) {
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        match timer {
+            Timer::Wake { .. } => node.wakes_at = None,
+            Timer::Disk { .. } => {
+                node.planned = node.planned.saturating_sub(1);
+                node.disk.complete_next();
+            }
+            Timer::Resume { .. } => self.resume(cx, id),
+            _ => {}
+        }
+        self.drive(cx, id);
+    }
+
+    fn resume(&mut self, cx: &mut Cx, id: NodeId) {
+        let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) else {
+            return;
+        };
+        if std::mem::take(&mut life.paused) {
+            for (from, message) in std::mem::take(&mut life.inbox) {
+                drop(life.handle.deliver(from, message));
+            }
+            cx.record(&crate::event::Event::Paused {
+                node: id,
+                still: false,
+            });
+        }
+    }
+
+    /// A node to ask about a group: the one that was meant, or one that holds itself for the
+    /// leader of that group.
+    fn whom(&self, cx: &mut Cx, meant: NodeId, group: GroupId) -> NodeId {
+        if group == FIRST || cx.rng().below(4) == 0 {
+            return meant;
+        }
+        let leads = |node: &&Node| node.role(group) == Some(trilith_raft::Role::Leader);
+        let leaders: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(leads)
+            .map(|node| node.id)
+            .collect();
+        cx.rng().pick(&leaders).copied().unwrap_or(meant)
+    }
+}
+
+impl World for NodeWorld {
+    type Message = Packet;
+    type Timer = Timer;
+    type Options = Options;
+
+    fn shape(options: &Options) -> Shape {
+        Shape {
+            supported: inject::SUPPORTED,
+            always: options.always.clone(),
+            election_timeout: ELECTION_TIMEOUT,
+            drift_max: 0,
+        }
+    }
+
+    fn nodes_max(nodes: u64) -> u64 {
+        nodes
+    }
+
+    fn new(plan: &FaultPlan, options: &Options, rng: &mut Rng) -> Self {
+        let members: Vec<NodeId> = (1..=plan.nodes).map(NodeId).collect();
+        Self {
+            settings: Settings::draw(plan, options, rng),
+            nodes: members.iter().map(|id| Node::new(*id, rng)).collect(),
+            members,
+            ledger: Ledger::default(),
+            reader: FrameReader::default(),
+            healed: false,
+            marks: BTreeMap::new(),
+            damaged: Vec::new(),
+            read_upto: BTreeMap::new(),
+        }
+    }
+
+    fn boot(&mut self, cx: &mut Cx) {
+        for id in self.members.clone() {
+            self.start(cx, id);
+        }
+        cx.after(ELECTION_TIMEOUT, Timer::Detector);
+    }
+
+    fn receive(&mut self, cx: &mut Cx, id: u64, to: NodeId, from: NodeId, packet: Packet) {
+        use crate::event::Event;
+        if self.node(to).is_none_or(|node| node.life.is_none()) {
+            let why = "finds nobody";
+            cx.record(&Event::Dropped { id, why });
+            return;
+        }
+        cx.record(&Event::Received { id, from, to });
+        match packet.open(&mut self.reader) {
+            Ok(messages) => {
+                for message in messages {
+                    if let Some(node) = self.node_mut(to) {
+                        node.deliver(from, message);
+                    }
+                }
+            }
+            Err(error) => cx.fail("peer", format!("a frame does not open: {error}")),
+        }
+        self.drive(cx, to);
+    }
+
+    fn timer(&mut self, cx: &mut Cx, timer: Timer) {
+        match timer {
+            Timer::Detector => self.look_around(cx),
+            Timer::Restart { node, number } => {
+                if self.node(node).is_some_and(|n| n.restarts == number) {
+                    self.start(cx, node);
+                }
+            }
+            Timer::Room { node } => self.make_room(node),
+            Timer::Wake { node, life }
+            | Timer::Disk { node, life }
+            | Timer::Resume { node, life } => {
+                if self.in_life(node, life) {
+                    self.own_timer(cx, node, &timer);
+                }
+            }
+        }
+    }
+
+    fn inject(&mut self, cx: &mut Cx, kind: FaultKind) {
+        if !self.healed {
+            self.strike(cx, kind);
+        }
+    }
+
+    fn heal(&mut self, cx: &mut Cx) {
+        self.healed = true;
+        self.settings.sync_mean = self.settings.sync_mean.min(DISK_MEAN_HEALED);
+        for id in self.members.clone() {
+            self.make_room(id);
+            let now = cx.now();
+            let Some(node) = self.node_mut(id) else {
+                continue;
+            };
+            node.slow_until = now;
+            node.disk.clear_failures();
+            if let Some(life) = &mut node.life {
+                life.doom = None;
+            } else {
+                self.restart_later(cx, id);
+            }
+            self.resume(cx, id);
+            self.drive(cx, id);
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.nodes.iter().all(Node::is_awake) && self.has_settled()
+    }
+
+    fn disturb(&mut self, cx: &mut Cx) {
+        let leads = |node: &&Node| node.role(FIRST) == Some(trilith_raft::Role::Leader);
+        let leader = self.nodes.iter().find(leads).map(|node| node.id);
+        let others: Vec<NodeId> = self
+            .members
+            .iter()
+            .copied()
+            .filter(|id| Some(*id) != leader)
+            .collect();
+        let other = cx.rng().pick(&others).copied();
+        if let (Some(leader), Some(other)) = (leader, other) {
+            if let Some(node) = self.node_mut(other) {
+                node.tell_suspicion(leader, true);
+            }
+            self.drive(cx, other);
+        }
+    }
+
+    fn fail_leader(&mut self, cx: &mut Cx) -> bool {
+        let Some(leader) = cx.recorder().checkers().view().leader().map(|(id, _)| id) else {
+            return false;
+        };
+        self.stop(cx, leader, Down::Crash);
+        // The restart that it asked for is void.
+        if let Some(node) = self.node_mut(leader) {
+            node.restarts += 1;
+        }
+        self.members.len() > 2
+    }
+
+    fn invoke(&mut self, cx: &mut Cx, op: OpId, node: NodeId, object: Object, action: Action) {
+        let group = group_of(object);
+        let id = self.whom(cx, node, group);
+        let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
+            return;
+        };
+        let ears = std::sync::Arc::clone(&life.ears);
+        match action {
+            Action::Put(value) => {
+                let ask = Ask {
+                    op,
+                    object,
+                    value,
+                    ears,
+                };
+                life.handle.request(group, ask);
+            }
+            Action::Read => life.handle.read(group, move |result| {
+                let said = match result {
+                    Ok(_) => machine::Said::MayRead(op, object),
+                    Err(_) => machine::Said::Answer(op, Outcome::Refused),
+                };
+                ears.lock().push(said);
+            }),
+        }
+        self.drive(cx, id);
+    }
+}
