@@ -10,14 +10,14 @@ use crate::{failure::Failure, values::Span};
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Connection {
-    /// Servers to talk to, tried in order, with commas between
+    /// Nodes to talk to, tried in order, with commas between; one that answers names the others
     #[arg(
         long,
         env = "TRILITH_ENDPOINTS",
         hide_env_values = true,
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        default_value = "127.0.0.1:7400"
+        default_value = "127.0.0.1:7400,127.0.0.1:7410,127.0.0.1:7420"
     )]
     endpoints: Vec<String>,
 }

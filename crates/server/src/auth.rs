@@ -30,6 +30,10 @@ pub enum Action {
     AlterTopic,
     /// Remove a topic and its records.
     DeleteTopic,
+    /// See the cluster's nodes and who leads what.
+    DescribeCluster,
+    /// Make a cluster of nodes that are in none.
+    FoundCluster,
 }
 
 /// What it is asked of.

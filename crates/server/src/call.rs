@@ -13,6 +13,9 @@ use crate::{
 /// Names the longest that an HTTP request may take, in milliseconds. gRPC has `grpc-timeout`.
 pub const TIMEOUT_HEADER: &str = "trilith-timeout-ms";
 
+/// Marks a request that is not to be passed on, whatever its value.
+pub const FORWARDED_HEADER: &str = "trilith-forwarded";
+
 /// Longer than this is no deadline; it also keeps sums with the clock from overflowing.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -21,6 +24,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) struct Call {
     pub(crate) principal: Principal,
     pub(crate) deadline: Option<Instant>,
+    /// Another node sent it on, or its client goes to leaders itself: it is answered here or not
+    /// at all.
+    pub(crate) is_forwarded: bool,
 }
 
 impl Call {
@@ -38,6 +44,7 @@ impl Call {
         Ok(Self {
             principal: Principal::Anonymous,
             deadline,
+            is_forwarded: headers.contains_key(FORWARDED_HEADER),
         })
     }
 

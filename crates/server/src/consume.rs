@@ -7,15 +7,18 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tonic::Streaming;
 use trilith_batch::{BatchHeader, Record, Records, decode};
+use trilith_proto::v1::{ConsumeRequest, ConsumeResponse, ListOffsetsRequest, Position, position};
 use trilith_types::{Offset, PartitionId, TimestampMs};
 
 use crate::{
     app::App,
     auth::{Action, Resource},
     call::{Call, within},
-    engine::Reader,
+    engine::{Place, Reader},
     error::{ApiError, Reason},
+    forward::of_read,
     metrics::Present,
 };
 
@@ -55,12 +58,23 @@ pub(crate) struct Chunk {
     pub(crate) end: Offset,
 }
 
+/// Where the chunks come from.
+#[derive(Debug)]
+enum Source {
+    /// The log here.
+    Here(Reader),
+    /// The leader, whose answers are handed on.
+    There(Box<Streaming<ConsumeResponse>>),
+}
+
 /// A reader on its way.
 #[derive(Debug)]
 pub(crate) struct Session {
     app: Arc<App>,
-    reader: Reader,
+    source: Source,
     next: Offset,
+    /// Behind the last readable record, as far as was heard.
+    end: Offset,
     /// Where a bounded reader stops: the end as of its start.
     stop: Option<Offset>,
     /// Records still wanted; `None` is no bound.
@@ -78,22 +92,31 @@ impl Session {
         wanted: Wanted,
     ) -> Result<Self, ApiError> {
         call.authorize(Action::Consume, Resource::Topic(&wanted.topic))?;
-        let reader = app.engine.reader(&wanted.topic, wanted.partition)?;
-        let next = call
-            .within("looking for the start", start(&reader, wanted.from))
-            .await?;
-        let end = reader.end();
-        if next > end || next < reader.earliest() {
-            return Err(out_of_range(next, reader.earliest(), end));
-        }
+        let finding = app.engine.find(call, &wanted.topic, wanted.partition);
+        let (source, next, end) = match call.within("looking for the leader", finding).await? {
+            Place::Here(reader) => {
+                let start = start(&reader, wanted.from);
+                let next = call.within("looking for the start", start).await?;
+                let end = reader.end();
+                if next > end || next < reader.earliest() {
+                    return Err(out_of_range(next, reader.earliest(), end));
+                }
+                (Source::Here(reader), next, end)
+            }
+            Place::At(address) => {
+                let opening = there(app, call, &wanted, &address);
+                call.within("asking the leader", opening).await?
+            }
+        };
         let limits = &app.limits;
         let bytes_max = match wanted.response_bytes {
             0 => limits.response_bytes_default,
             bytes => bytes.min(limits.response_bytes_max),
         };
         Ok(Self {
-            reader,
+            source,
             next,
+            end,
             stop: (!wanted.follow).then_some(end),
             left: (wanted.records_max > 0).then_some(wanted.records_max),
             bytes_max,
@@ -104,42 +127,43 @@ impl Session {
     }
 
     /// Where reading goes on, and the log's end.
-    pub(crate) fn place(&self) -> (Offset, Offset) {
-        (self.next, self.reader.end())
+    pub(crate) const fn place(&self) -> (Offset, Offset) {
+        (self.next, self.end)
     }
 
     /// The next chunk; `None` at the end of what was wanted.
     async fn read(&mut self) -> Result<Option<Chunk>, ApiError> {
-        loop {
-            if self.left == Some(0) || self.stop.is_some_and(|stop| self.next >= stop) {
-                return Ok(None);
-            }
-            self.check_end_of_time()?;
-            let end = self.reader.end();
-            if self.next >= end {
-                self.wait(end).await?;
-                // Woken without anything new, the partition is gone: reading says so.
-                if self.reader.end() > end {
-                    continue;
-                }
-            }
-            let reading = self.reader.read(self.next, self.bytes_max);
-            let chunk = within(self.deadline, "reading", reading).await?;
-            if chunk.next > self.next {
-                self.next = chunk.next;
-                let bytes: usize = chunk.batches.iter().map(Bytes::len).sum();
-                self.app.metrics.consumed_bytes.add(bytes as u64);
-                return Ok(Some(chunk));
-            }
-            // What is visible must be readable: going on here would spin.
-            return Err(ApiError::new(
-                Reason::Internal,
-                format!(
-                    "nothing could be read at offset {}, below the end {end}",
-                    self.next
-                ),
-            ));
+        if self.left == Some(0) || self.stop.is_some_and(|stop| self.next >= stop) {
+            return Ok(None);
         }
+        self.check_end_of_time()?;
+        let draining = self.app.shutdown.clone();
+        let follows = self.stop.is_none();
+        let reading = async {
+            let chunk = match &mut self.source {
+                Source::Here(reader) => {
+                    let chunk = read_here(reader, self.next, self.bytes_max);
+                    chunk.await.map(Some)
+                }
+                Source::There(responses) => read_there(responses, self.next).await,
+            };
+            chunk
+        };
+        let reading = async {
+            tokio::select! {
+                biased;
+                () = draining.draining(), if follows => Err(ApiError::shutting_down()),
+                chunk = reading => chunk,
+            }
+        };
+        let chunk = within(self.deadline, "waiting for records", reading).await?;
+        if let Some(chunk) = &chunk {
+            self.next = chunk.next;
+            self.end = chunk.end;
+            let bytes: usize = chunk.batches.iter().map(Bytes::len).sum();
+            self.app.metrics.consumed_bytes.add(bytes as u64);
+        }
+        Ok(chunk)
     }
 
     /// The next chunk with what a reader of whole batches wants of it.
@@ -178,17 +202,90 @@ impl Session {
         }
         Ok(())
     }
+}
 
-    async fn wait(&self, end: Offset) -> Result<(), ApiError> {
-        let advanced = async {
-            tokio::select! {
-                biased;
-                () = self.app.shutdown.draining() => Err(ApiError::shutting_down()),
-                advanced = self.reader.advanced(end) => advanced,
-            }
-        };
-        within(self.deadline, "waiting for records", advanced).await
+/// The next records from here, once there are any.
+async fn read_here(reader: &mut Reader, next: Offset, bytes_max: usize) -> Result<Chunk, ApiError> {
+    loop {
+        let end = reader.end();
+        if next >= end {
+            reader.advanced(end).await?;
+        }
+        // Woken without anything new, the partition is gone or led by another node: reading says
+        // so.
+        let chunk = reader.read(next, bytes_max).await?;
+        if chunk.next > next {
+            return Ok(chunk);
+        }
+        if next < end {
+            // What is visible must be readable: going on here would spin.
+            return Err(ApiError::new(
+                Reason::Internal,
+                format!("nothing could be read at offset {next}, below the end {end}"),
+            ));
+        }
     }
+}
+
+/// The next answer of the leader that has something new; `None` at its end.
+async fn read_there(
+    responses: &mut Streaming<ConsumeResponse>,
+    next: Offset,
+) -> Result<Option<Chunk>, ApiError> {
+    loop {
+        let response = responses.message().await.map_err(|s| of_read(&s))?;
+        let Some(response) = response else {
+            return Ok(None);
+        };
+        if response.next_offset > next.get() {
+            return Ok(Some(Chunk {
+                batches: response.batches,
+                next: Offset(response.next_offset),
+                end: Offset(response.end_offset),
+            }));
+        }
+    }
+}
+
+/// Finds the start at the leader, and has it read from there. The leader counts records and stops
+/// where it is told to.
+async fn there(
+    app: &App,
+    call: &Call,
+    wanted: &Wanted,
+    address: &str,
+) -> Result<(Source, Offset, Offset), ApiError> {
+    let time = match wanted.from {
+        Start::Time(time) => Some(time.get()),
+        _ => None,
+    };
+    let request = ListOffsetsRequest {
+        topic: wanted.topic.clone(),
+        partitions: vec![wanted.partition.get()],
+        timestamp_ms: time,
+    };
+    let offsets = app.engine.offsets_at(address, request, call).await?;
+    let offsets = offsets.partitions.into_iter().next().unwrap_or_default();
+    let (earliest, end) = (Offset(offsets.start_offset), Offset(offsets.end_offset));
+    let next = match wanted.from {
+        Start::Earliest => earliest,
+        Start::End => end,
+        Start::Offset(offset) => offset,
+        Start::Time(_) => offsets.offset_at_time.map_or(end, Offset),
+    };
+    let request = ConsumeRequest {
+        topic: wanted.topic.clone(),
+        partition: wanted.partition.get(),
+        from: Some(Position {
+            at: Some(position::At::Offset(next.get())),
+        }),
+        follow: wanted.follow,
+        max_records: wanted.records_max,
+        batches: true,
+        max_response_bytes: u32::try_from(wanted.response_bytes).unwrap_or(u32::MAX),
+    };
+    let responses = app.engine.consume_at(address, request, call).await?;
+    Ok((Source::There(Box::new(responses)), next, end))
 }
 
 async fn start(reader: &Reader, from: Start) -> Result<Offset, ApiError> {

@@ -1,6 +1,6 @@
 //! What a refused request is told: one value that becomes a gRPC status or a JSON body.
 
-use std::{collections::HashMap, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use ::http::StatusCode;
 use axum::{
@@ -94,6 +94,26 @@ reasons! {
     PartitionUnavailable = "PARTITION_UNAVAILABLE", Internal, INTERNAL_SERVER_ERROR;
     /// The server ends. Try again, elsewhere or later.
     ShuttingDown = "SHUTTING_DOWN", Unavailable, SERVICE_UNAVAILABLE;
+    /// Another node leads what the request is for. Nothing was done.
+    NotLeader = "NOT_LEADER", Unavailable, SERVICE_UNAVAILABLE;
+    /// The leader cannot reach a majority of the nodes. Nothing was done.
+    NoQuorum = "NO_QUORUM", Unavailable, SERVICE_UNAVAILABLE;
+    /// The request was begun and it is not known whether it took effect.
+    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, INTERNAL_SERVER_ERROR;
+    /// The node belongs to no cluster yet.
+    NotFounded = "NOT_FOUNDED", FailedPrecondition, SERVICE_UNAVAILABLE;
+    /// The cluster that was to be founded cannot be.
+    CannotFound = "CANNOT_FOUND", FailedPrecondition, CONFLICT;
+    /// The cluster has fewer nodes than replicas were asked for.
+    NotEnoughNodes = "NOT_ENOUGH_NODES", FailedPrecondition, CONFLICT;
+    /// The producer's batches before this one are missing.
+    OutOfSequence = "OUT_OF_SEQUENCE", FailedPrecondition, CONFLICT;
+    /// The producer was replaced by a later life of it.
+    StaleEpoch = "STALE_EPOCH", FailedPrecondition, CONFLICT;
+    /// The producer is not known any more, or never was.
+    UnknownProducer = "UNKNOWN_PRODUCER", FailedPrecondition, CONFLICT;
+    /// A file on disk is of a version that this program does not read.
+    UnsupportedFormat = "UNSUPPORTED_FORMAT", FailedPrecondition, INTERNAL_SERVER_ERROR;
     /// The request's own deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, GATEWAY_TIMEOUT;
     /// A web page of another origin sent this.
@@ -109,7 +129,7 @@ reasons! {
 pub struct ApiError {
     reason: Reason,
     message: String,
-    metadata: Vec<(&'static str, String)>,
+    metadata: Vec<(Cow<'static, str>, String)>,
 }
 
 impl ApiError {
@@ -125,7 +145,7 @@ impl ApiError {
     /// Adds a named detail for machines.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.metadata.push((key, value.to_string()));
+        self.metadata.push((Cow::Borrowed(key), value.to_string()));
         self
     }
 
@@ -150,6 +170,25 @@ impl ApiError {
         )
     }
 
+    /// What another server answered; `None` when it was not the server that answered but the
+    /// connection to it that failed.
+    pub(crate) fn from_remote(status: &Status) -> Option<Self> {
+        let info = status.get_details_error_info()?;
+        let reason = Reason::ALL.iter().find(|r| r.as_str() == info.reason);
+        let metadata = info.metadata.into_iter();
+        Some(Self {
+            reason: reason.copied().unwrap_or(Reason::Internal),
+            message: status.message().to_owned(),
+            metadata: metadata.map(|(k, v)| (Cow::Owned(k), v)).collect(),
+        })
+    }
+
+    /// A named detail.
+    pub(crate) fn detail(&self, key: &str) -> Option<&str> {
+        let found = self.metadata.iter().find(|(k, _)| k == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The machine-readable cause.
     #[must_use]
     pub const fn reason(&self) -> Reason {
@@ -172,7 +211,7 @@ impl ApiError {
             metadata: self
                 .metadata
                 .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
+                .map(|(k, v)| (k.into_owned(), v))
                 .collect(),
         }
     }
@@ -183,7 +222,7 @@ impl ApiError {
         let metadata: serde_json::Map<String, serde_json::Value> = self
             .metadata
             .iter()
-            .map(|(k, v)| ((*k).to_owned(), v.clone().into()))
+            .map(|(k, v)| (k.to_string(), v.clone().into()))
             .collect();
         serde_json::json!({ "error": {
             "code": code_name(self.reason.code()),
@@ -207,7 +246,7 @@ impl From<ApiError> for Status {
         let metadata: HashMap<String, String> = error
             .metadata
             .into_iter()
-            .map(|(k, v)| (k.to_owned(), v))
+            .map(|(k, v)| (k.into_owned(), v))
             .collect();
         let details = ErrorDetails::with_error_info(error.reason.as_str(), ERROR_DOMAIN, metadata);
         Self::with_error_details(error.reason.code(), error.message, details)

@@ -16,7 +16,7 @@ use crate::{
     admission::Admitted,
     app::{App, now},
     call::Call,
-    engine::{Appended, appended_to_proto},
+    engine::{Append, Appended, appended_to_proto},
     error::{ApiError, Reason},
 };
 
@@ -33,13 +33,19 @@ const INLINE_COMPRESSED_BYTES_MAX: usize = 64 << 10;
 /// not anyone still waits for it.
 pub(crate) async fn submit<F>(
     app: &Arc<App>,
+    call: &Call,
     request: ProduceRequest,
     share: Option<Admitted>,
-    deadline: Option<Instant>,
     done: F,
 ) where
     F: FnOnce(Result<ProduceResponse, ApiError>) + Send + 'static,
 {
+    let deadline = call.deadline;
+    if !request.records.is_empty()
+        && let Err(error) = app.engine.partitions_of(&request.topic).await
+    {
+        return done(Err(error));
+    }
     let is_long = takes_long(&request);
     let planned = {
         let app = Arc::clone(app);
@@ -57,7 +63,11 @@ pub(crate) async fn submit<F>(
         }
     }
     let app = Arc::clone(app);
-    let send = move || send(&app, planned, permits, deadline, finish(&app, share, done));
+    let way = Way {
+        deadline,
+        is_forwarded: call.is_forwarded,
+    };
+    let send = move || send(&app, planned, permits, way, finish(&app, share, done));
     run_inline_or_not(is_long, send).await;
 }
 
@@ -84,8 +94,7 @@ pub(crate) async fn append(
     let (answer, answered) = oneshot::channel();
     let work = async {
         // A caller that is gone needs no answer.
-        let deadline = call.deadline;
-        submit(app, request, share, deadline, move |result| {
+        submit(app, call, request, share, move |result| {
             drop(answer.send(result))
         })
         .await;
@@ -254,8 +263,15 @@ where
     }
 }
 
+/// How a request goes to its leader.
+#[derive(Clone, Copy)]
+struct Way {
+    deadline: Option<Instant>,
+    is_forwarded: bool,
+}
+
 /// Hands each batch to the node and gathers the answers.
-fn send<F>(app: &App, plan: Plan, permits: Vec<Permit>, deadline: Option<Instant>, done: F)
+fn send<F>(app: &App, plan: Plan, permits: Vec<Permit>, way: Way, done: F)
 where
     F: FnOnce(Result<ProduceResponse, ApiError>) + Send + 'static,
 {
@@ -263,11 +279,17 @@ where
     app.metrics.produced_bytes.add(bytes as u64);
     app.metrics.produced_batches.add(plan.batches.len() as u64);
     let gather = Gather::new(plan.batches.len(), plan.places, done);
-    for (slot, (batch, permit)) in plan.batches.into_iter().zip(permits).enumerate() {
+    for (slot, ((partition, batch), permit)) in plan.batches.into_iter().zip(permits).enumerate() {
         let gather = gather.clone();
-        let answer = move |result| gather.put(slot, result);
+        let append = Append {
+            topic: plan.topic.clone(),
+            partition,
+            batch,
+            deadline: way.deadline,
+            is_forwarded: way.is_forwarded,
+        };
         app.engine
-            .produce(&plan.topic, batch, permit, deadline, answer);
+            .produce(append, permit, move |result| gather.put(slot, result));
     }
 }
 

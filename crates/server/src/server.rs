@@ -9,7 +9,6 @@ use std::{
 
 use axum::{Router, middleware::from_fn_with_state};
 use tokio::net::{TcpListener, TcpSocket};
-use trilith_node::Node;
 
 use crate::{
     admission::Admission,
@@ -20,6 +19,7 @@ use crate::{
     guard::Guard,
     http,
     listen::Listener,
+    member::Member,
     metrics::Metrics,
     shutdown::{self, Announcer},
 };
@@ -83,12 +83,20 @@ pub enum RunError {
     Node(#[from] tokio::task::JoinError),
 }
 
+/// An address that is held for a server. Clients may connect; they are answered once it runs.
+#[derive(Debug)]
+pub struct Listening {
+    config: ServerConfig,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+}
+
 impl Server {
-    /// Takes the address. `node` is shut down at the end of [`BoundServer::run`].
+    /// Takes the address.
     ///
     /// # Errors
-    /// [`BindError`]; `node` is left as it is.
-    pub async fn bind(config: ServerConfig, node: Node) -> Result<BoundServer, BindError> {
+    /// [`BindError`].
+    pub async fn listen(config: ServerConfig) -> Result<Listening, BindError> {
         let listen = config.listen;
         let is_reachable = !listen.ip().is_loopback();
         if is_reachable && !config.insecure {
@@ -107,12 +115,37 @@ impl Server {
                 "listening beyond this machine without encryption and authentication"
             );
         }
+        Ok(Listening {
+            config,
+            listener,
+            local_addr,
+        })
+    }
+}
+
+impl Listening {
+    /// The address, with the port that the system chose if it was asked to.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves this node there. It is shut down at the end of [`BoundServer::run`].
+    ///
+    /// # Errors
+    /// [`BindError::Reflection`]; `member` is left as it is.
+    pub async fn serve(self, member: Member) -> Result<BoundServer, BindError> {
+        let Self {
+            config,
+            listener,
+            local_addr,
+        } = self;
         let (announcer, shutdown) = shutdown::channel();
         let limits = config.limits.clone();
         let metrics = Arc::new(Metrics::default());
         let app = Arc::new(App {
             engine: Engine::new(
-                node,
+                member,
                 limits.reads_max,
                 limits.admission_wait_max,
                 Arc::clone(&metrics),

@@ -16,7 +16,7 @@ pub(crate) async fn create(
     settings: TopicSettings,
 ) -> Result<Topic, ApiError> {
     call.authorize(Action::CreateTopic, Resource::Topic(&name))?;
-    let work = app.engine.create_topic(name, settings);
+    let work = app.engine.create_topic(call, name, settings);
     call.within("the topic was being created, which goes on", work)
         .await
 }
@@ -35,7 +35,7 @@ pub(crate) async fn describe(
     call.authorize(Action::DescribeTopic, Resource::Topic(&name))?;
     call.within(
         "the topic was being described",
-        app.engine.describe_topic(name),
+        app.engine.describe_topic(call, name),
     )
     .await
 }
@@ -47,14 +47,14 @@ pub(crate) async fn alter(
     settings: TopicSettings,
 ) -> Result<Topic, ApiError> {
     call.authorize(Action::AlterTopic, Resource::Topic(&name))?;
-    let work = app.engine.alter_topic(name, settings);
+    let work = app.engine.alter_topic(call, name, settings);
     call.within("the topic was being altered, which goes on", work)
         .await
 }
 
 pub(crate) async fn delete(app: &App, call: &Call, name: String) -> Result<(), ApiError> {
     call.authorize(Action::DeleteTopic, Resource::Topic(&name))?;
-    let work = app.engine.delete_topic(name);
+    let work = app.engine.delete_topic(call, name);
     call.within("the topic was being deleted, which goes on", work)
         .await
 }

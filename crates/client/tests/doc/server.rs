@@ -7,13 +7,16 @@ struct ExampleServer {
 
 impl ExampleServer {
     async fn start() -> Result<Self, Box<dyn std::error::Error>> {
-        let data = tempfile::tempdir()?;
-        let config = trilith_node::NodeConfig::new(data.path());
-        let (node, _) = trilith_node::Node::open(&trilith_env::os::env(), config)?;
         let listen = ([127, 0, 0, 1], 0).into();
         let config = trilith_server::ServerConfig { listen, ..Default::default() };
-        let bound = trilith_server::Server::bind(config, node).await?;
-        let address = bound.local_addr().to_string();
+        let listening = trilith_server::Server::listen(config).await?;
+        let address = listening.local_addr().to_string();
+        let data = tempfile::tempdir()?;
+        let mut config = trilith_node::cluster::NodeConfig::new(data.path());
+        config.addresses.client.clone_from(&address);
+        let env = trilith_env::os::env();
+        let (member, _) = trilith_server::Member::open(&env, config, None, false)?;
+        let bound = listening.serve(member).await?;
         tokio::spawn(bound.run(std::future::pending()));
         Ok(Self { address, _data: data })
     }

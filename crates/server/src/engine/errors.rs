@@ -1,16 +1,39 @@
 //! The one place where the node's errors become what clients are told.
 
-use trilith_node::{PartitionError, ProduceError, ReadError, SettingError, TopicError};
+use trilith_node::{
+    SettingError, TopicError,
+    cluster::{ControlError, Leader, PartitionError, ProduceError, ReadError},
+};
+use trilith_storage::ReadError as LogError;
+use trilith_topics::{controller::ControllerError, partition::ProduceRefusal};
 
 use crate::{
     consume::out_of_range,
     error::{ApiError, Reason},
 };
 
+/// Names the leader, for clients that go there.
+fn not_leader(message: String, leader: Option<Leader>) -> ApiError {
+    let error = ApiError::new(Reason::NotLeader, message);
+    let Some(Leader {
+        node,
+        client_address,
+    }) = leader
+    else {
+        return error;
+    };
+    let error = error.with("leader", node);
+    match client_address {
+        Some(address) => error.with("address", address),
+        None => error,
+    }
+}
+
 impl From<PartitionError> for ApiError {
     fn from(error: PartitionError) -> Self {
         let message = error.to_string();
         match error {
+            PartitionError::NotFounded(_) => Self::new(Reason::NotFounded, message),
             PartitionError::UnknownTopic { topic } => {
                 Self::new(Reason::UnknownTopic, message).with("topic", topic)
             }
@@ -22,6 +45,7 @@ impl From<PartitionError> for ApiError {
                 .with("topic", topic)
                 .with("partition", partition)
                 .with("partitions", partitions),
+            PartitionError::NotLeader { leader, .. } => not_leader(message, leader),
             PartitionError::Unavailable {
                 topic, partition, ..
             } => Self::new(Reason::PartitionUnavailable, message)
@@ -49,9 +73,15 @@ impl From<ProduceError> for ApiError {
             }
             ProduceError::Checksum { .. } => Self::new(Reason::ChecksumMismatch, message),
             ProduceError::Malformed(_) => Self::new(Reason::MalformedBatch, message),
+            ProduceError::Producer(refusal) => of_producer(&refusal, message),
             ProduceError::DiskFull { .. } => Self::new(Reason::DiskFull, message),
-            ProduceError::Poisoned { .. } => Self::new(Reason::LogPoisoned, message),
-            ProduceError::Io { .. } => Self::new(Reason::Internal, message),
+            ProduceError::OutcomeUnknown => Self::new(Reason::OutcomeUnknown, message),
+            ProduceError::TooMuchUncommitted { max, .. } => {
+                Self::new(Reason::TooManyBytesInFlight, message).with("limit", max)
+            }
+            ProduceError::TooManyRequests { max } => {
+                Self::new(Reason::TooManyRequests, message).with("limit", max)
+            }
             ProduceError::NoRoom(room) => {
                 Self::new(Reason::TooManyBytesInFlight, message).with("limit", room.max)
             }
@@ -61,11 +91,25 @@ impl From<ProduceError> for ApiError {
     }
 }
 
+fn of_producer(refusal: &ProduceRefusal, message: String) -> ApiError {
+    match refusal {
+        ProduceRefusal::OutOfSequence { expected, .. } => {
+            ApiError::new(Reason::OutOfSequence, message).with("expected", expected)
+        }
+        ProduceRefusal::StaleEpoch { current, .. } => {
+            ApiError::new(Reason::StaleEpoch, message).with("epoch", current)
+        }
+        ProduceRefusal::UnknownProducer { .. } => ApiError::new(Reason::UnknownProducer, message),
+        ProduceRefusal::Fields(_) => ApiError::new(Reason::MalformedBatch, message),
+    }
+}
+
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         let message = error.to_string();
         match error {
             ReadError::Partition(error) => error.into(),
+            ReadError::NoQuorum { .. } => Self::new(Reason::NoQuorum, message),
             ReadError::OutOfRange {
                 offset,
                 earliest,
@@ -77,8 +121,37 @@ impl From<ReadError> for ApiError {
             ReadError::Batch { offset, .. } => {
                 Self::new(Reason::DataDamaged, message).with("first", offset)
             }
+            ReadError::Log(LogError::Format { first, next, .. }) => {
+                Self::new(Reason::UnsupportedFormat, message)
+                    .with("first", first)
+                    .with("next", next)
+            }
             ReadError::Log(_) => Self::new(Reason::Internal, message),
             ReadError::TooManyWaiters(_) => Self::new(Reason::TooManyRequests, message),
+            ReadError::ShuttingDown => Self::shutting_down(),
+        }
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        let message = error.to_string();
+        match error {
+            ControlError::NotFounded(_) => Self::new(Reason::NotFounded, message),
+            ControlError::NotLeader { leader } => not_leader(message, leader),
+            ControlError::Refused(ControllerError::Topic(error)) => error.into(),
+            ControlError::Refused(ControllerError::TooFewNodes { replicas, nodes }) => {
+                Self::new(Reason::NotEnoughNodes, message)
+                    .with("replicas", replicas)
+                    .with("nodes", nodes)
+            }
+            ControlError::Refused(_) => Self::new(Reason::InvalidArgument, message),
+            ControlError::NoQuorum { .. } => Self::new(Reason::NoQuorum, message),
+            ControlError::OutcomeUnknown => Self::new(Reason::OutcomeUnknown, message),
+            ControlError::DiskFull { .. } => Self::new(Reason::DiskFull, message),
+            ControlError::Overloaded => Self::new(Reason::TooManyRequests, message),
+            ControlError::Stopped { .. } => Self::new(Reason::LogPoisoned, message),
+            ControlError::ShuttingDown => Self::shutting_down(),
         }
     }
 }
@@ -104,9 +177,7 @@ impl From<TopicError> for ApiError {
                 .with("value", value)
                 .with("min", min)
                 .with("max", max),
-            TopicError::Setting(
-                SettingError::FewerPartitions { .. } | SettingError::ReplicasFixed { .. },
-            )
+            TopicError::Setting(_)
             | TopicError::TooManyTopics
             | TopicError::TooManyPartitions { .. } => Self::new(Reason::InvalidSetting, message),
             TopicError::Catalog(_) | TopicError::Partition { .. } => {

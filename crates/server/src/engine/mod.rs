@@ -1,54 +1,75 @@
-//! The node as the handlers see it: answers as futures, errors as clients are told them.
+//! The node as the handlers see it: answers as futures, errors as clients are told them, and what
+//! another node leads passed on to it.
 
+mod append;
+mod cluster;
 mod errors;
+mod leaders;
 mod metrics;
 mod reader;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use tokio::{sync::oneshot, time::Instant};
-use trilith_node::{Durability, Node, Permit, Produce};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+use trilith_node::{Durability, Permit, cluster::Node};
 use trilith_proto::v1;
-use trilith_types::PartitionId;
 
-pub(crate) use self::reader::Reader;
 use self::reader::Turns;
+pub(crate) use self::{
+    append::Append,
+    reader::{Place, Reader},
+};
 use crate::{
     call::within,
     error::{ApiError, Reason},
+    forward::Forward,
+    member::Member,
     metrics::{Metrics, Text},
 };
 
 pub(crate) use trilith_node::Appended;
 
-/// The node, with what the server adds to it.
-#[derive(Debug)]
+/// The node, with what the server adds to it. Clones share it.
+#[derive(Clone, Debug)]
 pub(crate) struct Engine {
-    node: Node,
+    member: Member,
     turns: Turns,
+    forward: Forward,
     /// How long a batch waits for room in the node when its own deadline is later.
     wait_max: Duration,
+    /// The node's threads answer through it.
+    runtime: Handle,
 }
 
 impl Engine {
+    /// To be called on the runtime that serves.
     pub(crate) fn new(
-        node: Node,
+        member: Member,
         reads_max: usize,
         wait_max: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            node,
+            member,
             turns: Turns::new(reads_max, metrics),
+            forward: Forward::default(),
             wait_max,
+            runtime: Handle::current(),
         }
     }
 
-    /// How many partitions a topic has.
+    fn node(&self) -> &Node {
+        &self.member.node
+    }
+
+    /// How many partitions a topic has, as this node knows it.
     pub(crate) fn partitions(&self, topic: &str) -> Result<u32, ApiError> {
-        Ok(self.node.partitions(topic)?)
+        Ok(self.node().partitions(topic)?)
     }
 
     /// Room in the node for a batch. There is some at once unless the node's own bound is below
@@ -58,12 +79,12 @@ impl Engine {
         bytes: usize,
         deadline: Option<Instant>,
     ) -> Result<Permit, ApiError> {
-        if let Ok(permit) = self.node.try_reserve(bytes) {
+        if let Ok(permit) = self.node().try_reserve(bytes) {
             return Ok(permit);
         }
         let (give, given) = oneshot::channel();
         let reserved = self
-            .node
+            .node()
             .reserve(bytes, move |permit| drop(give.send(permit)));
         let too_many = |room: trilith_node::NoRoom| {
             ApiError::new(Reason::TooManyBytesInFlight, room.to_string()).with("limit", room.max)
@@ -75,8 +96,8 @@ impl Engine {
                 .await
                 .unwrap_or_else(|_| {
                     let (in_flight, max) = (
-                        self.node.admission().in_flight(),
-                        self.node.config().inflight_bytes_max,
+                        self.node().admission().in_flight(),
+                        self.node().config().inflight_bytes_max,
                     );
                     Err(too_many(trilith_node::NoRoom { in_flight, max }))
                 })
@@ -84,46 +105,29 @@ impl Engine {
         within(deadline, "waiting for room in the node", patient).await
     }
 
-    /// Appends a batch. `done` is called once, here or on one of the node's threads: it must not
-    /// block. Batches of one partition are appended in the order of these calls.
-    pub(crate) fn produce(
-        &self,
-        topic: &str,
-        (partition, batch): (PartitionId, Bytes),
-        permit: Permit,
-        deadline: Option<Instant>,
-        done: impl FnOnce(Result<Appended, ApiError>) + Send + 'static,
-    ) {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let deadline = left.map(|left| self.node.deadline(left));
-        let produce = Produce {
-            topic,
-            partition,
-            batch,
-            deadline,
-            permit: Some(permit),
-        };
-        self.node
-            .produce(produce, move |result| done(result.map_err(ApiError::from)));
-    }
-
-    /// A reader of a partition.
-    pub(crate) fn reader(&self, topic: &str, partition: PartitionId) -> Result<Reader, ApiError> {
-        Ok(Reader::new(
-            self.node.reader(topic, partition)?,
-            self.turns.clone(),
-        ))
-    }
-
-    /// Finishes what is queued and closes every log.
+    /// Hands leadership over, finishes what is queued and closes every log.
     pub(crate) async fn shutdown(&self) -> Result<(), tokio::task::JoinError> {
-        let node = self.node.clone();
-        tokio::task::spawn_blocking(move || node.shutdown()).await
+        let member = self.member.clone();
+        tokio::task::spawn_blocking(move || member.shutdown()).await
     }
 
     /// Writes the node's metrics.
     pub(crate) fn metrics(&self, text: &mut Text) {
-        metrics::render(text, &self.node);
+        metrics::render(text, self.node(), self.member.peers.as_ref());
+    }
+}
+
+/// The node's answer to a question that it answers on a thread of its own.
+async fn told<T: Send + 'static>(
+    ask: impl FnOnce(Box<dyn FnOnce(T) + Send>),
+    until: Instant,
+) -> Result<T, ApiError> {
+    let (tell, told) = oneshot::channel();
+    ask(Box::new(move |answer| drop(tell.send(answer))));
+    match timeout_at(until, told).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(ApiError::shutting_down()),
+        Err(_) => Err(ApiError::deadline("the node was being asked")),
     }
 }
 

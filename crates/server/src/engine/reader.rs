@@ -6,12 +6,21 @@ use tokio::{
     sync::{Semaphore, oneshot},
     time::Instant,
 };
-use trilith_node::{PartitionCursor, PartitionReader};
-use trilith_types::{Offset, TimestampMs};
+use tonic::Streaming;
+use trilith_node::cluster::{PartitionCursor, PartitionReader};
+use trilith_proto::v1;
+use trilith_types::{Offset, PartitionId, TimestampMs};
 
+use super::{
+    Engine,
+    leaders::{Seek, Step},
+    told,
+};
 use crate::{
+    call::Call,
     consume::Chunk,
     error::{ApiError, Reason},
+    forward::{of_read, passed_on},
     metrics::Metrics,
 };
 
@@ -49,6 +58,68 @@ impl Turns {
         let done = tokio::task::spawn_blocking(work).await;
         self.metrics.read_seconds.record(begun.elapsed());
         done.map_err(|_| ApiError::new(Reason::Internal, "a read was broken off"))
+    }
+}
+
+/// Where a partition is read.
+pub(crate) enum Place {
+    /// Here.
+    Here(Reader),
+    /// At its leader, which clients reach at this address.
+    At(String),
+}
+
+impl Engine {
+    /// Where a partition is read. What [`Reader::end`] gives at first is behind everything that
+    /// was acknowledged before this was called.
+    pub(crate) async fn find(
+        &self,
+        call: &Call,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<Place, ApiError> {
+        let mut seek = Seek::new(call);
+        loop {
+            let opened = told(
+                |tell| self.node().reader(topic, partition, tell),
+                seek.until(),
+            );
+            let refusal = match opened.await? {
+                Ok(reader) => {
+                    return Ok(Place::Here(Reader::new(reader, self.turns.clone())));
+                }
+                Err(refusal) => ApiError::from(refusal),
+            };
+            if let Step::To(address) = seek.after(self, refusal).await? {
+                return Ok(Place::At(address));
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Has the leader at `address` say where partitions start and end.
+    pub(crate) async fn offsets_at(
+        &self,
+        address: &str,
+        request: v1::ListOffsetsRequest,
+        call: &Call,
+    ) -> Result<v1::ListOffsetsResponse, ApiError> {
+        let request = passed_on(request, call.deadline);
+        let answer = self.forward.log(address)?.list_offsets(request).await;
+        Ok(answer.map_err(|status| of_read(&status))?.into_inner())
+    }
+
+    /// Has the leader at `address` read.
+    pub(crate) async fn consume_at(
+        &self,
+        address: &str,
+        request: v1::ConsumeRequest,
+        call: &Call,
+    ) -> Result<Streaming<v1::ConsumeResponse>, ApiError> {
+        let request = passed_on(request, call.deadline);
+        let answer = self.forward.log(address)?.consume(request).await;
+        Ok(answer.map_err(|status| of_read(&status))?.into_inner())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gRPC services, as routes of the one router.
 
+mod cluster;
 mod consume;
 mod framing;
 mod health;
@@ -14,13 +15,15 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::{Code, Status, server::NamedService};
 use tonic_health::pb::health_server::HealthServer;
 use tower::{Service, ServiceExt};
-use trilith_proto::v1::{log_server::LogServer, topics_server::TopicsServer};
+use trilith_proto::v1::{
+    cluster_server::ClusterServer, log_server::LogServer, topics_server::TopicsServer,
+};
 
 pub(crate) use self::framing::{Framed, Rules, Shares};
 use crate::{app::App, call::Call, error::ApiError};
 
 /// Every method that is served; what metrics tell apart by name.
-pub(crate) const METHODS: [&str; 13] = [
+pub(crate) const METHODS: [&str; 17] = [
     "/trilith.v1.Log/Produce",
     "/trilith.v1.Log/ProduceStream",
     "/trilith.v1.Log/Consume",
@@ -30,6 +33,10 @@ pub(crate) const METHODS: [&str; 13] = [
     "/trilith.v1.Topics/DescribeTopic",
     "/trilith.v1.Topics/AlterTopic",
     "/trilith.v1.Topics/DeleteTopic",
+    "/trilith.v1.Cluster/Init",
+    "/trilith.v1.Cluster/Status",
+    "/trilith.v1.Cluster/Metadata",
+    "/trilith.v1.Cluster/InitProducer",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -47,11 +54,15 @@ pub(crate) fn router(app: &Arc<App>) -> Result<Router<Arc<App>>, tonic_reflectio
     let topics = TopicsServer::new(topics::TopicsService {
         app: Arc::clone(app),
     });
+    let cluster = ClusterServer::new(cluster::ClusterService {
+        app: Arc::clone(app),
+    });
     let health = HealthServer::new(health::HealthService {
         shutdown: app.shutdown.clone(),
     });
     let router = mount(Router::new(), app, log, Hold::UntilHandled);
     let router = mount(router, app, topics, Hold::UntilRead);
+    let router = mount(router, app, cluster, Hold::UntilRead);
     let router = mount(router, app, health, Hold::UntilRead);
     let router = mount(router, app, descriptors().build_v1()?, Hold::UntilRead);
     Ok(mount(

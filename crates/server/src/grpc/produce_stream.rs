@@ -183,7 +183,7 @@ impl Intake {
             .authorize(Action::Produce, Resource::Topic(&request.topic))
         {
             Ok(()) => {
-                produce::submit(&self.app, request, share, self.call.deadline, answer).await;
+                produce::submit(&self.app, &self.call, request, share, answer).await;
             }
             Err(error) => answer(Err(error)),
         }

@@ -92,7 +92,7 @@ async fn answer(
         partition: partition.transpose()?,
     };
     // A topic that is not there is told before the body is read.
-    app.engine.partitions(&target.topic)?;
+    app.engine.partitions_of(&target.topic).await?;
     match extract::media_type(headers).as_str() {
         "application/json" => {
             one(

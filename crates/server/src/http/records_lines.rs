@@ -202,9 +202,8 @@ impl<'a> Lines<'a> {
         let share = self.share.take();
         self.bytes = 0;
         self.admitted = 0;
-        let deadline = self.call.deadline;
         let done = move |result| drop(answer.send(result));
-        produce::submit(self.app, request, share, deadline, done).await;
+        produce::submit(self.app, self.call, request, share, done).await;
         self.in_flight = Some(answered);
         Ok(())
     }

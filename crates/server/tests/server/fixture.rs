@@ -18,18 +18,18 @@ use trilith_env::{
     Env, os,
     sim::{Failure, Op, SimDisk},
 };
-use trilith_node::{Node, NodeConfig};
+use trilith_node::cluster::{Addresses, NodeConfig};
 use trilith_proto::v1::{
     CreateTopicRequest, ProduceRequest, ProduceResponse, Record, TopicSettings,
     log_client::LogClient, topics_client::TopicsClient,
 };
-use trilith_server::{RunError, Server, ServerConfig};
+use trilith_server::{Member, RunError, Server, ServerConfig};
 use trilith_types::TimestampMs;
 
 /// A running server; dropped with its directory.
 pub(crate) struct Fixture {
     pub(crate) addr: SocketAddr,
-    pub(crate) node: Node,
+    member: Member,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), RunError>>,
     dir: TempDir,
@@ -44,13 +44,6 @@ pub(crate) async fn start() -> Fixture {
 pub(crate) async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     start_over(os::env(), dir, change, |_| {}).await
-}
-
-/// A node by itself, and the directory it lives in.
-pub(crate) fn open_node() -> (Node, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let (node, _report) = Node::open(&os::env(), NodeConfig::new(dir.path())).unwrap();
-    (node, dir)
 }
 
 /// A server over a simulated disk, and the means to break it.
@@ -158,20 +151,25 @@ pub(crate) async fn start_over(
 ) -> Fixture {
     let mut node_config = NodeConfig::new(dir.path());
     change_node(&mut node_config);
-    let (node, _report) = Node::open(&env, node_config).unwrap();
     let mut config = ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..ServerConfig::default()
     };
     change(&mut config);
-    let bound = Server::bind(config, node.clone()).await.unwrap();
-    let addr = bound.local_addr();
+    let listening = Server::listen(config).await.unwrap();
+    let addr = listening.local_addr();
+    node_config.addresses = Addresses {
+        client: addr.to_string(),
+        ..Addresses::default()
+    };
+    let (member, _report) = Member::open(&env, node_config, None, false).unwrap();
+    let bound = listening.serve(member.clone()).await.unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
     let task = tokio::spawn(bound.run(shutdown));
     Fixture {
         addr,
-        node,
+        member,
         stop: Some(stop),
         task,
         dir,
@@ -192,14 +190,14 @@ impl Fixture {
     /// The same, and what it leaves behind.
     pub(crate) async fn ended_with_dir(self) -> TempDir {
         let Self {
-            node,
+            member,
             stop,
             task,
             dir,
             ..
         } = self;
         task.await.unwrap().unwrap();
-        drop((node, stop));
+        drop((member, stop));
         dir
     }
 

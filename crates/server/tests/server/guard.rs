@@ -5,7 +5,7 @@ use tonic::{Code, transport::Endpoint};
 use trilith_proto::v1::{ListTopicsRequest, topics_client::TopicsClient};
 use trilith_server::{BindError, Server, ServerConfig};
 
-use crate::fixture::{open_node, reason, start, start_with};
+use crate::fixture::{reason, start, start_with};
 
 #[tokio::test]
 async fn foreign_hosts_are_refused() {
@@ -104,33 +104,29 @@ async fn browsers_are_told_what_pages_of_allowed_origins_may_send() {
 
 #[tokio::test]
 async fn listening_beyond_loopback_must_be_meant() {
-    let (node, _dir) = open_node();
     let listen = "0.0.0.0:0".parse().unwrap();
     let config = ServerConfig {
         listen,
         ..ServerConfig::default()
     };
-    let refused = Server::bind(config.clone(), node.clone())
-        .await
-        .unwrap_err();
+    let refused = Server::listen(config.clone()).await.unwrap_err();
     assert!(matches!(refused, BindError::Insecure { .. }), "{refused}");
     assert!(refused.to_string().contains("--insecure"));
     let config = ServerConfig {
         insecure: true,
         ..config
     };
-    assert!(Server::bind(config, node).await.is_ok());
+    assert!(Server::listen(config).await.is_ok());
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let server = start().await;
-    let (node, _dir) = open_node();
     let config = ServerConfig {
         listen: server.addr,
         ..ServerConfig::default()
     };
-    let refused = Server::bind(config, node).await.unwrap_err();
+    let refused = Server::listen(config).await.unwrap_err();
     assert!(matches!(refused, BindError::InUse { .. }), "{refused}");
     assert!(
         refused.to_string().contains(&server.addr.to_string()),

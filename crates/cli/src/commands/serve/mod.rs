@@ -7,8 +7,10 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use trilith_node::{Node, NodeConfig, OpenReport, RecoveredPartition};
-use trilith_server::{BoundServer, Limits, Server, ServerConfig};
+use trilith_node::cluster::{
+    Addresses, Member as Founder, Node, NodeConfig, OpenReport, Start, start_number,
+};
+use trilith_server::{Limits, Member, Server, ServerConfig};
 use trilith_storage::SyncPolicy;
 
 use crate::{
@@ -44,15 +46,14 @@ pub(crate) struct Serve {
         value_name = "FILE"
     )]
     config: Option<PathBuf>,
-    /// The node's name, unique in its cluster and never changed
+    /// The node's name, unique in its cluster and never changed [default: n1, or as it was]
     #[arg(
         long,
         env = "TRILITH_NAME",
         hide_env_values = true,
-        value_name = "NAME",
-        default_value = "n1"
+        value_name = "NAME"
     )]
-    name: String,
+    name: Option<String>,
     /// The data directory; made when it is not there
     #[arg(
         long,
@@ -182,55 +183,105 @@ impl Serve {
             tracing::info!(config = %config.display(), "settings read");
         }
         let files = trilith_env::os::raise_open_files_max();
-        let config = self.node_config().with_open_files(files);
-        let reserve = config.log.reserve_bytes;
-        let (node, report) = Node::open(&trilith_env::os::env(), config)
-            .map_err(|error| Failure::Failed(error.to_string()))?;
-        log_report(&report);
-        warn_without_room(&node, reserve);
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Failure::because("cannot start the runtime's threads", error))?;
         runtime.block_on(async {
             // Before the address is told: whoever sees it may send a signal.
             let signals = Signals::listen()?;
-            let bound = self.bind(node, files).await?;
-            let address = bound.local_addr();
+            let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
+            let config = self.server_config(files);
+            let listening = Server::listen(config)
+                .await
+                .map_err(|error| failed(&error))?;
+            let address = listening.local_addr();
+            let member = self.open(address, files)?;
+            let bound = match listening.serve(member.clone()).await {
+                Ok(bound) => bound,
+                Err(error) => {
+                    // Nothing was written; this only closes what was opened.
+                    member.shutdown();
+                    return Err(failed(&error));
+                }
+            };
             // Whoever started the server may not care to read this.
             let _ = print_line(&format!(
                 "trilith serves on http://{address}, data in {}",
                 self.data.display()
             ));
             let run = bound.run(end(signals, self.with_parent));
-            run.await
-                .map_err(|error| Failure::Failed(error.to_string()))
+            run.await.map_err(|error| failed(&error))
         })
     }
 
-    fn node_config(&self) -> NodeConfig {
-        let mut config = NodeConfig::new(&self.data);
-        config.sync = self.sync;
-        config.log.reserve_bytes = self.reserve.0;
-        config
+    /// Opens the node; `address` is the one that is listened on.
+    fn open(&self, address: SocketAddr, files: u64) -> Result<Member, Failure> {
+        let config = self.node_config(address)?.with_open_files(files);
+        let reserve = config.log.reserve_bytes;
+        let env = trilith_env::os::env();
+        let (member, report) = Member::open(&env, config, self.peer_listen, self.insecure)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        member.on_fatal(|reason| {
+            tracing::error!(reason, "nothing more can be promised; the process ends");
+            std::process::exit(1);
+        });
+        log_report(member.node(), &report);
+        warn_without_room(member.node(), reserve);
+        Ok(member)
     }
 
-    async fn bind(&self, node: Node, files: u64) -> Result<BoundServer, Failure> {
+    fn node_config(&self, address: SocketAddr) -> Result<NodeConfig, Failure> {
+        let mut config = NodeConfig::new(&self.data);
+        config.name = self.name.clone();
+        config.addresses = Addresses {
+            client: told("--advertise", self.advertise.as_ref(), Some(address))?,
+            peer: told(
+                "--peer-advertise",
+                self.peer_advertise.as_ref(),
+                self.peer_listen,
+            )?,
+        };
+        config.start = self.founding()?;
+        config.seeds.clone_from(&self.seeds);
+        config.sync = self.sync;
+        config.log.reserve_bytes = self.reserve.0;
+        Ok(config)
+    }
+
+    /// What a node in no cluster does.
+    fn founding(&self) -> Result<Start, Failure> {
+        let has_others = !self.seeds.is_empty() || !self.initial_nodes.is_empty();
+        if has_others && self.peer_listen.is_none() {
+            return Err(Failure::Usage(
+                "--seeds and --initial-nodes need --peer-listen: the other nodes must reach this \
+                 one, too"
+                    .into(),
+            ));
+        }
+        if !self.initial_nodes.is_empty() {
+            let members = self.initial_nodes.iter().map(|text| member(text));
+            return Ok(Start::With(members.collect::<Result<_, _>>()?));
+        }
+        Ok(if self.peer_listen.is_some() {
+            Start::Wait
+        } else {
+            Start::Alone
+        })
+    }
+
+    fn server_config(&self, files: u64) -> ServerConfig {
         let mut limits = Limits::default();
         // A quarter of the files; the node has half of them.
         let connections = usize::try_from(files / 4).unwrap_or(usize::MAX);
         limits.connections_max = limits.connections_max.min(connections.max(1));
-        let config = ServerConfig {
+        // Clients and nodes that were told this address ask for it.
+        let advertised = self.advertise.iter().cloned();
+        ServerConfig {
             limits,
             listen: self.listen,
             insecure: self.insecure,
-            allowed_hosts: self.allow_host.clone(),
+            allowed_hosts: self.allow_host.iter().cloned().chain(advertised).collect(),
             allowed_origins: self.allow_origin.clone(),
-        };
-        let bound = Server::bind(config, node.clone()).await;
-        bound.map_err(|error| {
-            // Nothing was written; this only closes what was opened.
-            node.shutdown();
-            Failure::Failed(error.to_string())
-        })
+        }
     }
 
     fn start_logging(&self) -> Result<(), Failure> {
@@ -260,58 +311,65 @@ fn warn_without_room(node: &Node, reserve_bytes: u64) {
     }
 }
 
+/// The address that others are told: the one given, or the one listened on if that is one.
+fn told(flag: &str, given: Option<&String>, listen: Option<SocketAddr>) -> Result<String, Failure> {
+    match (given, listen) {
+        (Some(address), _) => Ok(address.clone()),
+        (None, None) => Ok(String::new()),
+        (None, Some(listen)) if listen.ip().is_unspecified() => Err(Failure::Usage(format!(
+            "{listen} is no address that others can go to: say with {flag} HOST:PORT where this \
+             node is reached"
+        ))),
+        (None, Some(listen)) => Ok(listen.to_string()),
+    }
+}
+
+/// `NAME=HOST:PORT`.
+fn member(text: &str) -> Result<Founder, Failure> {
+    match text.split_once('=') {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(Founder {
+            name: name.to_owned(),
+            peer_address: address.to_owned(),
+        }),
+        _ => Err(Failure::Usage(format!(
+            "--initial-nodes: {text:?} is not written as NAME=HOST:PORT"
+        ))),
+    }
+}
+
 /// What opening the data directory found.
-fn log_report(report: &OpenReport) {
-    for RecoveredPartition {
-        topic,
-        partition,
-        recovery,
-    } in &report.recovered
-    {
-        let (topic, partition) = (topic.as_str(), partition.get());
-        for torn in &recovery.torn {
-            let (file, kept_in) = (torn.file.display(), torn.kept_in.display());
-            let (position, bytes) = (torn.position, torn.bytes);
-            tracing::warn!(topic, partition, %file, position, bytes, %kept_in, "cut off an unfinished write");
+fn log_report(node: &Node, report: &OpenReport) {
+    if let Some(host) = &report.host {
+        for torn in &host.torn {
+            tracing::warn!(?torn, "cut off an unfinished write of the journal");
         }
-        for damage in &recovery.damage {
-            let (first, next) = (damage.first_offset.get(), damage.next_offset.get());
-            let (segment, position) = (damage.segment.0, damage.position);
+        for damage in &host.damage {
             tracing::error!(
-                topic,
-                partition,
-                segment,
-                position,
-                first_offset = first,
-                next_offset = next,
-                "damage on disk: these offsets are refused, all others are served"
+                ?damage,
+                "damage in the journal: other nodes are asked for what it held"
             );
         }
-        let (scanned_bytes, rewritten_bytes) = (recovery.scanned_bytes, recovery.rewritten_bytes);
-        tracing::info!(
-            topic,
-            partition,
-            scanned_bytes,
-            rewritten_bytes,
-            "recovered after an unclean stop"
-        );
+        if host.lost_votes > 0 {
+            let slots = host.lost_votes;
+            tracing::error!(
+                slots,
+                "votes of which both copies are damaged: their groups take no part"
+            );
+        }
+        if host.unclean {
+            tracing::info!(groups = host.groups, "recovered after an unclean stop");
+        }
     }
-    for lost in &report.unavailable {
-        let (topic, partition) = (lost.topic.as_str(), lost.partition.get());
-        tracing::error!(
-            topic,
-            partition,
-            reason = lost.reason,
-            "this partition is out of service"
-        );
-    }
-    let took_ms = report.took.as_millis() as u64;
+    let identity = node.identity();
     tracing::info!(
-        topics = report.topics,
-        partitions = report.partitions,
-        took_ms,
+        node = identity.name,
+        start = start_number(identity.incarnation),
+        took_ms = report.took.as_millis() as u64,
         "data opened"
     );
+    if !report.is_founded {
+        tracing::info!("this node waits for its cluster; 'trilith cluster init' founds one");
+    }
 }
 
 /// Ready at the first signal, or when the process that started this one is gone; a signal after

@@ -54,6 +54,6 @@ impl Up {
             .enable_all()
             .build()
             .map_err(|error| Failure::because("cannot start the runtime", error))?;
-        runtime.block_on(Supervisor::new(plan, restart_after)?.run())
+        runtime.block_on(async { Supervisor::new(plan, restart_after)?.run().await })
     }
 }

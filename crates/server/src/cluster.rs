@@ -1,0 +1,48 @@
+//! The cluster, for both protocols: the check of the caller, then the node.
+
+use trilith_proto::v1::{
+    ClusterNode, InitProducerResponse, InitResponse, MetadataResponse, StatusResponse,
+};
+
+use crate::{
+    app::App,
+    auth::{Action, Resource},
+    call::Call,
+    error::ApiError,
+};
+
+pub(crate) async fn init(
+    app: &App,
+    call: &Call,
+    nodes: Vec<ClusterNode>,
+) -> Result<InitResponse, ApiError> {
+    call.authorize(Action::FoundCluster, Resource::Server)?;
+    let founding = app.engine.init(nodes);
+    let doing = "the cluster was being founded, which goes on";
+    let cluster_id = call.within(doing, founding).await?;
+    Ok(InitResponse { cluster_id })
+}
+
+pub(crate) async fn status(app: &App, call: &Call) -> Result<StatusResponse, ApiError> {
+    call.authorize(Action::DescribeCluster, Resource::Server)?;
+    call.within("the node was being asked", app.engine.status())
+        .await
+}
+
+pub(crate) fn metadata(
+    app: &App,
+    call: &Call,
+    topics: &[String],
+) -> Result<MetadataResponse, ApiError> {
+    call.authorize(Action::DescribeCluster, Resource::Server)?;
+    Ok(app.engine.metadata(topics))
+}
+
+pub(crate) async fn init_producer(
+    app: &App,
+    call: &Call,
+) -> Result<InitProducerResponse, ApiError> {
+    call.authorize(Action::Produce, Resource::Server)?;
+    let asking = app.engine.init_producer(call);
+    call.within("a number was being drawn", asking).await
+}

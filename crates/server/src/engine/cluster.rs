@@ -1,0 +1,181 @@
+//! The cluster as this node knows it, its founding, and producers' numbers.
+
+use tokio::time::Instant;
+use trilith_node::cluster::{Member as Founder, NodeInfo, NodeStatus, start_number};
+use trilith_proto::v1;
+use trilith_types::{ClusterId, NodeId};
+
+use super::{Engine, leaders::Seek, told};
+use crate::{
+    call::Call,
+    error::{ApiError, Reason},
+    forward::{of_read, passed_on},
+};
+
+/// How long the node's threads may take to say how they are.
+const STATUS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+impl Engine {
+    /// Founds a cluster of `nodes`.
+    pub(crate) async fn init(&self, nodes: Vec<v1::ClusterNode>) -> Result<String, ApiError> {
+        let members = nodes.into_iter().map(|node| Founder {
+            name: node.name,
+            peer_address: node.peer_address,
+        });
+        let members: Vec<Founder> = members.collect();
+        let node = self.node().clone();
+        let founding = tokio::task::spawn_blocking(move || node.init(&members));
+        match founding.await {
+            Ok(Ok(cluster)) => Ok(hex(cluster)),
+            Ok(Err(error)) => Err(ApiError::new(Reason::CannotFound, error.to_string())),
+            Err(error) => Err(ApiError::new(Reason::Internal, error.to_string())),
+        }
+    }
+
+    /// How this node is, and what it knows of the others.
+    pub(crate) async fn status(&self) -> Result<v1::StatusResponse, ApiError> {
+        let status = told(
+            |tell| self.node().status(tell),
+            Instant::now() + STATUS_WAIT,
+        )
+        .await?;
+        let cluster = status.identity.member.map(|member| member.cluster);
+        Ok(v1::StatusResponse {
+            cluster_id: cluster.map(hex).unwrap_or_default(),
+            nodes: status.nodes.iter().map(node_to_proto).collect(),
+            controller: status.controller.map_or(0, NodeId::get),
+            this: Some(self.this(&status)),
+        })
+    }
+
+    fn this(&self, status: &NodeStatus) -> v1::NodeStatus {
+        let addresses = &self.node().config().addresses;
+        let identity = &status.identity;
+        let own = identity.member.map(|member| member.node);
+        let others = status.nodes.iter().filter(|node| Some(node.node) != own);
+        let alarms = &status.alarms;
+        v1::NodeStatus {
+            node: Some(v1::ClusterNode {
+                id: own.map_or(0, NodeId::get),
+                name: identity.name.clone(),
+                client_address: addresses.client.clone(),
+                peer_address: addresses.peer.clone(),
+            }),
+            process_id: status.pid,
+            version: status.version.to_owned(),
+            feature_level: status.cluster_feature_level,
+            incarnation: start_number(identity.incarnation),
+            uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+            groups: count(status.groups),
+            leading: count(status.leading),
+            leaderless: count(status.leaderless),
+            lag_entries: status.apply_lag.map_or(0, |(_, entries)| entries),
+            disk_bytes: status.disk.map_or(0, |disk| disk.total),
+            disk_available_bytes: status.disk.map_or(0, |disk| disk.available),
+            damage_found: alarms.damaged_entries,
+            damage_repaired: alarms.repaired_entries,
+            alarms: alarms_in_words(status),
+            peers: others
+                .map(|node| v1::PeerStatus {
+                    node: node.node.get(),
+                    alive: status.alive.contains(&node.node),
+                })
+                .collect(),
+        }
+    }
+
+    /// Who leads what; all topics without names.
+    pub(crate) fn metadata(&self, topics: &[String]) -> v1::MetadataResponse {
+        let wanted = (!topics.is_empty()).then_some(topics);
+        let metadata = self.node().metadata(wanted);
+        let topics = metadata.topics.into_iter().map(|topic| v1::TopicMetadata {
+            name: topic.name,
+            id: topic.id.get(),
+            partitions: topic
+                .partitions
+                .into_iter()
+                .map(|partition| v1::PartitionMetadata {
+                    partition: partition.partition.get(),
+                    leader: partition.leader.map_or(0, NodeId::get),
+                    replicas: partition.replicas.iter().map(|node| node.get()).collect(),
+                })
+                .collect(),
+        });
+        v1::MetadataResponse {
+            cluster_id: metadata.cluster.map(hex).unwrap_or_default(),
+            nodes: metadata.nodes.iter().map(node_to_proto).collect(),
+            topics: topics.collect(),
+        }
+    }
+
+    /// A number for a producer. A number whose answer was lost is never used, so it may be asked
+    /// for again.
+    pub(crate) async fn init_producer(
+        &self,
+        call: &Call,
+    ) -> Result<v1::InitProducerResponse, ApiError> {
+        let here = async |until| {
+            let id = told(|tell| self.node().new_producer(tell), until).await??;
+            Ok(v1::InitProducerResponse {
+                producer_id: id.get(),
+                epoch: 0,
+            })
+        };
+        let there = async |address: String| {
+            let request = passed_on(v1::InitProducerRequest {}, call.deadline);
+            let answer = self.forward.cluster(&address)?.init_producer(request).await;
+            answer
+                .map_err(|s| of_read(&s))
+                .map(tonic::Response::into_inner)
+        };
+        self.lead(Seek::new(call), here, there).await
+    }
+}
+
+fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
+    let alarms = &status.alarms;
+    let mut words = Vec::new();
+    if let Some(why) = &alarms.fatal {
+        words.push(format!("the node takes no more writes: {why}"));
+    }
+    if alarms.disk_full_groups > 0 {
+        words.push(format!(
+            "the disk is full: {} replicas take no writes until there is room",
+            alarms.disk_full_groups
+        ));
+    }
+    if alarms.stopped_groups > 0 {
+        let first = alarms.stopped.first().map_or("", |(_, why)| why.as_str());
+        words.push(format!(
+            "{} replicas have stopped: {first}",
+            alarms.stopped_groups
+        ));
+    }
+    if status.damaged_ranges > 0 {
+        words.push(format!(
+            "{} ranges of entries are damaged on disk and not repaired yet",
+            status.damaged_ranges
+        ));
+    }
+    for (address, why) in &status.refused_by {
+        words.push(format!("{address} did not let this node in: {why}"));
+    }
+    words
+}
+
+fn node_to_proto(node: &NodeInfo) -> v1::ClusterNode {
+    v1::ClusterNode {
+        id: node.node.get(),
+        name: node.name.clone(),
+        client_address: node.client_address.clone(),
+        peer_address: node.peer_address.clone(),
+    }
+}
+
+fn hex(cluster: ClusterId) -> String {
+    format!("{:032x}", cluster.get())
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,60 @@
+//! `trilith.v1.Cluster`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use trilith_proto::v1::{
+    InitProducerRequest, InitProducerResponse, InitRequest, InitResponse, MetadataRequest,
+    MetadataResponse, StatusRequest, StatusResponse, cluster_server::Cluster,
+};
+
+use super::call_of;
+use crate::{app::App, cluster, error::ApiError};
+
+/// The cluster and its nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterService {
+    pub(crate) app: Arc<App>,
+}
+
+impl ClusterService {
+    fn answer<T>(&self, result: Result<T, ApiError>) -> Result<Response<T>, Status> {
+        result
+            .map(Response::new)
+            .map_err(|e| self.app.count(e).into())
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for ClusterService {
+    async fn init(&self, request: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
+        let call = call_of(&request)?;
+        let nodes = request.into_inner().nodes;
+        self.answer(cluster::init(&self.app, &call, nodes).await)
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let call = call_of(&request)?;
+        self.answer(cluster::status(&self.app, &call).await)
+    }
+
+    async fn metadata(
+        &self,
+        request: Request<MetadataRequest>,
+    ) -> Result<Response<MetadataResponse>, Status> {
+        let call = call_of(&request)?;
+        let topics = request.into_inner().topics;
+        self.answer(cluster::metadata(&self.app, &call, &topics))
+    }
+
+    async fn init_producer(
+        &self,
+        request: Request<InitProducerRequest>,
+    ) -> Result<Response<InitProducerResponse>, Status> {
+        let call = call_of(&request)?;
+        self.answer(cluster::init_producer(&self.app, &call).await)
+    }
+}
