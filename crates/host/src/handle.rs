@@ -56,6 +56,10 @@ impl<M: Machine> Shared<M> {
         self.inboxes.get(spread as usize)
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "an event that comes back is answered, once"
+    )]
     fn tell(&self, group: GroupId, event: Event<M>) -> Result<(), Event<M>> {
         let Some(inbox) = self.inbox(group) else {
             return Err(event);
