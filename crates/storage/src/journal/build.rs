@@ -229,7 +229,6 @@ impl Item {
                     meta: *meta,
                     prev_term: *prev_term,
                     payload: body,
-                    outside: None,
                 },
                 JournalOp::Truncate { from } => What::Truncate { from: *from },
                 JournalOp::Mark(new) => mark(new, frame, false),

@@ -97,7 +97,8 @@ impl JournalConfig {
     /// marks of all groups before it, and the copies of descriptors around them.
     #[must_use]
     pub const fn op_bytes_max(&self) -> u64 {
-        self.content_bytes() / 16 * 5
+        // Less a block, for frames take whole ones.
+        self.content_bytes() / 16 * 5 - BLOCK_BYTES as u64
     }
 
     /// Most bytes that the marks of all groups may have together.

@@ -5,17 +5,17 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use trilith_env::Env;
 
 use super::{
-    JournalConfig, JournalFailed, NeedMarks,
+    JournalConfig, JournalFailed,
     block::BLOCK_BYTES,
     buffer::AlignedPool,
     build::Plan,
     file,
     files::{Making, position},
-    state::{Flight, State},
+    state::{Chore, Flight, State},
 };
 
 pub(super) struct Core {
@@ -24,7 +24,6 @@ pub(super) struct Core {
     pub(super) config: JournalConfig,
     pub(super) buffers: Arc<AlignedPool>,
     pub(super) state: Mutex<State>,
-    pub(super) need_marks: Mutex<Option<NeedMarks>>,
 }
 
 impl Core {
@@ -32,46 +31,30 @@ impl Core {
         self.env.clock.monotonic()
     }
 
-    /// Does everything that there is to do: answers, frames, files, questions.
+    /// Does everything that there is to do: answers, frames, files, questions. Each is done
+    /// outside of the lock, and then everything is looked at again.
     pub(super) fn work(self: &Arc<Self>) {
-        self.deliver();
-        self.pump();
-        self.make_file();
-        self.ask();
-        self.deliver();
+        let mut state = self.state.lock();
+        while let Some(chore) = state.next_chore(self.now()) {
+            MutexGuard::unlocked(&mut state, || self.carry_out(chore));
+        }
     }
 
-    /// Gives answers in the order in which they came about.
-    fn deliver(&self) {
-        let mut state = self.state.lock();
-        if state.delivering {
-            return;
-        }
-        while !state.outbox.is_empty() {
-            state.delivering = true;
-            let answers = std::mem::take(&mut state.outbox);
-            drop(state);
-            for (done, result) in answers {
-                done(result);
+    fn carry_out(self: &Arc<Self>, chore: Chore) {
+        match chore {
+            Chore::Answer(answers) => {
+                for (done, result) in answers {
+                    done(result);
+                }
+                self.state.lock().delivering = false;
             }
-            state = self.state.lock();
+            Chore::Frame(plan, flight) => {
+                self.launch(&plan, *flight);
+                self.state.lock().pumping = false;
+            }
+            Chore::File(slot) => self.make_file(slot),
+            Chore::Ask(callback, groups) => callback(groups),
         }
-        state.delivering = false;
-    }
-
-    /// Starts as many frames as may be under way.
-    fn pump(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        if state.pumping {
-            return;
-        }
-        while let Some((plan, flight)) = state.next_plan(self.now()) {
-            state.pumping = true;
-            drop(state);
-            self.launch(&plan, flight);
-            state = self.state.lock();
-        }
-        state.pumping = false;
     }
 
     fn launch(self: &Arc<Self>, plan: &Plan, flight: Flight) {
@@ -140,12 +123,9 @@ impl Core {
         self.remove(surplus);
     }
 
-    /// Makes a file, when one is wanted, step by step on completions.
-    fn make_file(self: &Arc<Self>) {
+    /// Makes a file, step by step on completions.
+    fn make_file(self: &Arc<Self>, slot: u32) {
         let now = self.now();
-        let Some(slot) = self.state.lock().start_making(now) else {
-            return;
-        };
         let disk = &*self.env.disk;
         let bytes = self.config.file_bytes;
         match Making::start(disk, &self.dir, slot, bytes, &self.buffers) {
@@ -172,16 +152,5 @@ impl Core {
                 core.state.lock().files.finish_making(None, now);
             }
         });
-    }
-
-    fn ask(&self) {
-        let Some(callback) = self.need_marks.lock().clone() else {
-            return;
-        };
-        let now = self.now();
-        let groups = self.state.lock().ask(now);
-        if let Some(groups) = groups {
-            callback(groups);
-        }
     }
 }

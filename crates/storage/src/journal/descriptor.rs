@@ -7,10 +7,7 @@
 use bytes::Bytes;
 use trilith_types::{ENTRY_META_BYTES, EntryMeta, GroupId, LogIndex, Offset, Term};
 
-use super::{
-    op::Mark,
-    replayed::{OutOfLine, ReplayReset},
-};
+use super::{op::Mark, replayed::ReplayReset};
 use crate::{codec::Input, meta::SegmentId};
 
 /// Bytes that every descriptor begins with.
@@ -33,10 +30,8 @@ const KIND_RESET: u8 = 4;
 const KIND_FORGET: u8 = 5;
 const KIND_COMMIT: u8 = 6;
 
-/// The payload went straight to a segment.
-const FLAG_OUTSIDE: u8 = 1;
 /// The mark is a copy at the head of a file of one that was written before.
-const FLAG_CARRIED: u8 = 2;
+const FLAG_CARRIED: u8 = 1;
 
 /// Bytes in the frame that belong to a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +56,6 @@ pub(super) enum What {
         meta: EntryMeta,
         prev_term: Term,
         payload: Body,
-        outside: Option<OutOfLine>,
     },
     Truncate {
         from: LogIndex,
@@ -83,10 +77,7 @@ impl Descriptor {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let (kind, flags) = match &self.what {
-            What::Append { outside, .. } => (
-                KIND_APPEND,
-                if outside.is_some() { FLAG_OUTSIDE } else { 0 },
-            ),
+            What::Append { .. } => (KIND_APPEND, 0),
             What::Truncate { .. } => (KIND_TRUNCATE, 0),
             What::Mark { carried, .. } => (KIND_MARK, if *carried { FLAG_CARRIED } else { 0 }),
             What::Reset(_) => (KIND_RESET, 0),
@@ -113,16 +104,10 @@ impl Descriptor {
                 meta,
                 prev_term,
                 payload,
-                outside,
             } => {
                 out.extend_from_slice(&meta.encode());
                 out.extend_from_slice(&prev_term.0.to_le_bytes());
                 payload.encode(out);
-                if let Some(outside) = outside {
-                    for n in [outside.segment.0, outside.position, outside.hash] {
-                        out.extend_from_slice(&n.to_le_bytes());
-                    }
-                }
             }
             What::Truncate { from: index } | What::Commit(index) => words(&[index.0]),
             What::Mark {
@@ -168,7 +153,7 @@ impl Descriptor {
         let (kind, flags, _, zeros) = (input.u8()?, input.u8()?, input.u16()?, input.u32()?);
         let group = GroupId(input.u64()?);
         let (what, known) = match kind {
-            KIND_APPEND => (What::decode_append(&mut input, flags)?, FLAG_OUTSIDE),
+            KIND_APPEND => (What::decode_append(&mut input)?, 0),
             KIND_TRUNCATE => {
                 let from = LogIndex(input.u64()?);
                 (What::Truncate { from }, 0)
@@ -201,20 +186,11 @@ impl Descriptor {
 }
 
 impl What {
-    fn decode_append(input: &mut Input<'_>, flags: u8) -> Option<Self> {
+    fn decode_append(input: &mut Input<'_>) -> Option<Self> {
         Some(Self::Append {
             meta: EntryMeta::decode(&input.array()?)?,
             prev_term: Term(input.u64()?),
             payload: Body::decode(input)?,
-            outside: if flags & FLAG_OUTSIDE == 0 {
-                None
-            } else {
-                Some(OutOfLine {
-                    segment: SegmentId(input.u64()?),
-                    position: input.u64()?,
-                    hash: input.u64()?,
-                })
-            },
         })
     }
 
@@ -270,14 +246,8 @@ pub(super) mod tests {
     }
 
     fn what() -> impl Strategy<Value = What> {
-        let append = (
-            any::<[u64; 7]>(),
-            any::<u32>(),
-            any::<u8>(),
-            body(),
-            any::<bool>(),
-        );
-        let append = append.prop_map(|(n, records, kind, payload, outside)| What::Append {
+        let append = (any::<[u64; 6]>(), any::<u32>(), any::<u8>(), body());
+        let append = append.prop_map(|(n, records, kind, payload)| What::Append {
             meta: EntryMeta {
                 index: LogIndex(n[0]),
                 term: Term(n[1]),
@@ -289,11 +259,6 @@ pub(super) mod tests {
             },
             prev_term: Term(n[5]),
             payload,
-            outside: outside.then_some(OutOfLine {
-                segment: SegmentId(n[6]),
-                position: n[0],
-                hash: n[1],
-            }),
         });
         let mark = (any::<[u64; 8]>(), body(), any::<bool>());
         let mark = mark.prop_map(|(n, state, carried)| What::Mark {
@@ -394,7 +359,6 @@ pub(super) mod tests {
             meta,
             prev_term: Term(0),
             payload: Body::default(),
-            outside: None,
         };
         assert_eq!(len(append), APPEND_BYTES);
     }

@@ -92,7 +92,7 @@ impl FileHeader {
     }
 }
 
-/// The path of a file: six digits that stay the same over its uses.
+/// The path of a file: six digits or more that stay the same over its uses.
 pub(super) fn path(dir: &Path, slot: u32) -> PathBuf {
     dir.join(format!("{slot:06}.{EXTENSION}"))
 }
@@ -100,7 +100,7 @@ pub(super) fn path(dir: &Path, slot: u32) -> PathBuf {
 /// The number in a file's name.
 pub(super) fn parse(path: &Path) -> Option<u32> {
     let (stem, extension) = path.file_name()?.to_str()?.rsplit_once('.')?;
-    let digits = stem.len() == 6 && stem.bytes().all(|b| b.is_ascii_digit());
+    let digits = stem.len() >= 6 && stem.bytes().all(|b| b.is_ascii_digit());
     (extension == EXTENSION && digits).then(|| stem.parse().ok())?
 }
 

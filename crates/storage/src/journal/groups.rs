@@ -113,12 +113,8 @@ impl Group {
                 meta,
                 prev_term,
                 payload,
-                outside,
             } => {
-                let payload = PayloadRef {
-                    outside: *outside,
-                    ..place(*payload, source)
-                };
+                let payload = place(*payload, source);
                 let state = if intact {
                     ReplayState::Intact
                 } else {
@@ -291,7 +287,6 @@ const fn unknown(index: LogIndex, term: Term, next: &ReplayEntry) -> ReplayEntry
         payload: PayloadRef {
             len: 0,
             crc: 0,
-            outside: None,
             ..next.payload
         },
         state: ReplayState::Damaged,
@@ -305,6 +300,5 @@ const fn place(body: super::descriptor::Body, source: Source) -> PayloadRef {
         position: body.position,
         len: body.len,
         crc: body.crc,
-        outside: None,
     }
 }

@@ -232,7 +232,8 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), HEAD_BYTES)) {
             let bytes = bytes.try_into().unwrap();
-            prop_assert!(Head::decode(&bytes, Place { salt: 1, file: 1, block: 1 }).is_none());
+            let place = Place { salt: 1, file: 1, block: 1 };
+            prop_assert_eq!(Head::decode(&bytes, place), None);
         }
     }
 }

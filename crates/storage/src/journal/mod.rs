@@ -52,8 +52,8 @@ pub use inspect::{FileInfo, FrameContent, FrameInfo, Inspection, OpInfo, OpKind,
 pub use op::{JournalDone, JournalOp, Mark, Submission};
 pub use open::TORN_FILES_MAX;
 pub use replayed::{
-    DamagedPart, GroupReplay, JournalDamage, JournalTorn, OutOfLine, PayloadRef, ReplayEntry,
-    ReplayReset, ReplayState, Replayed,
+    DamagedPart, GroupReplay, JournalDamage, JournalTorn, PayloadRef, ReplayEntry, ReplayReset,
+    ReplayState, Replayed,
 };
 pub use stats::{JournalStats, SYNC_BUCKETS, SyncHistogram};
 
@@ -109,7 +109,7 @@ impl Journal {
     /// segments and submits a [`Mark`], or a [`JournalOp::Forget`]. Asked when more than half of
     /// the files are needed, and again as long as that lasts, now and then.
     pub fn need_marks(&self, callback: NeedMarks) {
-        *self.core.need_marks.lock() = Some(callback);
+        self.core.state.lock().need_marks = Some(callback);
         self.core.work();
     }
 

@@ -63,7 +63,6 @@ pub(super) fn open(
         config,
         buffers,
         state: Mutex::new(state),
-        need_marks: Mutex::new(None),
     });
     begin(core, replayed)
 }

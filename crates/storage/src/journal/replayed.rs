@@ -9,7 +9,6 @@ use std::{
 use trilith_types::{EntryMeta, GroupId, LogIndex, Offset, Term};
 
 use super::Mark;
-use crate::meta::SegmentId;
 
 /// Everything that was found. What counts in it has been made durable again before it is given.
 #[derive(Clone, Debug, Default)]
@@ -112,8 +111,6 @@ pub struct PayloadRef {
     pub(super) len: u32,
     /// Its CRC-32C.
     pub(super) crc: u32,
-    /// Where it lies instead when it went straight to a segment.
-    pub(super) outside: Option<OutOfLine>,
 }
 
 impl PayloadRef {
@@ -128,17 +125,6 @@ impl PayloadRef {
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
-}
-
-/// A payload that went straight to its segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfLine {
-    /// The segment.
-    pub segment: SegmentId,
-    /// Where its frame begins there.
-    pub position: u64,
-    /// Hash of the payload.
-    pub hash: u64,
 }
 
 /// An unfinished write that was cut off.

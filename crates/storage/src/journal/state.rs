@@ -9,7 +9,8 @@ use std::{
 use trilith_types::{GroupId, LogIndex};
 
 use super::{
-    JournalConfig, JournalDone, JournalFailed, JournalOp, JournalStats, Mark, Submission,
+    JournalConfig, JournalDone, JournalFailed, JournalOp, JournalStats, Mark, NeedMarks,
+    Submission,
     block::BLOCK_DATA_BYTES,
     build::{Item, ItemKind, Plan, Tail, commit_bytes, mark_bytes, op_bytes, overhead_bytes},
     file::FileHeader,
@@ -53,7 +54,7 @@ pub(super) struct Flight {
 }
 
 /// A submitter's callback and what it is told.
-pub(super) type Answer = (JournalDone, Result<(), JournalFailed>);
+type Answer = (JournalDone, Result<(), JournalFailed>);
 
 pub(super) struct State {
     config: JournalConfig,
@@ -89,12 +90,25 @@ pub(super) struct State {
     /// A frame waits for a file since then.
     waiting_since: Option<Duration>,
     asked: Option<(u32, Duration)>,
+    pub(super) need_marks: Option<NeedMarks>,
     stats: JournalStats,
     /// A thread is starting frames.
     pub(super) pumping: bool,
     /// A thread is giving answers.
     pub(super) delivering: bool,
-    pub(super) outbox: VecDeque<Answer>,
+    outbox: VecDeque<Answer>,
+}
+
+/// Something to be done outside of the lock.
+pub(super) enum Chore {
+    /// Tell these submitters, then say that it is done.
+    Answer(VecDeque<Answer>),
+    /// Build and write this frame, then say that it is done.
+    Frame(Plan, Box<Flight>),
+    /// Make the file of this number.
+    File(u32),
+    /// Ask for these groups' marks.
+    Ask(NeedMarks, Vec<GroupId>),
 }
 
 /// What a start leaves for the state to go on from.
@@ -145,6 +159,7 @@ impl State {
             landed_at: now,
             waiting_since: None,
             asked: None,
+            need_marks: None,
             stats: JournalStats::default(),
             pumping: false,
             delivering: false,
@@ -222,6 +237,23 @@ impl State {
     pub(super) fn note_commit(&mut self, group: GroupId, commit: LogIndex) {
         let noted = self.commits.entry(group).or_default();
         *noted = (*noted).max(commit);
+    }
+
+    /// What is to be done next. One thread at a time gives answers, and one starts frames, so that
+    /// both come in order; what others bring meanwhile is seen when it looks again.
+    pub(super) fn next_chore(&mut self, now: Duration) -> Option<Chore> {
+        if !self.delivering && !self.outbox.is_empty() {
+            self.delivering = true;
+            return Some(Chore::Answer(std::mem::take(&mut self.outbox)));
+        }
+        if !self.pumping
+            && let Some((plan, flight)) = self.next_plan(now)
+        {
+            self.pumping = true;
+            return Some(Chore::Frame(plan, Box::new(flight)));
+        }
+        let slot = self.start_making(now);
+        slot.map(Chore::File).or_else(|| self.ask(now))
     }
 
     /// The next frame to build, and what is to be kept of it until it is down.
@@ -512,7 +544,8 @@ impl State {
     }
 
     /// The groups to be asked for marks now.
-    pub(super) fn ask(&mut self, now: Duration) -> Option<Vec<GroupId>> {
+    fn ask(&mut self, now: Duration) -> Option<Chore> {
+        let callback = self.need_marks.clone()?;
         if self.files.live.len() * 2 <= self.config.files_max || self.failed.is_some() {
             self.asked = None;
             return None;
@@ -526,11 +559,11 @@ impl State {
         }
         self.asked = Some((oldest, now));
         let groups = self.holders.of_file(oldest);
-        (!groups.is_empty()).then_some(groups)
+        (!groups.is_empty()).then_some(Chore::Ask(callback, groups))
     }
 
     /// A file to be made, and its number.
-    pub(super) fn start_making(&mut self, now: Duration) -> Option<u32> {
+    fn start_making(&mut self, now: Duration) -> Option<u32> {
         if self.closing || self.failed.is_some() {
             // Closing may still need one.
             if !(self.closing && self.files.wanted) {

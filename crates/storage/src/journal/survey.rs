@@ -135,6 +135,8 @@ impl Survey {
             }
             match &frame.descriptors {
                 Decoded::Newer => return Err(newer()),
+                // The next frame followed another one: a write was lost, or put elsewhere.
+                Decoded::Good(_) if !follows(link, file, next) => {}
                 Decoded::Good(descriptors) => {
                     let whole = frame.intact.iter().all(|&good| good)
                         && frame.padding_good
@@ -150,11 +152,11 @@ impl Survey {
                 Decoded::Damaged => {}
             }
         }
-        self.from_trailer(link, next)
+        self.operations_by_copy(link, next)
     }
 
     /// The copy of a frame's descriptors that the next frame has.
-    fn from_trailer(
+    fn operations_by_copy(
         &self,
         link: &Link,
         next: Option<&Link>,
@@ -232,6 +234,23 @@ impl Survey {
             .or_else(last)
             .unwrap_or_default()
     }
+}
+
+/// Whether the next frame was written after this one, as far as it says.
+fn follows(link: &Link, file: &ScannedFile, next: Option<&Link>) -> bool {
+    let (Some(frame), Some(place)) = (&link.scanned, link.place) else {
+        return false;
+    };
+    let at = Place {
+        salt: file.salt,
+        file: file.number,
+        block: place.block,
+    };
+    next.and_then(|next| next.scanned.as_ref())
+        .is_none_or(|next| {
+            let previous = next.head.previous;
+            previous.blocks == 0 || previous.hash == frame.head.hash(at)
+        })
 }
 
 /// What is known of a frame's operations.

@@ -12,6 +12,7 @@ mod model;
 mod power;
 mod recycling;
 mod rules;
+mod threads;
 
 use std::{path::Path, sync::Arc};
 

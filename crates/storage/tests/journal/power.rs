@@ -153,7 +153,7 @@ impl Life<'_> {
                 term: Term(next_term),
             }],
             5 => {
-                let len = self.dice.below(17_000) as usize;
+                let len = self.dice.below(14_500) as usize;
                 vec![append(group, last + 1, next_term, term, len)]
             }
             _ => {

@@ -34,7 +34,7 @@ fn a_file_is_written_again_once_every_group_is_past_it() {
         write(
             &journal,
             A,
-            vec![append(A, next, 1, u64::from(next > 1), 15_000)],
+            vec![append(A, next, 1, u64::from(next > 1), 14_000)],
         );
         next += 1;
     }
@@ -127,7 +127,7 @@ fn when_files_run_out_appends_wait_for_a_mark_and_no_more_space_is_taken() {
         told.push(submit(
             &journal,
             A,
-            vec![append(A, n, 1, u64::from(n > 1), 15_000)],
+            vec![append(A, n, 1, u64::from(n > 1), 14_000)],
         ));
     }
     assert!(journal.stats().stalled && journal_files(&disk) <= small().files_max);
@@ -164,7 +164,7 @@ fn a_full_disk_makes_frames_wait_and_they_go_on_by_themselves() {
     let (env, clock) = world(&disk);
     let (journal, _) = Journal::open(&env, Path::new(DIR), small()).unwrap();
     let told: Vec<_> = (1..=20)
-        .map(|n| submit(&journal, A, vec![append(A, n, 1, u64::from(n > 1), 15_000)]))
+        .map(|n| submit(&journal, A, vec![append(A, n, 1, u64::from(n > 1), 14_000)]))
         .collect();
     assert!(told.last().unwrap().lock().is_none() && journal.failed().is_none());
     assert!(journal.stats().files_refused > 0);

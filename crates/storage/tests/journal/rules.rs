@@ -272,6 +272,45 @@ fn rule_4_what_was_superseded_is_never_damage() {
     }
 }
 
+/// A write that was put elsewhere leaves an older frame of the same number in its place.
+#[test]
+fn rule_2_a_frame_that_the_next_one_did_not_follow_is_replaced_by_its_copy() {
+    let bench = Bench::new();
+    bench.frame(one(1, 100));
+    let second = bench.frame(one(2, 100));
+    bench.frame(one(3, 100));
+    // The same start on another disk, going on with another second entry.
+    let info = bench.info(second);
+    let stale = stale_frame(&info);
+    let file = bench
+        .disk
+        .open(&info.path.unwrap(), OpenMode::Existing)
+        .unwrap();
+    file.write_at(info.position, &[std::io::IoSlice::new(&stale)])
+        .unwrap();
+    file.sync().unwrap();
+    let (journal, replayed) = bench.reopen();
+    assert_eq!(
+        entries(&journal, &replayed, A),
+        ["1@1", "2@1 damaged", "3@1"]
+    );
+    assert_eq!(parts(&replayed), [DamagedPart::Payloads(1)]);
+}
+
+/// Another frame of the same number and place, whole in itself.
+fn stale_frame(place: &FrameInfo) -> Vec<u8> {
+    let first = SimDisk::new(1);
+    let (journal, _) = open(&first);
+    write(&journal, A, one(1, 100));
+    write(&journal, A, vec![append(A, 2, 9, 1, 90)]);
+    let mut bytes = vec![0; place.bytes as usize];
+    let file = first
+        .open(place.path.as_ref().unwrap(), OpenMode::ReadOnly)
+        .unwrap();
+    file.read_at(place.position, &mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn rule_5_a_last_frame_of_which_nothing_is_known_is_left_to_the_groups() {
     let bench = Bench::new();
