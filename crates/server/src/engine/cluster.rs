@@ -157,7 +157,12 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
             status.damaged_ranges
         ));
     }
-    for (address, why) in &status.refused_by {
+    let lets_in = |address: &str| {
+        let node = status.nodes.iter().find(|node| node.peer_address == *address);
+        node.is_some_and(|node| status.alive.contains(&node.node))
+    };
+    let refusals = status.refused_by.iter();
+    for (address, why) in refusals.filter(|(address, _)| !lets_in(address)) {
         words.push(format!("{address} did not let this node in: {why}"));
     }
     words

@@ -118,7 +118,7 @@ async fn follow<R: AsyncRead + Unpin>(
     while let Some(line) = next(&mut lines).await {
         // A full disk or a closed terminal must not stop the nodes.
         let _ = writeln!(log, "{line}");
-        let shown = short(&line);
+        let Some(shown) = short(&line) else { continue };
         let _ = print_line(&format!("{name} | {shown}"));
         if last.len() == LAST_LINES {
             last.pop_front();

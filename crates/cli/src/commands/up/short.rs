@@ -5,14 +5,22 @@ use serde_json::Value;
 /// Characters of a line that is shown; the log file has all of it.
 const SHOWN_MAX: usize = 160;
 
-/// What is shown of a line that a node logs as JSON. Other lines, such as what a panic says, are
-/// shown as they are.
-pub(super) fn short(line: &str) -> String {
+/// Connections between the nodes come and go, and each side tells of each. Of that the log files
+/// have more than anyone watches.
+const QUIET: &str = "trilith_transport";
+
+/// What is shown of a line that a node logs as JSON; nothing of what only the log file is for.
+/// Other lines, such as what a panic says, are shown as they are.
+pub(super) fn short(line: &str) -> Option<String> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
-        return cut(line.to_owned());
+        return Some(cut(line.to_owned()));
     };
     fields.remove("timestamp");
-    fields.remove("target");
+    let target = fields.remove("target");
+    let is_quiet = |target: &str| target.starts_with(QUIET);
+    if target.as_ref().and_then(Value::as_str).is_some_and(is_quiet) {
+        return None;
+    }
     let text = |value: Option<Value>| match value {
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
@@ -27,7 +35,7 @@ pub(super) fn short(line: &str) -> String {
     for (name, value) in fields {
         shown += &format!(" {name}={}", text(Some(value)));
     }
-    cut(shown)
+    Some(cut(shown))
 }
 
 fn cut(mut text: String) -> String {
@@ -49,16 +57,21 @@ mod tests {
                 r#"{{"timestamp":"2026","level":"{level}","message":"serving","target":"t","local_addr":"127.0.0.1:1","n":7}}"#
             )
         };
-        assert_eq!(short(&line("INFO")), "serving local_addr=127.0.0.1:1 n=7");
         assert_eq!(
-            short(&line("WARN")),
+            short(&line("INFO")).unwrap(),
+            "serving local_addr=127.0.0.1:1 n=7"
+        );
+        assert_eq!(
+            short(&line("WARN")).unwrap(),
             "WARN serving local_addr=127.0.0.1:1 n=7"
         );
+        let quiet = line("WARN").replace(r#""t""#, r#""trilith_transport::peers""#);
+        assert_eq!(short(&quiet), None);
     }
 
     #[test]
     fn what_is_no_json_is_shown_and_what_is_long_is_cut() {
-        assert_eq!(short("thread 'main' panicked"), "thread 'main' panicked");
-        assert_eq!(short(&"ä".repeat(500)).chars().count(), SHOWN_MAX + 1);
+        assert_eq!(short("thread 'main' panicked").unwrap(), "thread 'main' panicked");
+        assert_eq!(short(&"ä".repeat(500)).unwrap().chars().count(), SHOWN_MAX + 1);
     }
 }
