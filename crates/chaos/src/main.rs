@@ -1,6 +1,14 @@
 //! `trilith-chaos run` and `trilith-chaos check`; `cargo xtask chaos` builds and runs it.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use trilith_chaos::{
@@ -112,9 +120,15 @@ fn start(arguments: Run) -> Result<bool, String> {
         own_network,
         small_disk_mib: own_network.then_some(arguments.small_disk),
     };
+    let panics = count_panics();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let outcome = runtime.block_on(run(&plan));
-    let outcome = outcome.map_err(|error| error.to_string())?;
+    let mut outcome = outcome.map_err(|error| error.to_string())?;
+    let panics = panics.load(Ordering::Acquire);
+    if panics > 0 {
+        let problem = format!("{panics} panics in the clients");
+        outcome.problems.push(problem);
+    }
     println!("{}", outcome.verdict);
     for problem in &outcome.problems {
         println!("PROBLEM: {problem}");
@@ -127,6 +141,18 @@ fn start(arguments: Run) -> Result<bool, String> {
         println!("everything is in {}", plan.dir.display());
     }
     Ok(good)
+}
+
+/// Counts panics from here on: a client's task that is gone must not go unnoticed.
+fn count_panics() -> Arc<AtomicUsize> {
+    let count = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&count);
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        counted.fetch_add(1, Ordering::AcqRel);
+        told(panic);
+    }));
+    count
 }
 
 /// Goes into namespaces of its own, or says why not.

@@ -200,7 +200,8 @@ impl Lane {
         // Counted from the oldest one without an answer, however many behind it have one: that one
         // may have to be sent again, and must be known again then.
         let oldest = self.sent.front().map(|sent| sent.batch.ordinal);
-        let is_full = oldest.is_some_and(|oldest| first.ordinal - oldest >= WINDOW as u64);
+        let ahead = oldest.map_or(0, |oldest| first.ordinal.saturating_sub(oldest));
+        let is_full = ahead >= WINDOW as u64;
         let paused = self.not_before.is_some_and(|at| now < at);
         if self.holds || self.gap || paused || (idempotent && is_full) {
             return Next::Wait;
@@ -452,6 +453,22 @@ mod tests {
         assert_eq!(send(&mut lane, now), [5, 6, 7, 8, 9]);
         lane.answered(5).unwrap();
         assert_eq!(send(&mut lane, now), [10]);
+    }
+
+    #[test]
+    fn what_comes_back_goes_again_in_order_once_all_are_back() {
+        let (mut lane, now) = (lane(3), Instant::now());
+        assert_eq!(send(&mut lane, now), [0, 1, 2]);
+        for order in [0, 2, 1] {
+            let batch = lane.answered(order).unwrap();
+            lane.back(batch, now, true, true);
+            let goes = if order == 1 {
+                vec![0, 1, 2]
+            } else {
+                Vec::new()
+            };
+            assert_eq!(send(&mut lane, now), goes);
+        }
     }
 
     /// Refuses the batch again after the time in which nothing is believed.
