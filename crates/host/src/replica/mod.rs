@@ -204,6 +204,11 @@ impl<M: Machine> Replica<M> {
         if self.stopped.is_none() && self.applied == self.log.last_index() {
             self.recent_cleared(cx);
         }
+        self.write.release_memory();
+        self.requests.shrink_to_fit();
+        self.proposed.shrink_to_fit();
+        self.parked_sends.shrink_to_fit();
+        self.reading.clear();
     }
 
     /// The node stops: nothing more is promised to anybody.

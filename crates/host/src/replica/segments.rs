@@ -258,7 +258,6 @@ impl<M: Machine> Replica<M> {
     }
 
     fn trim(&mut self, applied: LogIndex) -> Result<(), trilith_storage::SyncError> {
-        let start = self.log.start_index();
         if let Some(to) = self.segments.trim_offset.take() {
             self.log.trim(to, applied)?;
         }
@@ -268,13 +267,11 @@ impl<M: Machine> Replica<M> {
         } else if let Some(to) = upto.and_then(|upto| self.offset_behind(upto.min(applied))) {
             self.log.trim(to, applied)?;
         }
-        if self.log.start_index() > start {
-            let base = self.log.start_index().prev();
-            if base <= self.core.status().applied
-                && let Err(error) = self.core.trimmed(base)
-            {
-                tracing::error!(group = %self.group, %error, "the core refuses a trim");
-            }
+        let status = self.core.status();
+        let base = self.log.start_index().prev();
+        // A member that knows of no configuration yet keeps its log's beginning; it is asked again
+        // with the next mark.
+        if base > status.base.index && base <= status.applied && self.core.trimmed(base).is_ok() {
             forget_configurations(&mut self.configurations, base);
         }
         if self.log.needs_sync() {

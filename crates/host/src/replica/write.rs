@@ -86,6 +86,8 @@ pub(super) struct Writing {
     mending: VecDeque<(WriteSeq, u64)>,
     votes_issued: u64,
     votes_stored: u64,
+    /// When a vote that found no room is stored again.
+    vote_retry: Option<Duration>,
     /// Since when the disk has had no room, and when it is tried again.
     stalled: Option<Duration>,
 }
@@ -100,6 +102,15 @@ impl Writing {
     /// An entry that is not in the log yet because bytes before it are lost.
     pub(super) fn restoring(&self, index: LogIndex) -> Option<(EntryMeta, Bytes)> {
         self.limbo.get(index)
+    }
+
+    /// Gives the memory of the lists back when nothing is in them.
+    pub(super) fn release_memory(&mut self) {
+        self.todo.shrink_to_fit();
+        self.done.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+        self.outstanding.shrink_to_fit();
+        self.mending.shrink_to_fit();
     }
 
     /// Nothing more is written: what was done in the log goes to the journal all the same.
@@ -227,6 +238,10 @@ impl<M: Machine> Replica<M> {
         match result {
             Ok(()) => self.write.votes_stored = self.write.votes_stored.max(number),
             Err(error @ VotesFailed::Write { .. }) => cx.fail(error.to_string()),
+            Err(VotesFailed::NoSpace { .. }) => {
+                // Whatever waits for the vote waits for room.
+                self.write.vote_retry = Some(cx.now.monotonic + cx.config.disk_retry);
+            }
             Err(error) => self.stop(cx, error.to_string()),
         }
     }
@@ -403,14 +418,23 @@ impl<M: Machine> Replica<M> {
 
     /// Tries again when the disk had no room.
     pub(super) fn retry_disk(&mut self, cx: &mut Cx<M>) {
+        if self
+            .write
+            .vote_retry
+            .is_some_and(|at| at <= cx.now.monotonic)
+        {
+            self.write.vote_retry = None;
+            self.store_vote(cx);
+        }
         if self.write.stalled.is_some_and(|at| at <= cx.now.monotonic) {
             self.carry_out_todo(cx);
         }
     }
 
     /// When it is tried again.
-    pub(super) const fn disk_deadline(&self) -> Option<Duration> {
-        self.write.stalled
+    pub(super) fn disk_deadline(&self) -> Option<Duration> {
+        let tries = [self.write.stalled, self.write.vote_retry];
+        tries.into_iter().flatten().min()
     }
 
     fn carry_out_todo(&mut self, cx: &mut Cx<M>) {

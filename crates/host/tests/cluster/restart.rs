@@ -227,6 +227,28 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
+fn a_leader_whose_disk_stalls_steps_down() {
+    let mut cluster = Cluster::started(60, 3);
+    cluster.store(3, 8);
+    let old = cluster.leader().unwrap();
+    let node = cluster.nodes.get_mut(&old).unwrap();
+    node.disk.configure(|config| config.slow = true);
+    node.is_stuck = true;
+    let (_, ticket) = cluster.put_at(old, 8);
+    cluster.settle();
+    assert!(
+        !ticket.is_stored(),
+        "its own disk has it not, and it cannot apply it"
+    );
+    cluster.until("another leads", |c| c.leader().is_some_and(|id| id != old));
+    let node = cluster.nodes.get_mut(&old).unwrap();
+    node.is_stuck = false;
+    cluster.store(3, 8);
+    assert_eq!(cluster.agree().len(), 7);
+    assert!(ticket.is_stored(), "the others had it all along");
+}
+
+#[test]
 fn roles_are_told_to_the_observer() {
     let mut cluster = Cluster::started(59, 3);
     cluster.store(1, 8);

@@ -86,6 +86,8 @@ impl Observer for Ears {
 pub(crate) struct SimNode {
     pub(crate) disk: SimDisk,
     incarnation: u64,
+    /// Nothing that its disk was given is ever done.
+    pub(crate) is_stuck: bool,
     pub(crate) ears: Arc<Ears>,
     running: Option<(HostHandle<List>, Vec<Shard<List>>)>,
 }
@@ -113,6 +115,7 @@ impl Cluster {
             let node = SimNode {
                 disk: SimDisk::new(seed * 100 + id),
                 incarnation: 0,
+                is_stuck: false,
                 ears: Arc::default(),
                 running: None,
             };
@@ -312,7 +315,7 @@ impl Cluster {
                         moved = true;
                     }
                 }
-                moved |= node.disk.complete_next();
+                moved |= !node.is_stuck && node.disk.complete_next();
             }
             let next = self.net.lock().queue.pop_front();
             if let Some((from, to, message)) = next {
