@@ -130,15 +130,21 @@ impl Core {
         let bytes = self.config.file_bytes;
         match Making::start(disk, &self.dir, slot, bytes, &self.buffers) {
             Ok(making) => self.zero(making, 0),
-            Err(_) => self.state.lock().files.finish_making(None, now),
+            Err(_) => self.state.lock().making_failed(now),
         }
     }
 
     fn zero(self: &Arc<Self>, making: Making, at: u64) {
         let Some((write, next)) = making.step(at) else {
-            let made = making.finish(&*self.env.disk).ok();
+            let made = making.finish(&*self.env.disk);
             let now = self.now();
-            self.state.lock().files.finish_making(made, now);
+            {
+                let mut state = self.state.lock();
+                match made {
+                    Ok(made) => state.files.finish_making(Some(made), now),
+                    Err(_) => state.making_failed(now),
+                }
+            }
             self.work();
             return;
         };
@@ -149,7 +155,8 @@ impl Core {
                 // Nothing relied on that file; the next try says whether the disk is at fault.
                 making.abandon(&*core.env.disk);
                 let now = core.now();
-                core.state.lock().files.finish_making(None, now);
+                core.state.lock().making_failed(now);
+                core.work();
             }
         });
     }

@@ -148,7 +148,8 @@ impl Journal {
     }
 
     /// Writes what is queued, then a last frame that says that the end was clean. Later
-    /// submissions get [`JournalFailed::Closed`]. `done` is called when all of it is durable.
+    /// submissions get [`JournalFailed::Closed`]. `done` is called when all of it is durable,
+    /// or with [`JournalFailed::Closed`], as is who still waits, when there is no space for that.
     pub fn close(&self, done: JournalDone) {
         self.core.state.lock().close(done);
         self.core.work();

@@ -83,6 +83,8 @@ pub(super) struct State {
     opening: bool,
     on_closed: Vec<JournalDone>,
     closed: bool,
+    /// A file that the end needs was refused.
+    no_file: bool,
     /// The last frame that was begun holds nothing.
     sealed: bool,
     seal_due: bool,
@@ -154,6 +156,7 @@ impl State {
             opening: true,
             on_closed: Vec::new(),
             closed: false,
+            no_file: false,
             sealed: true,
             seal_due: false,
             landed_at: now,
@@ -251,6 +254,10 @@ impl State {
         {
             self.pumping = true;
             return Some(Chore::Frame(plan, Box::new(flight)));
+        }
+        if self.no_file && self.waiting_since.is_some() && self.flights.is_empty() {
+            self.give_up();
+            return self.next_chore(now);
         }
         let slot = self.start_making(now);
         slot.map(Chore::File).or_else(|| self.ask(now))
@@ -563,12 +570,31 @@ impl State {
     }
 
     /// A file to be made, and its number.
+    /// A file could not be made. It is tried again in time, but not when the journal is closing:
+    /// time no longer passes then.
+    pub(super) fn making_failed(&mut self, now: Duration) {
+        self.files.finish_making(None, now);
+        self.no_file = self.closing;
+    }
+
+    /// There is no room for what is left when the journal is closed.
+    fn give_up(&mut self) {
+        self.no_file = false;
+        self.closed = true;
+        let queued = self.queue.drain(..).filter_map(|queued| queued.done);
+        let all = queued.chain(self.on_closed.drain(..));
+        self.outbox
+            .extend(all.map(|done| (done, Err(JournalFailed::Closed))));
+        (self.queued_bytes, self.queued_freeing, self.waiting_since) = (0, 0, None);
+    }
+
     fn start_making(&mut self, now: Duration) -> Option<u32> {
-        if self.closing || self.failed.is_some() {
-            // Closing may still need one.
-            if !(self.closing && self.files.wanted) {
-                return None;
-            }
+        let is_over = self.failed.is_some() || self.closed || self.no_file;
+        if is_over || (self.closing && !self.files.wanted) {
+            return None;
+        }
+        if self.closing {
+            self.files.refused_at = None;
         }
         let JournalConfig {
             files_ahead,

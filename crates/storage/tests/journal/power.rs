@@ -223,7 +223,7 @@ fn live(disk: &SimDisk, slow: bool, steps: u64, seed: u64, promise: &mut Promise
         }
         life.step();
     }
-    if seed % 3 == 0 && disk.is_on() {
+    if seed.is_multiple_of(3) && disk.is_on() {
         life.journal.close(Box::new(|_| ()));
     }
     disk.run_until_idle();

@@ -180,6 +180,31 @@ fn a_full_disk_makes_frames_wait_and_they_go_on_by_themselves() {
 }
 
 #[test]
+fn a_full_disk_does_not_keep_a_journal_from_being_closed() {
+    let disk = SimDisk::with(SimConfig {
+        capacity: Some(140 << 10),
+        ..SimConfig::new(1)
+    });
+    let (journal, _) = open(&disk);
+    let told: Vec<_> = (1..=20)
+        .map(|n| submit(&journal, A, vec![append(A, n, 1, u64::from(n > 1), 14_000)]))
+        .collect();
+    assert_eq!(*close(&journal).lock(), Some(Err(JournalFailed::Closed)));
+    let acked = told
+        .iter()
+        .filter(|told| *told.lock() == Some(Ok(())))
+        .count();
+    assert!(
+        told[acked..]
+            .iter()
+            .all(|told| *told.lock() == Some(Err(JournalFailed::Closed)))
+    );
+    disk.configure(|c| c.capacity = None);
+    let (_, replayed) = open(&disk);
+    assert!(replayed.unclean && replayed.groups[&A].entries.len() == acked);
+}
+
+#[test]
 fn starts_that_write_nothing_take_no_more_files() {
     let disk = SimDisk::new(1);
     let (journal, _) = open(&disk);
