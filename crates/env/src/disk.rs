@@ -72,6 +72,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Final: after a failed sync nothing that was not synced before may be relied on.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Makes everything durable that was written and every name that was changed before, on the
+    /// whole file system that holds `dir`: for many files at once, cheaper than one by one.
+    ///
+    /// # Errors
+    /// `Unsupported` where the system does not say whether that succeeded; sync one by one then.
+    /// All else is final, as a failed [`File::sync`] is.
+    fn sync_all(&self, dir: &Path) -> io::Result<()>;
+
     /// How full the file system that holds `path` is.
     ///
     /// # Errors

@@ -234,6 +234,35 @@ impl MirroredFile {
         Ok(())
     }
 
+    /// Writes one copy without a sync, and turns to the other. After the second one, and a sync
+    /// after each, comes [`MirroredFile::is_stored`].
+    pub(crate) fn write_half(&mut self, content: &[u8]) -> Result<(), MirroredError> {
+        let path = copy_path(&self.dir, self.kind, self.first);
+        let bytes = content.len() as u64;
+        if bytes > MIRRORED_CONTENT_MAX {
+            return Err(MirroredError::TooLarge { path, bytes });
+        }
+        let header = encode_header(self.kind, self.sequence + 1, content);
+        let parts = [io::IoSlice::new(&header), io::IoSlice::new(content)];
+        let file = self.disk.open(&path, OpenMode::CreateIfMissing);
+        let written = file.and_then(|file| file.write_at(0, &parts));
+        let what = "write";
+        written.map_err(|source| MirroredError::Io { what, path, source })?;
+        self.first = self.first.other();
+        Ok(())
+    }
+
+    /// The copy that was written last goes first again.
+    pub(crate) const fn turn_back(&mut self) {
+        self.first = self.first.other();
+    }
+
+    /// Both halves are on disk.
+    pub(crate) const fn is_stored(&mut self) {
+        self.sequence += 1;
+        self.first = Side::A;
+    }
+
     /// Makes both copies, empty if they are new: "none yet" to whoever loads them.
     ///
     /// # Errors

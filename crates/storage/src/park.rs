@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trilith_env::{Completion, File, OpenMode};
+use trilith_env::{File, OpenMode};
 
 use crate::{
     error::{AppendError, ReadError, SyncError},
@@ -73,18 +73,15 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs what was parked without a sync.
-    pub(crate) fn sync_parked(
-        &mut self,
-        sync: impl FnOnce(&dyn File) -> Completion<()>,
-    ) -> Result<Option<Completion<()>>, SyncError> {
+    /// The store of what was parked without a sync, to be synced.
+    pub(crate) fn parked_file(&mut self) -> Result<Option<Arc<dyn File>>, SyncError> {
         let Some(parked) = self.parked.as_mut().filter(|parked| parked.dirty) else {
             return Ok(None);
         };
         parked.dirty = false;
         let store = parked.segment.open_store(OpenMode::Existing);
         let store = store.map_err(|e| self.poison_sync(&e))?;
-        Ok(Some(sync(&*store.file)))
+        Ok(Some(store.file))
     }
 }
 

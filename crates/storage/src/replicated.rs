@@ -96,6 +96,7 @@ impl Log {
         opened.damage.clone_from(&manifest.damage);
         opened.leftovers_removed = recovery::remove_leftovers(&place, &manifest)?;
         let mut pending = Pending::new(loaded.file, true);
+        pending.doubt_names_of(dir);
         let last = manifest.segments.last().map(|meta| meta.id);
         pending.open_on_disk = open_on_disk.filter(|&id| last == Some(id));
         pending.manifest = loaded.differ;

@@ -1,6 +1,6 @@
 //! Syncs: submitted, completed later, and counted in the order they were submitted.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use trilith_env::{Completion, Disk, File};
 use trilith_types::{LogIndex, Offset, Term};
@@ -9,7 +9,7 @@ use crate::{
     error::SyncError,
     log::Log,
     meta::{SegmentId, SegmentState},
-    upkeep::Upkeep,
+    upkeep::{Storing, Upkeep},
 };
 
 /// How far a log is known to be on disk.
@@ -77,9 +77,22 @@ pub struct PendingSync {
     number: u64,
     upto: SyncPoint,
     parts: Vec<Completion<()>>,
+    /// A store whose sync was not submitted.
+    late: Option<Arc<dyn File>>,
     /// What follows once the parts are over.
     upkeep: Option<Upkeep>,
-    disk: std::sync::Arc<dyn Disk>,
+    disk: Arc<dyn Disk>,
+}
+
+/// How the sync of the segment that is being written is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// By another thread, beginning now.
+    Submitted,
+    /// On this thread.
+    Here,
+    /// Later, by whoever has the sync.
+    Late,
 }
 
 /// How a sync ended.
@@ -100,7 +113,9 @@ impl PendingSync {
     /// Blocks until it is over.
     pub fn wait(self) -> SyncOutcome {
         // All are waited for, so that none is still running when a failure is handled.
-        let results: Vec<_> = self.parts.into_iter().map(Completion::wait).collect();
+        let late = self.late.map(|file| file.sync());
+        let parts = self.parts.into_iter().map(Completion::wait);
+        let results: Vec<_> = late.into_iter().chain(parts).collect();
         let result: std::io::Result<()> = results.into_iter().collect();
         SyncOutcome {
             number: self.number,
@@ -109,8 +124,9 @@ impl PendingSync {
     }
 
     /// Calls `f` when it is over: at once, or on the thread that completes it.
-    pub fn then(self, f: impl FnOnce(SyncOutcome) + Send + 'static) {
+    pub fn then(mut self, f: impl FnOnce(SyncOutcome) + Send + 'static) {
         let (number, upkeep) = (self.number, self.upkeep);
+        self.parts.extend(self.late.map(|file| file.submit_sync()));
         let finish = move |result: std::io::Result<()>| {
             let result = result.and_then(|()| upkeep.map_or(Ok(()), Upkeep::run));
             f(SyncOutcome { number, result });
@@ -119,6 +135,31 @@ impl PendingSync {
             self.disk.run(Box::new(move || finish(Ok(()))));
         } else {
             chain(self.parts, Box::new(finish));
+        }
+    }
+}
+
+impl PendingSync {
+    /// Begins to store the manifest, if that is this sync's to do.
+    pub(crate) fn begin_storing(&self) -> std::io::Result<Option<Storing<'_>>> {
+        self.upkeep.as_ref().map_or(Ok(None), Upkeep::begin)
+    }
+
+    /// The file system was synced as a whole, with this result: does what is left.
+    pub(crate) fn finish(self, all: &std::io::Result<()>) -> SyncOutcome {
+        let parts = self.parts.into_iter().map(Completion::wait);
+        let parts: Vec<_> = parts.collect();
+        let all = match all {
+            Ok(()) => Ok(()),
+            Err(e) => Err(std::io::Error::new(e.kind(), e.to_string())),
+        };
+        let result: std::io::Result<()> = parts.into_iter().collect();
+        let result = all
+            .and(result)
+            .and_then(|()| self.upkeep.map_or(Ok(()), Upkeep::finish));
+        SyncOutcome {
+            number: self.number,
+            result,
         }
     }
 }
@@ -224,23 +265,35 @@ impl Log {
     /// # Errors
     /// The log is poisoned.
     pub fn begin_sync(&mut self) -> Result<Option<PendingSync>, SyncError> {
-        self.start_sync(|file| file.submit_sync())
+        self.start_sync(How::Submitted)
     }
 
-    fn start_sync(
-        &mut self,
-        sync: impl FnOnce(&dyn File) -> Completion<()>,
-    ) -> Result<Option<PendingSync>, SyncError> {
+    /// As [`Log::begin_sync`], but nothing is submitted yet: the sync is for
+    /// [`crate::sync_together`], and until that is over nothing counts as synced.
+    ///
+    /// # Errors
+    /// The log is poisoned.
+    pub fn prepare_sync(&mut self) -> Result<Option<PendingSync>, SyncError> {
+        self.start_sync(How::Late)
+    }
+
+    fn start_sync(&mut self, how: How) -> Result<Option<PendingSync>, SyncError> {
         self.shared.poison.check_sync()?;
-        let active = match &mut self.active {
+        let file = match &mut self.active {
             Some(active) if active.dirty => {
                 active.dirty = false;
-                Some(sync(&*active.open.store.file))
+                Some(Arc::clone(&active.open.store.file))
             }
-            _ => self.sync_parked(sync)?,
+            _ => self.parked_file()?,
         };
+        let is_dirty = file.is_some();
+        let late = file.clone().filter(|_| how == How::Late);
+        let active = file.filter(|_| how != How::Late).map(|file| match how {
+            How::Here => Completion::ready(file.sync()),
+            How::Submitted | How::Late => file.submit_sync(),
+        });
         let upkeep = self.take_upkeep();
-        if active.is_none() && self.flights.ended.is_empty() && upkeep.is_none() {
+        if !is_dirty && self.flights.ended.is_empty() && upkeep.is_none() {
             return Ok(None);
         }
         let upto = self.place_now();
@@ -249,8 +302,9 @@ impl Log {
             number,
             upto: upto.point(),
             parts,
+            late,
             upkeep,
-            disk: std::sync::Arc::clone(&self.place.disk),
+            disk: Arc::clone(&self.place.disk),
         }))
     }
 
@@ -320,7 +374,7 @@ impl Log {
     /// As [`Log::finish_sync`].
     pub fn sync(&mut self) -> Result<SyncPoint, SyncError> {
         // On this thread: handing it to another one costs a third of a fast device's sync.
-        match self.start_sync(|file| Completion::ready(file.sync()))? {
+        match self.start_sync(How::Here)? {
             Some(pending) => self.finish_sync(pending.wait()),
             None => Ok(self.synced()),
         }
@@ -375,8 +429,9 @@ mod tests {
             number: 0,
             upto: point(1).point(),
             parts,
+            late: None,
             upkeep: None,
-            disk: std::sync::Arc::new(trilith_env::sim::SimDisk::new(1)),
+            disk: Arc::new(trilith_env::sim::SimDisk::new(1)),
         };
         assert!(
             pending(vec![failed(), Completion::ready(Ok(()))])

@@ -11,13 +11,17 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use trilith_env::{Disk, OpenMode};
 
 use crate::{
     log::Log, meta::SegmentMeta, mirrored::MirroredFile, retention::remove_segment_files,
     segment::Place,
 };
+
+/// Directories above a log's own whose names are synced with its first sync: a generation lies in a
+/// group, a group among the groups, and those in the data directory.
+const DOUBTED_LEVELS: usize = 3;
 
 /// What has changed since the manifest was last handed out to be stored.
 #[derive(Debug)]
@@ -69,6 +73,16 @@ impl Pending {
             handed_out: 0,
             keeper: Arc::new(Keeper(Mutex::new((file, 0)))),
         }
+    }
+
+    /// The names on the way to the log's directory may not be durable, whoever made them: another
+    /// log that has not synced yet, or a process that died before it had. The first sync sees to
+    /// it.
+    pub(crate) fn doubt_names_of(&mut self, dir: &Path) {
+        let above = dir.ancestors().skip(1).take(DOUBTED_LEVELS);
+        self.dirs = above.map(Path::to_owned).collect();
+        self.dirs.retain(|dir| !dir.as_os_str().is_empty());
+        self.dirs.reverse();
     }
 
     /// Cuts a store behind `position` once the manifest says that it ends there.
@@ -123,6 +137,34 @@ impl Pending {
     }
 }
 
+/// A manifest that is being stored together with others: each half is written, then all are
+/// synced.
+pub(crate) struct Storing<'a> {
+    held: MutexGuard<'a, (MirroredFile, u64)>,
+    number: u64,
+    content: &'a [u8],
+}
+
+impl Storing<'_> {
+    /// Writes the next copy.
+    pub(crate) fn write_half(&mut self) -> io::Result<()> {
+        let file = &mut self.held.0;
+        file.write_half(self.content).map_err(io::Error::other)
+    }
+
+    /// The first copy was written, and may not be on disk: it goes first again.
+    pub(crate) fn undo(mut self) {
+        self.held.0.turn_back();
+    }
+
+    /// Both copies were synced, and so was their directory.
+    pub(crate) fn stored(mut self) {
+        self.held.0.is_listed();
+        self.held.0.is_stored();
+        self.held.1 = self.number;
+    }
+}
+
 impl Keeper {
     /// Stores `content` unless a later one was stored already.
     fn store(&self, number: u64, content: &[u8]) -> Result<(), crate::mirrored::MirroredError> {
@@ -149,6 +191,39 @@ impl Upkeep {
         self.keeper
             .store(self.number, &self.content)
             .map_err(io::Error::other)?;
+        self.clear()
+    }
+
+    /// Begins to store the manifest for [`crate::sync_together`]; `None` when a later one is
+    /// stored, or another sync of the log is at it: [`Upkeep::finish`] does it then.
+    pub(crate) fn begin(&self) -> io::Result<Option<Storing<'_>>> {
+        let Some(held) = self.keeper.0.try_lock() else {
+            return Ok(None);
+        };
+        if self.number <= held.1 {
+            return Ok(None);
+        }
+        held.0.make().map_err(io::Error::other)?;
+        let (number, content) = (self.number, &self.content[..]);
+        Ok(Some(Storing {
+            held,
+            number,
+            content,
+        }))
+    }
+
+    /// All was synced: stores the manifest if that was not done, and clears away what it no longer
+    /// lists.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        let stored = self.keeper.0.lock().1;
+        if stored < self.number {
+            return self.run();
+        }
+        self.clear()
+    }
+
+    fn clear(self) -> io::Result<()> {
+        let disk = &*self.place.disk;
         for (store, position) in &self.cuts {
             match disk.open(store, OpenMode::Existing) {
                 Ok(file) if file.len()? > *position => file.set_len(*position)?,

@@ -9,11 +9,11 @@ use std::path::Path;
 use common::{DIR, GROUP, append, check_dense, entries, env_on, payload, read_all, small};
 use trilith_env::{
     Disk,
-    sim::{FlipIn, Op, SimDisk},
+    sim::{Failure, FlipIn, Op, SimDisk},
 };
 use trilith_storage::{
     FileCache, Log, LogConfig, MarkPart, OpenError, Opened, ReadError, RetentionPolicy,
-    RewriteError, TermRun, TruncateError, verify,
+    RewriteError, SyncRounds, TermRun, TruncateError, sync_together, verify,
 };
 use trilith_types::{EntryKind, EntryMeta, GroupId, LogIndex, Offset, Term, TimestampMs};
 
@@ -479,6 +479,96 @@ fn a_manifest_that_is_gone_or_of_another_group_is_refused() {
         gone.unwrap_err(),
         OpenError::ManifestMissing { .. }
     ));
+}
+
+#[test]
+fn many_logs_are_synced_with_few_syncs() {
+    let disk = SimDisk::new(1);
+    let (env, files) = (env_on(&disk), FileCache::new(4));
+    let log_in = |n: u64, mark: Option<&MarkPart>| {
+        let (dir, files) = (format!("/data/{n}"), std::sync::Arc::clone(&files));
+        let dir = Path::new(&dir);
+        let opened = Log::open_replicated(&env, files, dir, GroupId(n), small(), mark);
+        opened.unwrap().0
+    };
+    let mut logs: Vec<Log> = (0..30).map(|n| log_in(n, None)).collect();
+    for round in 0..2 {
+        for log in &mut logs {
+            append(log, 3, 200).unwrap();
+            log.park();
+        }
+        let before = syncs(&disk);
+        let prepared = logs
+            .iter_mut()
+            .map(|log| log.prepare_sync().unwrap().unwrap());
+        let outcomes = sync_together(&disk, Path::new("/data"), prepared.collect());
+        for (log, outcome) in logs.iter_mut().zip(outcomes) {
+            log.finish_sync(outcome).unwrap();
+        }
+        assert_eq!(
+            syncs(&disk) - before,
+            2 - round,
+            "the manifests are known by then"
+        );
+    }
+    let marks: Vec<MarkPart> = logs.iter().map(|log| log.mark().unwrap()).collect();
+    drop(logs);
+    disk.power_cut();
+    disk.restart();
+    for (n, mark) in (0..).zip(&marks) {
+        let log = log_in(n, Some(mark));
+        assert_eq!((log.last_index(), log.damage().len()), (LogIndex(2), 0));
+    }
+}
+
+#[test]
+fn a_round_of_syncs_that_fails_fails_each_of_its_logs() {
+    let disk = SimDisk::new(1);
+    let mut log = filled(&disk, 3);
+    let prepared = log.prepare_sync().unwrap().unwrap();
+    disk.fail(Failure::of(Op::Sync));
+    let outcomes = sync_together(&disk, Path::new(DIR), vec![prepared]);
+    for outcome in outcomes {
+        assert!(log.finish_sync(outcome).is_err());
+    }
+    assert!(log.poisoned().is_some());
+}
+
+/// On the operating system, where rounds gather while one is under way.
+#[test]
+fn rounds_answer_every_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = trilith_env::os::env();
+    let rounds = SyncRounds::new(std::sync::Arc::clone(&env.disk), dir.path().to_owned());
+    let config = LogConfig {
+        reserve_bytes: 0,
+        ..small()
+    };
+    let log_in = |n: u64| {
+        let (dir, files) = (dir.path().join(n.to_string()), FileCache::new(4));
+        let opened = Log::open_replicated(&env, files, &dir, GroupId(n), config.clone(), None);
+        opened.unwrap().0
+    };
+    let mut logs: Vec<Log> = (0..40).map(log_in).collect();
+    let (answers, answered) = std::sync::mpsc::channel();
+    for (n, log) in logs.iter_mut().enumerate() {
+        append(log, 1, 100).unwrap();
+        let pending = log.prepare_sync().unwrap().unwrap();
+        let answers = answers.clone();
+        rounds.submit(
+            pending,
+            Box::new(move |outcome| answers.send((n, outcome)).unwrap()),
+        );
+    }
+    drop(answers);
+    for (n, outcome) in answered {
+        let log = &mut logs[n];
+        assert_eq!(log.finish_sync(outcome).unwrap().index, LogIndex(1));
+    }
+    assert!(
+        logs.iter()
+            .all(|log| log.mark().unwrap().index == LogIndex(1))
+    );
 }
 
 /// On a real file system: what an almost empty log takes, and that a thousand need no syncs.

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use common::{DIR, GROUP, env_on, small};
 use trilith_env::sim::{SimConfig, SimDisk};
-use trilith_storage::{Entry, FileCache, Log, LogCursor, MarkPart, StoredEntry, TermRun};
+use trilith_storage::{
+    Entry, FileCache, Log, LogCursor, MarkPart, StoredEntry, TermRun, sync_together,
+};
 use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
 /// What a journal keeps of a group.
@@ -285,8 +287,17 @@ impl World {
 
     fn sync_and_mark(&mut self, log: &mut Log, marks: bool) -> Result<(), Over> {
         self.acked = self.acked.max(self.truncated);
-        let synced = log.sync();
-        self.over(synced)?;
+        if self.below(2) == 0 {
+            let synced = log.sync();
+            self.over(synced)?;
+        } else {
+            let prepared = log.prepare_sync();
+            let prepared: Vec<_> = self.over(prepared)?.into_iter().collect();
+            for outcome in sync_together(&self.disk, Path::new("/"), prepared) {
+                let synced = log.finish_sync(outcome);
+                self.over(synced)?;
+            }
+        }
         if marks && let Some(mark) = log.mark() {
             self.journal.push(JournalOp::Mark(mark));
         }
@@ -447,7 +458,7 @@ fn cut_everywhere(seed: u64, stride: u64) -> (u64, u64) {
 fn a_mark_and_the_journal_after_it_give_the_log_back() {
     let wanted = std::env::var("TRILITH_CRASH_SEEDS");
     let wanted = wanted.ok().and_then(|n| n.parse().ok());
-    let (seeds, stride) = wanted.map_or((6, 11), |seeds| (seeds, 1));
+    let (seeds, stride) = wanted.map_or((4, 11), |seeds| (seeds, 1));
     let (mut cuts, mut second) = (0, 0);
     for seed in 0..seeds {
         let (first, later) = cut_everywhere(seed, stride);

@@ -3,9 +3,11 @@
 use std::{
     fs::{self, OpenOptions},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::{
     file::OsFile,
@@ -20,7 +22,13 @@ use crate::{DirEntry, Disk, File, FileLock, LockError, OpenMode, PathError, Spac
 #[derive(Debug)]
 pub struct OsDisk {
     pool: Arc<Pool>,
+    /// Directories whose file systems were synced as a whole. They stay open: a descriptor is told
+    /// of every failure since it was opened.
+    roots: Mutex<Vec<(PathBuf, Arc<fs::File>)>>,
 }
+
+/// Most directories that stay open for the sync of their file systems.
+const ROOTS_MAX: usize = 16;
 
 impl OsDisk {
     /// A disk with its own [`IO_THREADS`] threads, which start when they are first needed.
@@ -28,7 +36,21 @@ impl OsDisk {
     pub fn new() -> Self {
         Self {
             pool: Arc::new(Pool::new(IO_THREADS, IO_QUEUE_MAX)),
+            roots: Mutex::default(),
         }
+    }
+
+    fn root(&self, dir: &Path) -> io::Result<Arc<fs::File>> {
+        let mut roots = self.roots.lock();
+        if let Some((_, root)) = roots.iter().find(|(path, _)| path == dir) {
+            return Ok(Arc::clone(root));
+        }
+        let opened = fs::File::open(dir).map_err(|e| PathError::wrap("open", dir, e))?;
+        let root = Arc::new(opened);
+        if roots.len() < ROOTS_MAX {
+            roots.push((dir.to_owned(), Arc::clone(&root)));
+        }
+        Ok(root)
     }
 }
 
@@ -92,6 +114,11 @@ impl Disk for OsDisk {
         sync_dir(dir).map_err(|e| PathError::wrap("sync directory", dir, e))
     }
 
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        let root = self.root(dir)?;
+        sync_file_system(&root).map_err(|e| PathError::wrap("sync the file system of", dir, e))
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let found = rustix::fs::statvfs(path)
             .map_err(|e| PathError::wrap("measure the file system of", path, e.into()))?;
@@ -104,6 +131,17 @@ impl Disk for OsDisk {
     fn lock(&self, path: &Path, holder: &str) -> Result<Box<dyn FileLock>, LockError> {
         lock::lock(path, holder)
     }
+}
+
+/// Since Linux 5.8 this tells of failures.
+#[cfg(target_os = "linux")]
+fn sync_file_system(root: &fs::File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(root)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_root: &fs::File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A directory is as durable as its entry in its parent, so each parent is synced before the next

@@ -296,6 +296,10 @@ impl Disk for SimDisk {
         self.disk.lock().sync_dir(dir)
     }
 
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.lock().sync_all(dir)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let measure = |state: &mut State| {
             state.tree.find(path)?;

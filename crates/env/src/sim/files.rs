@@ -109,6 +109,25 @@ impl State {
         self.run(op, path, effect, |state| state.lose_sync(ino))
     }
 
+    /// A sync of everything there is.
+    pub(super) fn sync_all(&mut self, dir: &Path) -> io::Result<()> {
+        let effect = |state: &mut Self| {
+            state.tree.find(dir)?;
+            state.fold_all();
+            for ino in state.files.keys().copied().collect::<Vec<_>>() {
+                state.write_back(ino);
+            }
+            state.tree.sync_all();
+            Ok(())
+        };
+        let broken = |state: &mut Self| {
+            for ino in state.files.keys().copied().collect::<Vec<_>>() {
+                state.lose_sync(ino);
+            }
+        };
+        self.run(Op::Sync, dir, effect, broken)
+    }
+
     /// Makes all of a file durable.
     pub(super) fn write_back(&mut self, ino: Ino) {
         let strays = self.edit(ino, |content, _| content.write_back());

@@ -167,6 +167,13 @@ impl Tree {
         durable.iter().for_each(|change| self.commit(&change.names));
     }
 
+    /// Makes every change durable, in order.
+    pub(super) fn sync_all(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            self.commit(&change.names);
+        }
+    }
+
     /// A failed sync: some changes are durable, and none will be tried again.
     pub(super) fn fail_sync(&mut self, dir: Ino, rng: &mut SplitMix) {
         let changes = self.take_pending(dir);
