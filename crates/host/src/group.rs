@@ -102,6 +102,12 @@ impl Group {
         self.waiters.wait(seen, Box::new(callback))
     }
 
+    /// Calls everybody who waits: there is something else than records to know, such as that this
+    /// node leads no longer.
+    pub fn wake(&self) {
+        self.waiters.wake();
+    }
+
     pub(crate) fn set_reader(&self, reader: LogReader) {
         self.reader.store(Arc::new(reader));
     }

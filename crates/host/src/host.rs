@@ -158,6 +158,7 @@ pub fn open<M: Machine>(
             again: Vec::new(),
             suspected: std::collections::BTreeSet::new(),
             failed: None,
+            is_settling: false,
             is_closing: false,
         };
         Shard::new(number, Arc::clone(&shared), cx)

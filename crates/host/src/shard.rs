@@ -47,6 +47,8 @@ enum Closing {
     No,
     /// Leadership is being handed over; no later than this it goes on without.
     HandingOver(Duration),
+    /// Syncs that are under way are waited for.
+    Settling,
     /// Every log is settled; the last marks are on their way.
     Settled,
     Done,
@@ -456,6 +458,16 @@ impl<M: Machine> Shard<M> {
                 }
                 for replica in self.replicas.values_mut() {
                     replica.step_back(&mut self.cx);
+                }
+                self.cx.is_settling = true;
+                self.closing = Closing::Settling;
+                self.close_further();
+            }
+            Closing::Settling => {
+                if !self.replicas.values().all(|replica| replica.may_settle()) {
+                    return;
+                }
+                for replica in self.replicas.values_mut() {
                     replica.settle(&mut self.cx);
                 }
                 self.closing = Closing::Settled;

@@ -97,6 +97,12 @@ impl Waiters {
         ready.into_iter().for_each(|callback| callback());
     }
 
+    /// Calls everybody: there is something else than records to know.
+    pub(crate) fn wake(&self) {
+        let waiting = std::mem::take(&mut self.inner.lock().waiting);
+        waiting.into_values().for_each(|(_, callback)| callback());
+    }
+
     /// The group is gone.
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();

@@ -67,6 +67,8 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) suspected: BTreeSet<NodeId>,
     /// Why the node must stop.
     pub(crate) failed: Option<String>,
+    /// No sync is begun any more: logs are about to be settled.
+    pub(crate) is_settling: bool,
     /// Requests are refused: the node is being shut down.
     pub(crate) is_closing: bool,
 }

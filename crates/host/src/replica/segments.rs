@@ -114,7 +114,7 @@ impl<M: Machine> Replica<M> {
         if self.segments.unsynced >= cx.config.sync_bytes {
             self.segments.wants_sync = true;
         }
-        let may_sync = !self.segments.is_syncing && self.segments.held == 0;
+        let may_sync = !cx.is_settling && !self.segments.is_syncing && self.segments.held == 0;
         if self.segments.wants_sync && may_sync && self.log.poisoned().is_none() {
             if cx.syncs < SYNCS_MAX {
                 self.begin_sync(cx);
@@ -301,6 +301,11 @@ impl<M: Machine> Replica<M> {
         for (_, dir) in gone {
             cx.background.remove_dir(&cx.env.disk, dir);
         }
+    }
+
+    /// Whether nothing is under way that settling would disturb.
+    pub(crate) fn may_settle(&self) -> bool {
+        !self.segments.is_syncing && self.segments.held == 0
     }
 
     /// Settles the log for a clean stop, and marks that. Blocks.
