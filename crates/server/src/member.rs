@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use trilith_env::Env;
-use trilith_node::cluster::{NoPeers, Node, NodeConfig, OpenError, OpenReport};
+use trilith_node::{NoPeers, Node, NodeConfig, OpenError, OpenReport};
 use trilith_peer::LinkConfig;
 use trilith_transport::{PeerBindError, PeerListener, Peers};
 

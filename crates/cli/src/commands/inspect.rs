@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use trilith_storage::{
     frame::FrameHeader,
     inspect,
+    journal::{self, FrameInfo, OpKind},
     manifest::Manifest,
     meta::{SegmentMeta, SegmentState},
     scan::{Body, Found},
+    votes,
 };
 use trilith_types::{Offset, TimestampMs};
 
-use super::offline::Offline;
+use super::offline::{Offline, Owner};
 use crate::{
     failure::Failure,
     output::{Align, Listing, Table, print_json, print_line},
@@ -77,6 +79,9 @@ impl Inspect {
                 failed = true;
             }
         }
+        if let Some(data) = offline.whole() {
+            self.node_files(&offline, data, &mut documents)?;
+        }
         if self.output == Listing::Json {
             print_json(&documents)?;
         }
@@ -85,6 +90,57 @@ impl Inspect {
         } else {
             Ok(())
         }
+    }
+
+    /// The journal and the votes, which all groups share.
+    fn node_files(
+        &self,
+        offline: &Offline,
+        data: &Path,
+        documents: &mut Vec<Value>,
+    ) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let journal = journal::inspect(&*offline.disk, data).map_err(|error| failed(&error))?;
+        let votes = votes::inspect(&*offline.disk, data).map_err(|error| failed(&error))?;
+        let entries = |frame: &FrameInfo| {
+            let ops = frame.content.iter().flat_map(|content| &content.ops);
+            ops.filter(|op| matches!(op.what, OpKind::Append { .. }))
+                .count()
+        };
+        let entries: usize = journal.frames.iter().map(entries).sum();
+        let bytes: u64 = journal.frames.iter().map(|frame| frame.bytes).sum();
+        let live = journal.files.iter().filter(|file| file.live).count();
+        if self.output == Listing::Json {
+            documents.push(json!({
+                "journal": {
+                    "files": journal.files.len(),
+                    "live_files": live,
+                    "frames": journal.frames.len(),
+                    "unfinished_frames": journal.unfinished.len(),
+                    "entries": entries,
+                    "bytes": bytes,
+                    "damaged_parts": journal.damage.len(),
+                    "closed_cleanly": journal.clean,
+                },
+                "votes": { "groups": votes.groups.len(), "lost": votes.lost_slots },
+            }));
+            return Ok(());
+        }
+        let closed = if journal.clean {
+            "closed cleanly"
+        } else {
+            "in use or not closed cleanly"
+        };
+        Ok(print_line(&format!(
+            "journal: {live} of {} files in use, {} frames with {entries} entries, {}, {} damaged \
+             parts, {closed}\nvotes of {} groups, {} lost",
+            journal.files.len(),
+            journal.frames.len(),
+            ByteSize(bytes),
+            journal.damage.len(),
+            votes.groups.len(),
+            votes.lost_slots
+        ))?)
     }
 
     fn log(
@@ -330,6 +386,7 @@ fn segments_table(summaries: &[Summary]) -> Table {
 
 fn log_json(offline: &Offline, log: &Path, manifest: &Manifest, summaries: &[Summary]) -> Value {
     let owner = offline.owner(log);
+    let (topic, partition) = owner.as_ref().map_or((None, None), Owner::topic);
     let damage = manifest.damage.iter().map(|damage| {
         json!({
             "segment": damage.segment.0,
@@ -341,8 +398,8 @@ fn log_json(offline: &Offline, log: &Path, manifest: &Manifest, summaries: &[Sum
     });
     json!({
         "path": log,
-        "topic": owner.as_ref().map(|(topic, _)| topic),
-        "partition": owner.as_ref().map(|(_, partition)| partition.get()),
+        "topic": topic,
+        "partition": partition,
         "group": manifest.group.get(),
         "start_offset": manifest.start.offset.get(),
         "end_offset": summaries.last().map_or(manifest.start.offset, |last| last.end).get(),

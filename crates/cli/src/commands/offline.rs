@@ -6,13 +6,20 @@ use std::{
 };
 
 use trilith_env::{Disk, os::OsDisk};
+use trilith_node::{
+    IDENTITY,
+    layout::{controller_dir, groups_dir},
+};
 use trilith_storage::{
-    LOCK_FILE, inspect,
+    EntryKind, LOCK_FILE,
+    frame::{FRAME_HEADER_BYTES, FrameHeader},
+    inspect,
     manifest::MANIFEST,
     mirrored::{CopyState, MirroredFile, MirroredKind, read_copy},
+    scan::{Body, Found},
 };
-use trilith_topics::{CATALOG, CatalogState, partition_dir, topics_dir};
-use trilith_types::PartitionId;
+use trilith_topics::controller::Controller;
+use trilith_types::{PartitionId, TopicId};
 
 use crate::failure::Failure;
 
@@ -23,8 +30,17 @@ pub(super) struct Offline {
     /// The data directory that it is or lies in, which a server may be using. A log that a program
     /// keeps by itself is in none.
     pub(super) data_dir: Option<PathBuf>,
-    catalog: CatalogState,
-    copies: Vec<(PathBuf, CopyState)>,
+    /// The cluster's own state, as far as the log here tells: it has the topics' names.
+    controller: Controller,
+}
+
+/// What a log belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The cluster's own state.
+    Controller,
+    /// A partition of a topic, which has a name if that is known.
+    Partition(TopicId, Option<String>, PartitionId),
 }
 
 impl Offline {
@@ -38,40 +54,32 @@ impl Offline {
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new());
         let (dir, data_dir) = locate(dir)?;
-        let dir = &*dir;
-        if data_dir.is_none() && !has_file(dir, MANIFEST) {
-            return Err(elsewhere(dir));
+        if data_dir.is_none() && !has_file(&dir, MANIFEST) {
+            return Err(elsewhere(&dir));
         }
-        let mut copies = Vec::new();
-        if let Some(data) = &data_dir {
-            for path in MirroredFile::paths(data, CATALOG) {
-                let state = read_copy(&*disk, &path, CATALOG);
-                let state =
-                    state.map_err(|error| Failure::because("the catalog of topics", error))?;
-                copies.push((path, state));
-            }
-        }
-        let catalog = newest(&copies);
+        let controller = data_dir.as_deref().map(|data| controller(&disk, data));
         Ok(Self {
             disk,
-            dir: dir.to_owned(),
+            dir,
             data_dir,
-            catalog,
-            copies,
+            controller: controller.unwrap_or_default(),
         })
     }
 
-    /// The copies of the catalog, when the whole data directory was asked for.
-    pub(super) fn catalog_copies(&self) -> &[(PathBuf, CopyState)] {
-        if self.is_data_dir() {
-            &self.copies
-        } else {
-            &[]
-        }
+    /// The data directory, when all of it was asked for.
+    pub(super) fn whole(&self) -> Option<&Path> {
+        let data = self.data_dir.as_deref()?;
+        (data == self.dir).then_some(data)
     }
 
-    fn is_data_dir(&self) -> bool {
-        self.data_dir.as_deref() == Some(&*self.dir)
+    /// The copies of the node's identity.
+    pub(super) fn identity_copies(&self) -> Result<Vec<(PathBuf, CopyState)>, Failure> {
+        let paths = self.whole().map(|data| MirroredFile::paths(data, IDENTITY));
+        let read = |path: PathBuf| match read_copy(&*self.disk, &path, IDENTITY) {
+            Ok(state) => Ok((path, state)),
+            Err(error) => Err(Failure::because("the node's identity", error)),
+        };
+        paths.into_iter().flatten().map(read).collect()
     }
 
     /// The directories of the logs.
@@ -79,36 +87,89 @@ impl Offline {
         inspect::log_dirs(&self.disk, &self.dir).map_err(|error| Failure::Failed(error.to_string()))
     }
 
-    /// The directories of logs that the catalog knows and that are not among `logs`.
-    pub(super) fn missing(&self, logs: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
-        let data = self.data_dir.iter();
-        let partitions = data.flat_map(move |data| {
-            self.catalog.topics().flat_map(move |topic| {
-                (0..topic.ready)
-                    .map(move |number| partition_dir(data, topic.id, PartitionId(number)))
-            })
-        });
-        partitions.filter(|dir| dir.starts_with(&self.dir) && !logs.contains(dir))
-    }
-
-    /// The topic and partition whose log this is, when the catalog knows them.
-    pub(super) fn owner(&self, log: &Path) -> Option<(String, PartitionId)> {
+    /// What a log, or a file of it, belongs to. A group's directory holds one log for each time
+    /// that it was begun anew.
+    pub(super) fn owner(&self, path: &Path) -> Option<Owner> {
         let data = self.data_dir.as_deref()?;
-        self.catalog.topics().find_map(|topic| {
-            let partition: u32 = log.file_name()?.to_str()?.parse().ok()?;
-            let partition = PartitionId(partition);
-            let is_it = partition_dir(data, topic.id, partition) == log;
-            is_it.then(|| (topic.name.to_string(), partition))
-        })
+        if path.starts_with(controller_dir(data)) {
+            return Some(Owner::Controller);
+        }
+        let below = path.strip_prefix(groups_dir(data)).ok()?;
+        let group = below.components().next()?.as_os_str().to_str()?;
+        let (topic, partition) = group.split_once('.')?;
+        let topic = TopicId(topic.parse().ok()?);
+        let partition = PartitionId(partition.parse().ok()?);
+        let name = self.controller.topic_by_id(topic);
+        let name = name.map(|topic| topic.name.to_string());
+        Some(Owner::Partition(topic, name, partition))
     }
 
-    /// The log's name for people: its topic and partition, or its directory.
+    /// The log's name for people.
     pub(super) fn name(&self, log: &Path) -> String {
-        match self.owner(log) {
-            Some((topic, partition)) => format!("topic {topic}, partition {partition}"),
-            None => "unnamed log".to_owned(),
+        self.owner(log)
+            .map_or_else(|| "unnamed log".to_owned(), |owner| owner.to_string())
+    }
+}
+
+impl Owner {
+    /// For machines: the topic's name and the partition.
+    pub(super) fn topic(&self) -> (Option<&str>, Option<u32>) {
+        match self {
+            Self::Controller => (None, None),
+            Self::Partition(_, name, partition) => (name.as_deref(), Some(partition.get())),
         }
     }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Controller => f.write_str("the cluster's own state"),
+            Self::Partition(_, Some(name), partition) => {
+                write!(f, "topic {name}, partition {partition}")
+            }
+            Self::Partition(topic, None, partition) => {
+                write!(f, "topic with id {topic}, partition {partition}")
+            }
+        }
+    }
+}
+
+/// The cluster's own state by its log here. What is missing of it, or not understood, costs names.
+fn controller(disk: &Arc<dyn Disk>, data: &Path) -> Controller {
+    let mut controller = Controller::default();
+    let logs = inspect::log_dirs(disk, &controller_dir(data)).unwrap_or_default();
+    for log in logs {
+        let Ok(manifest) = inspect::manifest(disk, &log) else {
+            continue;
+        };
+        for meta in &manifest.segments {
+            let Ok(bytes) = std::fs::read(inspect::store_path(&log, meta)) else {
+                continue;
+            };
+            let mut visit = |found: &Found| {
+                if let Found::Frame {
+                    position,
+                    header,
+                    body: Body::Good | Body::BadPadding,
+                } = found
+                    && header.kind == EntryKind::COMMAND
+                    && let Some(payload) = payload(&bytes, *position, header)
+                {
+                    // A command that was refused changed nothing then, and changes nothing now.
+                    let _ = controller.apply(payload);
+                }
+                true
+            };
+            let _ = inspect::frames(disk, &log, meta, &mut visit);
+        }
+    }
+    controller
+}
+
+fn payload<'a>(store: &'a [u8], position: u64, header: &FrameHeader) -> Option<&'a [u8]> {
+    let begin = usize::try_from(position).ok()? + FRAME_HEADER_BYTES;
+    store.get(begin..begin + header.payload_len as usize)
 }
 
 /// The data directory that `dir` is or lies in, and `dir` written so that it begins with that.
@@ -124,9 +185,9 @@ fn locate(dir: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     Ok((dir.to_owned(), None))
 }
 
-/// A server makes its lock and its catalog before anything else.
+/// A node makes its lock and its identity before anything else.
 fn is_data_dir(dir: &Path) -> bool {
-    has_file(dir, CATALOG) || (dir.join(LOCK_FILE).is_file() && topics_dir(dir).is_dir())
+    has_file(dir, IDENTITY) || (dir.join(LOCK_FILE).is_file() && groups_dir(dir).is_dir())
 }
 
 fn has_file(dir: &Path, kind: MirroredKind) -> bool {
@@ -138,26 +199,16 @@ fn has_file(dir: &Path, kind: MirroredKind) -> bool {
 /// Neither a data directory nor a log; perhaps there is one in it.
 fn elsewhere(dir: &Path) -> Failure {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let inside = entries
+    let mut inside: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .find(|path| is_data_dir(path));
-    let hint = inside.map_or(String::new(), |path| {
+        .filter(|path| is_data_dir(path))
+        .collect();
+    inside.sort();
+    let hint = inside.first().map_or(String::new(), |path| {
         format!("; did you mean {}?", path.display())
     });
     let dir = dir.display();
     Failure::Failed(format!(
         "{dir} is neither a data directory nor a log's directory{hint}"
     ))
-}
-
-/// What the newest whole copy says; nothing when there is none.
-fn newest(copies: &[(PathBuf, CopyState)]) -> CatalogState {
-    let intact = copies.iter().filter_map(|(_, state)| match state {
-        CopyState::Intact { sequence, content } => Some((sequence, content)),
-        _ => None,
-    });
-    let newest = intact.max_by_key(|(sequence, _)| **sequence);
-    newest
-        .and_then(|(_, content)| CatalogState::decode(content))
-        .unwrap_or_default()
 }

@@ -7,11 +7,13 @@ use serde_json::json;
 use trilith_storage::{
     DataDir,
     inspect::InspectError,
+    journal::{self, DamagedPart, JournalDamage},
     mirrored::CopyState,
     verify::{Finding, Verified, verify},
+    votes,
 };
 
-use super::offline::Offline;
+use super::offline::{Offline, Owner};
 use crate::{
     failure::Failure,
     output::{Listing, Progress, print_json, print_line},
@@ -41,7 +43,7 @@ impl Verify {
         let _held = hold(&offline)?;
         let logs = offline.logs()?;
         let mut all = Verified {
-            findings: catalog(&offline),
+            findings: node_files(&offline)?,
             ..Verified::default()
         };
         let progress = Progress::counting("checking entries", false);
@@ -54,7 +56,6 @@ impl Verify {
                 Err(error) => all.findings.push(unreadable(log, &error)),
             }
         }
-        all.findings.extend(offline.missing(&logs).map(missing));
         progress.finish();
         self.print(&offline, logs.len(), &all)?;
         if all.findings.is_empty() {
@@ -117,28 +118,92 @@ fn hold(offline: &Offline) -> Result<Option<DataDir>, Failure> {
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// What is wrong with the catalog of topics.
-fn catalog(offline: &Offline) -> Vec<Finding> {
-    let copies = offline.catalog_copies();
+/// What is wrong with what a node keeps beside its logs: its identity, the votes, the journal.
+fn node_files(offline: &Offline) -> Result<Vec<Finding>, Failure> {
+    let mut findings = identity(offline)?;
+    if let Some(data) = offline.whole() {
+        findings.extend(votes(offline, data));
+        findings.extend(journal(offline, data));
+    }
+    Ok(findings)
+}
+
+/// Without an identity the node is not let into its cluster any more.
+fn identity(offline: &Offline) -> Result<Vec<Finding>, Failure> {
+    let copies = offline.identity_copies()?;
     let lost = !copies
         .iter()
         .any(|(_, state)| matches!(state, CopyState::Intact { .. }));
-    let wrong = copies.iter().filter_map(|(path, state)| {
+    let wrong = copies.into_iter().filter_map(|(path, state)| {
         let what = match state {
             CopyState::Intact { .. } => return None,
-            CopyState::Missing => "this copy of the catalog is missing",
-            CopyState::Damaged => "this copy of the catalog is damaged",
-            CopyState::Foreign(_) => "this copy of the catalog is of another format or version",
+            CopyState::Missing => "this copy of the node's identity is missing",
+            CopyState::Damaged => "this copy of the node's identity is damaged",
+            CopyState::Foreign(_) => {
+                "this copy of the node's identity is of another format or version"
+            }
         };
-        let (path, what) = (path.clone(), what.to_owned());
-        Some(Finding {
-            path,
-            position: 0,
-            what,
-            loses_records: lost,
-        })
+        Some(at(path, what.to_owned(), lost))
     });
-    wrong.collect()
+    Ok(wrong.collect())
+}
+
+fn votes(offline: &Offline, data: &Path) -> Vec<Finding> {
+    let found = match votes::inspect(&*offline.disk, data) {
+        Ok(found) => found,
+        Err(error) => return vec![at(data.join("votes.a"), error.to_string(), true)],
+    };
+    let mut findings = Vec::new();
+    if found.lost_slots > 0 {
+        let what = format!(
+            "{} votes are damaged in both copies: their groups cannot vote",
+            found.lost_slots
+        );
+        findings.push(at(data.join("votes.a"), what, true));
+    }
+    if found.repaired > 0 {
+        let what = format!("{} votes are damaged in one of two copies", found.repaired);
+        findings.push(at(data.join("votes.a"), what, false));
+    }
+    findings
+}
+
+fn journal(offline: &Offline, data: &Path) -> Vec<Finding> {
+    let found = match journal::inspect(&*offline.disk, data) {
+        Ok(found) => found,
+        Err(error) => return vec![at(data.to_owned(), error.to_string(), true)],
+    };
+    let finding = |damage: &JournalDamage| {
+        let (what, loses_records) = match damage.what {
+            DamagedPart::FileHeader => ("the header of this journal file is damaged".into(), false),
+            DamagedPart::Nothing => ("bytes are damaged that nothing needs".into(), false),
+            DamagedPart::Descriptors => (
+                "a frame is damaged; the next one says what is in it".into(),
+                false,
+            ),
+            DamagedPart::Payloads(entries) => (
+                format!("{entries} entries of the journal are damaged"),
+                true,
+            ),
+            DamagedPart::Frame => ("a frame of the journal is damaged".into(), true),
+        };
+        Finding {
+            path: damage.path.clone(),
+            position: damage.position,
+            what,
+            loses_records,
+        }
+    };
+    found.damage.iter().map(finding).collect()
+}
+
+fn at(path: PathBuf, what: String, loses_records: bool) -> Finding {
+    Finding {
+        path,
+        position: 0,
+        what,
+        loses_records,
+    }
 }
 
 /// A log that cannot be checked at all.
@@ -151,17 +216,6 @@ fn unreadable(log: &Path, error: &InspectError) -> Finding {
         path,
         position: 0,
         what: error.to_string(),
-        loses_records: true,
-    }
-}
-
-/// A log that the catalog knows and that is not there.
-fn missing(path: PathBuf) -> Finding {
-    let what = "the log of this partition is missing".to_owned();
-    Finding {
-        path: path.join("manifest"),
-        position: 0,
-        what,
         loses_records: true,
     }
 }
@@ -182,18 +236,18 @@ fn lost(all: &Verified) -> usize {
 }
 
 fn owner(offline: &Offline, file: &Path) -> Option<String> {
-    let (topic, partition) = offline.owner(file.parent()?)?;
-    Some(format!("topic {topic}, partition {partition}"))
+    offline.owner(file).map(|owner| owner.to_string())
 }
 
 fn finding(offline: &Offline, found: &Finding) -> serde_json::Value {
-    let owner = found.path.parent().and_then(|log| offline.owner(log));
+    let owner = offline.owner(&found.path);
+    let (topic, partition) = owner.as_ref().map_or((None, None), Owner::topic);
     json!({
         "path": found.path,
         "position": found.position,
         "what": found.what,
         "loses_records": found.loses_records,
-        "topic": owner.as_ref().map(|(topic, _)| topic),
-        "partition": owner.as_ref().map(|(_, partition)| partition.get()),
+        "topic": topic,
+        "partition": partition,
     })
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod benches;
+mod cluster;
 mod crash;
 mod formats;
 mod malformed;

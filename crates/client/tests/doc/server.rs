@@ -12,7 +12,7 @@ impl ExampleServer {
         let listening = trilith_server::Server::listen(config).await?;
         let address = listening.local_addr().to_string();
         let data = tempfile::tempdir()?;
-        let mut config = trilith_node::cluster::NodeConfig::new(data.path());
+        let mut config = trilith_node::NodeConfig::new(data.path());
         config.addresses.client.clone_from(&address);
         let env = trilith_env::os::env();
         let (member, _) = trilith_server::Member::open(&env, config, None, false)?;

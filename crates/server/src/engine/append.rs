@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
-use trilith_node::{Appended, Durability, Permit, Produce, cluster::ProduceError};
+use trilith_node::{Appended, Durability, Permit, Produce, ProduceError};
 use trilith_proto::v1;
 use trilith_types::{Offset, PartitionId, TimestampMs};
 

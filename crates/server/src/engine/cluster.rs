@@ -1,7 +1,7 @@
 //! The cluster as this node knows it, its founding, and producers' numbers.
 
 use tokio::time::Instant;
-use trilith_node::cluster::{Member as Founder, NodeInfo, NodeStatus, start_number};
+use trilith_node::{Member as Founder, NodeInfo, NodeStatus, start_number};
 use trilith_proto::v1;
 use trilith_types::{ClusterId, NodeId};
 
@@ -42,7 +42,7 @@ impl Engine {
         let cluster = status.identity.member.map(|member| member.cluster);
         Ok(v1::StatusResponse {
             cluster_id: cluster.map(hex).unwrap_or_default(),
-            nodes: status.nodes.iter().map(node_to_proto).collect(),
+            nodes: self.nodes_to_proto(&status.nodes),
             controller: status.controller.map_or(0, NodeId::get),
             this: Some(self.this(&status)),
         })
@@ -103,9 +103,26 @@ impl Engine {
         });
         v1::MetadataResponse {
             cluster_id: metadata.cluster.map(hex).unwrap_or_default(),
-            nodes: metadata.nodes.iter().map(node_to_proto).collect(),
+            nodes: self.nodes_to_proto(&metadata.nodes),
             topics: topics.collect(),
         }
+    }
+
+    /// All nodes. This one's addresses are those it has now, whatever the cluster knows yet.
+    fn nodes_to_proto(&self, nodes: &[NodeInfo]) -> Vec<v1::ClusterNode> {
+        let own = self.node().identity().member.map(|member| member.node);
+        let addresses = &self.node().config().addresses;
+        let to_proto = |node: &NodeInfo| {
+            let is_own = Some(node.node) == own;
+            let now = |now: &String, known: &String| if is_own { now } else { known }.clone();
+            v1::ClusterNode {
+                id: node.node.get(),
+                name: node.name.clone(),
+                client_address: now(&addresses.client, &node.client_address),
+                peer_address: now(&addresses.peer, &node.peer_address),
+            }
+        };
+        nodes.iter().map(to_proto).collect()
     }
 
     /// A number for a producer. A number whose answer was lost is never used, so it may be asked
@@ -158,7 +175,10 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
         ));
     }
     let lets_in = |address: &str| {
-        let node = status.nodes.iter().find(|node| node.peer_address == *address);
+        let node = status
+            .nodes
+            .iter()
+            .find(|node| node.peer_address == *address);
         node.is_some_and(|node| status.alive.contains(&node.node))
     };
     let refusals = status.refused_by.iter();
@@ -166,15 +186,6 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
         words.push(format!("{address} did not let this node in: {why}"));
     }
     words
-}
-
-fn node_to_proto(node: &NodeInfo) -> v1::ClusterNode {
-    v1::ClusterNode {
-        id: node.node.get(),
-        name: node.name.clone(),
-        client_address: node.client_address.clone(),
-        peer_address: node.peer_address.clone(),
-    }
 }
 
 fn hex(cluster: ClusterId) -> String {

@@ -1,8 +1,7 @@
 //! The one place where the node's errors become what clients are told.
 
 use trilith_node::{
-    SettingError, TopicError,
-    cluster::{ControlError, Leader, PartitionError, ProduceError, ReadError},
+    ControlError, Leader, PartitionError, ProduceError, ReadError, SettingError, TopicError,
 };
 use trilith_storage::ReadError as LogError;
 use trilith_topics::{controller::ControllerError, partition::ProduceRefusal};

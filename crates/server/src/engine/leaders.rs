@@ -67,6 +67,8 @@ impl Seek {
                 }
                 self.pause(error).await
             }
+            // A leader that was just elected confirms itself with its first round.
+            Reason::NoQuorum if self.may_forward => self.pause(error).await,
             Reason::UnknownTopic | Reason::UnknownPartition if !self.caught_up => {
                 self.caught_up = true;
                 match engine.catch_up(self.until).await {
@@ -82,7 +84,9 @@ impl Seek {
     /// After the leader that was gone to refused without doing anything.
     pub(super) async fn refused(&mut self, error: ApiError) -> Result<(), ApiError> {
         match error.reason() {
-            Reason::NotLeader | Reason::ShuttingDown => self.pause(error).await.map(drop),
+            Reason::NotLeader | Reason::NoQuorum | Reason::ShuttingDown => {
+                self.pause(error).await.map(drop)
+            }
             _ => Err(error),
         }
     }

@@ -1,7 +1,7 @@
 //! The node's counts, as Prometheus reads them.
 
 use trilith_host::Metrics as HostMetrics;
-use trilith_node::{Metrics, cluster::Node};
+use trilith_node::{Metrics, Node};
 use trilith_transport::{PeerTraffic, Peers};
 
 use crate::metrics::{Kind, Text};

@@ -16,7 +16,7 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
 };
-use trilith_node::{Durability, Permit, cluster::Node};
+use trilith_node::{Durability, Node, Permit};
 use trilith_proto::v1;
 
 use self::reader::Turns;

@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 use tonic::Streaming;
-use trilith_node::cluster::{PartitionCursor, PartitionReader};
+use trilith_node::{PartitionCursor, PartitionReader};
 use trilith_proto::v1;
 use trilith_types::{Offset, PartitionId, TimestampMs};
 

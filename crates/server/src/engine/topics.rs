@@ -2,8 +2,7 @@
 
 use tokio::time::Instant;
 use trilith_node::{
-    PartitionStats, TopicSettingsPatch,
-    cluster::{PartitionDescription, Topic, TopicDescription},
+    PartitionDescription, PartitionStats, Topic, TopicDescription, TopicSettingsPatch,
 };
 use trilith_proto::v1;
 use trilith_types::NodeId;

@@ -80,22 +80,26 @@ async fn messages_larger_than_any_batch() {
     assert_eq!(refused(&server, huge).await, "BATCH_TOO_LARGE");
 }
 
+/// What reached the disk is not known then, and it is never tried again: the pages may be marked
+/// clean. The process is to end.
 #[tokio::test]
-async fn a_failed_sync_stops_the_partition() {
+async fn a_failed_write_to_the_journal_is_final() {
     let (server, disk) = sim_server().await;
     server.create("t", 1).await;
     server.append("t", &["a"]).await;
-    disk.fail_syncs();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = std::sync::Mutex::new(Some(tell));
+    server.member().on_fatal(move |why| {
+        if let Some(tell) = tell.lock().unwrap().take() {
+            tell.send(why.to_owned()).unwrap();
+        }
+    });
+    disk.fail_durable_writes();
     assert_eq!(
         refused(&server, produce_batch("t", batch(1, 1))).await,
-        "LOG_POISONED"
+        "OUTCOME_UNKNOWN"
     );
-    disk.heal();
-    // A sync that failed once is never tried again: the pages may be marked clean.
-    assert_eq!(
-        refused(&server, produce_batch("t", batch(1, 1))).await,
-        "LOG_POISONED"
-    );
+    assert!(!told.await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -170,11 +174,8 @@ async fn a_partition_that_cannot_be_opened_is_out_of_service_and_the_others_are_
     server.append("whole", &["a"]).await;
     server.begin_shutdown();
     let dir = server.ended_with_dir().await;
-    for copy in ["manifest.a", "manifest.b"] {
-        let path = dir.path().join("topics").join(&id).join("0").join(copy);
-        assert!(path.exists());
-        std::fs::write(path, b"not a manifest").unwrap();
-    }
+    let group = dir.path().join("groups").join(format!("{id}.0"));
+    assert!(break_manifests(&group) > 0);
     let server = Fixture::over(dir).await;
     let request = produce_batch("broken", batch(1, 1));
     assert_eq!(refused(&server, request).await, "PARTITION_UNAVAILABLE");
@@ -184,11 +185,36 @@ async fn a_partition_that_cannot_be_opened_is_out_of_service_and_the_others_are_
     assert_eq!(whole.lines().len(), 1);
 }
 
+/// Overwrites every manifest below `dir`; how many there were.
+fn break_manifests(dir: &std::path::Path) -> usize {
+    let mut broken = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            broken += break_manifests(&path);
+        } else if path.file_stem().is_some_and(|name| name == "manifest") {
+            std::fs::write(path, b"not a manifest").unwrap();
+            broken += 1;
+        }
+    }
+    broken
+}
+
 /// The names are a promise: changing one breaks clients.
 #[test]
 fn the_reasons_are_these() {
     let names: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let promised = [
+        "NOT_LEADER",
+        "NO_QUORUM",
+        "OUTCOME_UNKNOWN",
+        "NOT_FOUNDED",
+        "CANNOT_FOUND",
+        "NOT_ENOUGH_NODES",
+        "OUT_OF_SEQUENCE",
+        "STALE_EPOCH",
+        "UNKNOWN_PRODUCER",
+        "UNSUPPORTED_FORMAT",
         "UNKNOWN_TOPIC",
         "TOPIC_EXISTS",
         "INVALID_TOPIC_NAME",

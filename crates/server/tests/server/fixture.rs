@@ -18,7 +18,7 @@ use trilith_env::{
     Env, os,
     sim::{Failure, Op, SimDisk},
 };
-use trilith_node::cluster::{Addresses, NodeConfig};
+use trilith_node::{Addresses, NodeConfig};
 use trilith_proto::v1::{
     CreateTopicRequest, ProduceRequest, ProduceResponse, Record, TopicSettings,
     log_client::LogClient, topics_client::TopicsClient,
@@ -61,12 +61,15 @@ pub(crate) async fn sim_server() -> (Fixture, Faults) {
 pub(crate) struct Faults(SimDisk);
 
 impl Faults {
-    pub(crate) fn fail_syncs(&self) {
-        self.0.fail(Failure::of(Op::Sync).forever());
+    pub(crate) fn fail_durable_writes(&self) {
+        for op in [Op::WriteDurable, Op::Sync] {
+            self.0.fail(Failure::of(op).forever());
+        }
     }
 
+    /// Space that a file has already can still be written to.
     pub(crate) fn fill(&self) {
-        for op in [Op::Write, Op::Allocate, Op::SetLen, Op::Create] {
+        for op in [Op::Allocate, Op::SetLen, Op::Create] {
             self.0.fail(
                 Failure::of(op)
                     .forever()
@@ -204,6 +207,11 @@ impl Fixture {
     /// A server over what another one left behind.
     pub(crate) async fn over(dir: TempDir) -> Self {
         start_over(os::env(), dir, |_| {}, |_| {}).await
+    }
+
+    /// The node.
+    pub(crate) const fn member(&self) -> &Member {
+        &self.member
     }
 
     /// The data directory.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use trilith_node::cluster::{
+use trilith_node::{
     Addresses, Member as Founder, Node, NodeConfig, OpenReport, Start, start_number,
 };
 use trilith_server::{Limits, Member, Server, ServerConfig};
@@ -132,6 +132,15 @@ pub(crate) struct Serve {
         default_value = "64MiB"
     )]
     reserve: ByteSize,
+    /// Size of one file of the journal, of which there are up to 8; less on a small disk
+    #[arg(
+        long,
+        env = "TRILITH_JOURNAL_FILE",
+        hide_env_values = true,
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
+    journal_file: ByteSize,
     /// Allow listening beyond this machine although nothing is encrypted or authenticated
     #[arg(long, env = "TRILITH_INSECURE", hide_env_values = true)]
     insecure: bool,
@@ -244,6 +253,7 @@ impl Serve {
         config.seeds.clone_from(&self.seeds);
         config.sync = self.sync;
         config.log.reserve_bytes = self.reserve.0;
+        config.journal.file_bytes = self.journal_file.0;
         Ok(config)
     }
 

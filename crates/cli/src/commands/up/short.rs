@@ -18,7 +18,11 @@ pub(super) fn short(line: &str) -> Option<String> {
     fields.remove("timestamp");
     let target = fields.remove("target");
     let is_quiet = |target: &str| target.starts_with(QUIET);
-    if target.as_ref().and_then(Value::as_str).is_some_and(is_quiet) {
+    if target
+        .as_ref()
+        .and_then(Value::as_str)
+        .is_some_and(is_quiet)
+    {
         return None;
     }
     let text = |value: Option<Value>| match value {
@@ -71,7 +75,13 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_shown_and_what_is_long_is_cut() {
-        assert_eq!(short("thread 'main' panicked").unwrap(), "thread 'main' panicked");
-        assert_eq!(short(&"ä".repeat(500)).unwrap().chars().count(), SHOWN_MAX + 1);
+        assert_eq!(
+            short("thread 'main' panicked").unwrap(),
+            "thread 'main' panicked"
+        );
+        assert_eq!(
+            short(&"ä".repeat(500)).unwrap().chars().count(),
+            SHOWN_MAX + 1
+        );
     }
 }

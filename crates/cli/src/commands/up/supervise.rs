@@ -28,6 +28,8 @@ pub(super) struct Supervisor {
     running: BTreeMap<usize, Process>,
     /// Nodes that have served since this command was begun.
     ready: Vec<bool>,
+    /// Nodes that serve now, as far as was heard.
+    serving: Vec<bool>,
     /// When dead nodes are started again.
     due: BTreeMap<usize, Instant>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -42,6 +44,7 @@ impl Supervisor {
         let (teller, events) = mpsc::unbounded_channel();
         Ok(Self {
             ready: vec![false; plan.nodes.len()],
+            serving: vec![false; plan.nodes.len()],
             plan: plan.into(),
             restart_after,
             running: BTreeMap::new(),
@@ -107,8 +110,10 @@ impl Supervisor {
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Ready(place) => {
-                if let Some(ready) = self.ready.get_mut(place) {
-                    *ready = true;
+                for flags in [&mut self.ready, &mut self.serving] {
+                    if let Some(flag) = flags.get_mut(place) {
+                        *flag = true;
+                    }
                 }
                 Ok(())
             }
@@ -123,6 +128,9 @@ impl Supervisor {
         last: &[String],
     ) -> Result<(), Failure> {
         self.running.remove(&place);
+        if let Some(serving) = self.serving.get_mut(place) {
+            *serving = false;
+        }
         let Some(node) = self.plan.nodes.get(place) else {
             return Ok(());
         };
@@ -198,7 +206,9 @@ impl Supervisor {
                 Some(event) = self.events.recv() => {
                     let Event::Ended(place, status, _) = event else { continue };
                     self.running.remove(&place);
-                    if !status.is_ok_and(|status| status.success())
+                    // One that was only beginning has nothing to end in order.
+                    if self.serving.get(place) == Some(&true)
+                        && !status.is_ok_and(|status| status.success())
                         && let Some(node) = self.plan.nodes.get(place)
                     {
                         unclean.push(node.name.clone());

@@ -1,0 +1,270 @@
+//! Several nodes on this machine, as `trilith up` runs them.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{data_dir, run, succeed, text, trilith};
+
+/// A cluster under `trilith up`.
+struct Up {
+    child: Child,
+    /// What it says, from when the cluster was ready.
+    says: BufReader<ChildStdout>,
+    base_port: u16,
+}
+
+/// A port whose followers in steps of ten are free, too, each with the next one. Tests at the same
+/// time begin at different places.
+fn free_ports() -> u16 {
+    let begin = 20_000 + (std::process::id() as u16 % 500) * 40;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let all_free =
+        |base: &u16| (0..3).all(|n| is_free(base + 10 * n) && is_free(base + 10 * n + 1));
+    let mut taken = TAKEN.lock().unwrap();
+    let base = (begin..60_000)
+        .step_by(40)
+        .find(|base| !taken.contains(base) && all_free(base));
+    taken.push(base.unwrap());
+    base.unwrap()
+}
+
+static TAKEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
+
+impl Up {
+    /// Starts it and waits until it says that the cluster is `how`.
+    fn start(data: &Path, base_port: u16, arguments: &[&str], how: &str) -> Self {
+        let mut child = trilith()
+            .args(["up", "--base-port", &base_port.to_string(), "--data"])
+            .arg(data)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let says = BufReader::new(child.stdout.take().unwrap());
+        let mut up = Self {
+            child,
+            says,
+            base_port,
+        };
+        up.until(how);
+        up
+    }
+
+    /// Reads what it says up to a line with `part`.
+    fn until(&mut self, part: &str) -> String {
+        let mut line = String::new();
+        let mut said = String::new();
+        while !line.contains(part) {
+            said += &line;
+            line.clear();
+            let read = self.says.read_line(&mut line).unwrap();
+            assert!(read > 0, "it ended without {part:?}: {said}");
+        }
+        line
+    }
+
+    fn address(&self, node: u16) -> SocketAddr {
+        ([127, 0, 0, 1], self.base_port + 10 * (node - 1)).into()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let all: Vec<String> = (1..=3).map(|n| self.address(n).to_string()).collect();
+        let mut command = trilith();
+        command
+            .args(arguments)
+            .env("TRILITH_ENDPOINTS", all.join(","));
+        command
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        text(&succeed(self.command(arguments), b""))
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = run(self.command(arguments), b"");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn process_of(&self, node: u64) -> Pid {
+        let status = self.json(&["cluster", "status", "--output", "json"]);
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        let found = nodes.iter().find(|n| n["id"].as_u64() == Some(node));
+        let pid = found.unwrap()["pid"].as_i64().unwrap();
+        Pid::from_raw(pid.try_into().unwrap()).unwrap()
+    }
+
+    fn leader(&self, topic: &str) -> u64 {
+        let topic = self.json(&["topic", "describe", topic, "--output", "json"]);
+        topic["partitions"][0]["leader"].as_u64().unwrap()
+    }
+
+    fn stop(mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let mut rest = String::new();
+        self.says.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // The nodes end with it, whatever way it ends.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn data() -> (tempfile::TempDir, PathBuf) {
+    data_dir()
+}
+
+#[test]
+fn the_leader_is_killed_and_nothing_is_lost_or_doubled() {
+    const RECORDS: u64 = 50_000;
+    let (_dir, data) = data();
+    let base_port = free_ports();
+    let mut up = Up::start(&data, base_port, &["--restart-after", "1s"], "is founded");
+    up.ok(&["topic", "create", "t"]);
+    let mut producer = up
+        .command(&["produce", "t", "--summary", "json", "--timeout", "60s"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let count = RECORDS.to_string();
+    let mut follower = up
+        .command(&[
+            "consume",
+            "t",
+            "--follow",
+            "--count",
+            &count,
+            "--timeout",
+            "60s",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    let mut read = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || read.next().unwrap().unwrap().parse::<u64>().unwrap();
+    let mut seen = 0;
+    for n in 0..RECORDS {
+        writeln!(input, "{n}").unwrap();
+        if n == RECORDS / 2 {
+            // Something was stored, and more is on its way.
+            while seen < 1000 {
+                assert_eq!(next(), seen);
+                seen += 1;
+            }
+            kill_process(up.process_of(up.leader("t")), Signal::KILL).unwrap();
+        }
+    }
+    drop(input);
+    let output = producer.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["acknowledged"].as_u64(), Some(RECORDS));
+    for n in seen..RECORDS {
+        assert_eq!(next(), n, "each once and in order");
+    }
+    assert!(follower.wait().unwrap().success());
+    up.until("it is started again");
+    up.until("process");
+    assert!(up.stop().success());
+
+    let up = Up::start(&data, base_port, &[], "is up again");
+    let stored = up.ok(&["consume", "t"]);
+    let numbers = stored.lines().map(|line| line.parse::<u64>().unwrap());
+    assert!(numbers.eq(0..RECORDS));
+    assert!(up.stop().success());
+}
+
+/// The body of an HTTP answer.
+fn http(address: SocketAddr, request: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 20"), "{answer}");
+    body.to_owned()
+}
+
+#[test]
+fn any_node_answers_a_plain_client() {
+    let (_dir, data) = data();
+    let up = Up::start(&data, free_ports(), &["--no-restart"], "is founded");
+    http(up.address(2), "POST /v1/topics", r#"{"name":"t"}"#);
+    for node in 1..=3 {
+        let body = format!(r#"{{"value":"through {node}"}}"#);
+        http(up.address(node), "POST /v1/topics/t/records", &body);
+    }
+    for node in 1..=3 {
+        let read = http(
+            up.address(node),
+            "GET /v1/topics/t/partitions/0/records",
+            "",
+        );
+        for other in 1..=3 {
+            assert!(read.contains(&format!("through {other}")), "{read}");
+        }
+        let offsets = http(up.address(node), "GET /v1/topics/t/offsets", "");
+        assert!(offsets.contains(r#""end_offset":3"#), "{offsets}");
+    }
+    let said = run(
+        up.command(&["topic", "create", "wide", "--replicas", "5"]),
+        b"",
+    )
+    .stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("the cluster has 3"), "{said}");
+    assert!(up.stop().success());
+}
+
+#[test]
+fn the_nodes_end_with_the_process_that_runs_them() {
+    let (_dir, data) = data();
+    let mut up = Up::start(&data, free_ports(), &[], "is founded");
+    let nodes: Vec<Pid> = (1..=3).map(|node| up.process_of(node)).collect();
+    up.child.kill().unwrap();
+    up.child.wait().unwrap();
+    let runs = |node: &Pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.as_raw_nonzero()));
+        // A zombie waits for its parent to look at it, which is not ours to do.
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while nodes.iter().any(runs) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_node_that_cannot_start_ends_all_with_its_reason() {
+    let (_dir, data) = data();
+    let base_port = free_ports();
+    let _taken = TcpListener::bind(("127.0.0.1", base_port + 10)).unwrap();
+    let mut command = trilith();
+    command
+        .args(["up", "--base-port", &base_port.to_string(), "--data"])
+        .arg(&data);
+    let output = run(command, b"");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("n2 did not start") && said.contains("in use"),
+        "{said}"
+    );
+}
