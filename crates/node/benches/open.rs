@@ -1,10 +1,14 @@
 //! How long a node takes to make a topic of many partitions, and to open and close them all again
 //! after a clean stop.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Instant,
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use trilith_node::{Node, NodeConfig, TopicSettingsPatch};
+use trilith_node::{NoPeers, Node, NodeConfig, TopicSettingsPatch};
 
 const PARTITIONS: u32 = 1000;
 
@@ -13,10 +17,9 @@ fn open(c: &mut Criterion) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = tempfile::tempdir_in(target).expect("the build directory is writable");
     let start = || {
-        let (node, report) = Node::open(&trilith_env::os::env(), NodeConfig::new(dir.path()))
-            .expect("the node opens");
-        assert!(report.recovered.is_empty() && report.unavailable.is_empty());
-        node
+        let config = NodeConfig::new(dir.path());
+        let opened = Node::open(&trilith_env::os::env(), config, Arc::new(NoPeers));
+        opened.expect("the node opens").0
     };
     let node = start();
     let began = Instant::now();
@@ -24,8 +27,12 @@ fn open(c: &mut Criterion) {
         partitions: Some(PARTITIONS),
         ..Default::default()
     };
-    node.create_topic("many", &settings)
-        .expect("the topic is new");
+    let (tx, rx) = mpsc::channel();
+    node.create_topic("many", &settings, false, move |made| {
+        tx.send(made).expect("somebody waits");
+    });
+    let made = rx.recv().expect("it is answered");
+    made.expect("the topic is new");
     println!(
         "a topic of {PARTITIONS} partitions made in {:.2?}",
         began.elapsed()

@@ -5,13 +5,13 @@ use std::{
     fs::File,
     io::{Seek, Write},
     path::Path,
-    sync::mpsc,
+    sync::{Arc, mpsc},
 };
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trilith_batch::{BatchBuilder, Compression};
-use trilith_node::{Node, NodeConfig, Produce, TopicSettingsPatch};
+use trilith_node::{NoPeers, Node, NodeConfig, Produce, TopicSettingsPatch};
 use trilith_types::{PartitionId, TimestampMs};
 
 /// Keeps the disk from filling while a benchmark runs.
@@ -68,14 +68,19 @@ fn produce(c: &mut Criterion) {
     // Beside the build, on a real disk: /tmp may be memory.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = tempfile::tempdir_in(target).expect("the build directory is writable");
-    let (node, _) =
-        Node::open(&trilith_env::os::env(), NodeConfig::new(dir.path())).expect("the node opens");
+    let config = NodeConfig::new(dir.path());
+    let opened = Node::open(&trilith_env::os::env(), config, Arc::new(NoPeers));
+    let (node, _) = opened.expect("the node opens");
     let settings = TopicSettingsPatch {
         retention_bytes: Some(RETENTION_BYTES),
         ..Default::default()
     };
-    node.create_topic("bench", &settings)
-        .expect("the topic is new");
+    let (tx, rx) = mpsc::channel();
+    node.create_topic("bench", &settings, false, move |made| {
+        tx.send(made).expect("somebody waits");
+    });
+    let made = rx.recv().expect("it is answered");
+    made.expect("the topic is new");
     let mut file = File::create(dir.path().join("plain")).expect("the directory is new");
     let mut group = c.benchmark_group("produce");
     for (name, records, bytes, window) in [

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use trilith_storage::{LogConfig, SyncPolicy};
+use trilith_storage::{LogConfig, SyncPolicy, journal::JournalConfig};
+
+use super::Start;
 
 /// Most shards by default, however many cores there are: shards wait for the disk more than they
 /// compute.
@@ -14,56 +16,69 @@ const FILES_PER_SEGMENT: u64 = 4;
 /// More open segments than this are of no use, however many files may be open: each is memory, too.
 const SEGMENTS_MAX: usize = 4096;
 
+/// Where a node is reached, as it tells others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// By clients, as `host:port`.
+    pub client: String,
+    /// By other nodes, as `host:port`; empty on a node that listens for none.
+    pub peer: String,
+}
+
 /// A node's settings.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// The data directory; made if missing.
     pub data: PathBuf,
-    /// When appends are synced, and what an acknowledgement stands for.
+    /// Its name; `None` takes the one that the data directory has, or the default.
+    pub name: Option<String>,
+    /// Where it is reached.
+    pub addresses: Addresses,
+    /// What it does when it belongs to no cluster.
+    pub start: Start,
+    /// Addresses of other nodes, for a node that belongs to no cluster yet.
+    pub seeds: Vec<String>,
+    /// What an acknowledgement of a cluster of one node stands for. With more nodes, always
+    /// [`SyncPolicy::Always`].
     pub sync: SyncPolicy,
-    /// Threads that own partitions.
+    /// Threads that own groups.
     pub shards: usize,
     /// Most bytes of batches between their arrival and their answer.
     pub inflight_bytes_max: usize,
-    /// Most segments that are open for writing, over all partitions, with four files each. At the
-    /// limit the log that has gone without an append for longest is settled, and appends that
-    /// would open another one wait for that.
-    pub active_segments_max: usize,
     /// Most ended segments that are kept open, over all partitions, with four files each.
     pub open_segments_max: usize,
     /// What topics do not set about the logs of their partitions: reserves and index settings.
     pub log: LogConfig,
-    /// How often a partition with a retention setting looks for segments to remove.
+    /// The journal's sizes.
+    pub journal: JournalConfig,
+    /// How often a leader with a retention setting looks for segments to remove.
     pub retention_interval: Duration,
-    /// A log that had no append for this long writes down how far it is synced.
-    pub mark_after: Duration,
-    /// A log that had no append for this long is settled: synced, its files closed, so that it
-    /// costs next to nothing until the next append.
-    pub settle_after: Duration,
 }
 
 impl NodeConfig {
-    /// The defaults, with this data directory.
+    /// The defaults, with this data directory: a cluster of one node.
     #[must_use]
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             data: data.into(),
+            name: None,
+            addresses: Addresses::default(),
+            start: Start::Alone,
+            seeds: Vec::new(),
             sync: SyncPolicy::Always,
             shards: cores.min(SHARDS_DEFAULT_MAX),
             inflight_bytes_max: 64 << 20,
-            active_segments_max: 64,
             open_segments_max: 64,
             log: LogConfig::default(),
+            journal: JournalConfig::default(),
             retention_interval: Duration::from_secs(10),
-            mark_after: Duration::from_millis(50),
-            settle_after: Duration::from_secs(60),
         }
     }
 
     /// These settings for a process that may have `files` files open. Reads under way may hold
-    /// segments that the cache has closed meanwhile; half of what is left goes to segments, the
-    /// other half is for connections and everything else.
+    /// segments that the cache has closed meanwhile; a quarter of what is left goes to segments,
+    /// the rest is for groups that are being appended to, connections and everything else.
     #[must_use]
     pub fn with_open_files(self, files: u64) -> Self {
         /// Sixteen reads at a time, and a few files that are always open.
@@ -73,7 +88,6 @@ impl NodeConfig {
         let left = files.saturating_sub(READS_AND_OTHERS);
         let segments = usize::try_from(left / SHARE).unwrap_or(usize::MAX);
         Self {
-            active_segments_max: segments.clamp(1, SEGMENTS_MAX),
             open_segments_max: segments.clamp(1, SEGMENTS_MAX),
             ..self
         }

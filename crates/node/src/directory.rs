@@ -1,25 +1,17 @@
-//! Which topics and partitions a node serves, as producers and readers look them up.
+//! Which topics and partitions there are, as producers and readers look them up.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use trilith_topics::Topic;
-use trilith_types::{PartitionId, TopicName};
+use trilith_topics::controller::Topic;
+use trilith_types::{PartitionId, TopicId};
 
-use crate::{PartitionError, partition::PartitionShared};
+use super::{PartitionError, partition::PartitionShared};
 
-/// A topic that is served.
+/// A topic with its partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct ServedTopic {
     pub(crate) topic: Topic,
-    pub(crate) partitions: Vec<Slot>,
-}
-
-/// A partition, in service or not.
-#[derive(Clone, Debug)]
-pub(crate) enum Slot {
-    Open(Arc<PartitionShared>),
-    /// Its log could not be opened; the reason.
-    Unavailable(Arc<str>),
+    pub(crate) partitions: Vec<Arc<PartitionShared>>,
 }
 
 /// All topics. A change makes a new directory; lookups take no lock.
@@ -34,8 +26,15 @@ impl Directory {
             .insert(served.topic.name.as_str().into(), Arc::new(served));
     }
 
-    pub(crate) fn remove(&mut self, name: &TopicName) -> Option<Arc<ServedTopic>> {
-        self.topics.remove(name.as_str())
+    /// Takes a topic out, unless another one has its name by now.
+    pub(crate) fn remove(&mut self, name: &str, id: TopicId) {
+        if self
+            .topics
+            .get(name)
+            .is_some_and(|served| served.topic.id == id)
+        {
+            self.topics.remove(name);
+        }
     }
 
     pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<ServedTopic>> {
@@ -56,22 +55,12 @@ impl ServedTopic {
         &self,
         partition: PartitionId,
     ) -> Result<&Arc<PartitionShared>, PartitionError> {
-        let topic = || self.topic.name.to_string();
-        match self.partitions.get(partition.0 as usize) {
-            Some(Slot::Open(shared)) => Ok(shared),
-            Some(Slot::Unavailable(reason)) => Err(PartitionError::Unavailable {
-                topic: topic(),
+        self.partitions
+            .get(partition.0 as usize)
+            .ok_or_else(|| PartitionError::UnknownPartition {
+                topic: self.topic.name.to_string(),
                 partition,
-                reason: reason.to_string(),
-            }),
-            None => {
-                let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-                Err(PartitionError::UnknownPartition {
-                    topic: topic(),
-                    partition,
-                    partitions,
-                })
-            }
-        }
+                partitions: u32::try_from(self.partitions.len()).unwrap_or(u32::MAX),
+            })
     }
 }

@@ -1,10 +1,13 @@
 //! What can go wrong between a client's request and the log.
 
-use trilith_batch::BatchError;
-use trilith_storage::{AppendError, DataDirError, ReadError as LogError};
-use trilith_topics::CatalogError;
-use trilith_types::{Offset, PartitionId};
+use std::fmt;
 
+use trilith_batch::BatchError;
+use trilith_storage::{DataDirError, ReadError as LogError};
+use trilith_topics::partition::ProduceRefusal;
+use trilith_types::{NodeId, Offset, PartitionId};
+
+use super::IdentityError;
 use crate::{NoRoom, TooManyWaiters};
 
 /// Why a node could not be opened.
@@ -13,20 +16,65 @@ pub enum OpenError {
     /// The data directory is held by another process, or cannot be made.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The catalog of topics cannot be used.
+    /// The node's identity cannot be used.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The partitions that a topic still lacks could not be noted.
+    Identity(#[from] IdentityError),
+    /// The list of nodes to found a cluster with is none.
     #[error(transparent)]
-    Topic(#[from] trilith_topics::TopicError),
+    Found(#[from] super::FoundError),
+    /// Journal, votes or the groups could not be opened.
+    #[error(transparent)]
+    Host(#[from] trilith_host::HostOpenError),
+    /// The group that holds the cluster's own state could not be opened.
+    #[error("the cluster's own state: {0}")]
+    Controller(trilith_host::OpenGroupError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// There is no such partition, or it cannot be used.
+/// Who leads, as far as this node knows, and where clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The node.
+    pub node: NodeId,
+    /// Its address for clients; `None` until it has told it.
+    pub client_address: Option<String>,
+}
+
+/// For messages: who leads instead.
+struct Elsewhere<'a>(&'a Option<Leader>);
+
+impl fmt::Display for Elsewhere<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("no leader is known now; try again"),
+            Some(Leader {
+                node,
+                client_address: None,
+            }) => write!(f, "node {node} does"),
+            Some(Leader {
+                node,
+                client_address: Some(address),
+            }) => write!(f, "node {node} at {address} does"),
+        }
+    }
+}
+
+/// This node belongs to no cluster yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node belongs to no cluster yet: found one with `trilith cluster init`, or wait until \
+     its seeds have one"
+)]
+pub struct NotFounded;
+
+/// There is no such partition, or it cannot be used here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionError {
+    /// No cluster.
+    #[error(transparent)]
+    NotFounded(#[from] NotFounded),
     /// No topic of that name.
     #[error("there is no topic {topic:?}")]
     UnknownTopic {
@@ -43,22 +91,36 @@ pub enum PartitionError {
         /// How many there are.
         partitions: u32,
     },
-    /// Its log could not be opened when the node started.
-    #[error("partition {partition} of topic {topic:?} is out of service: {reason}")]
+    /// Another node leads it. Nothing was done.
+    #[error(
+        "this node does not lead partition {partition} of topic {topic:?}; {}",
+        Elsewhere(leader)
+    )]
+    NotLeader {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: PartitionId,
+        /// Who does, as far as is known.
+        leader: Option<Leader>,
+    },
+    /// This node's replica is out of service.
+    #[error("partition {partition} of topic {topic:?} is out of service on this node: {reason}")]
     Unavailable {
         /// The topic.
         topic: String,
         /// The partition.
         partition: PartitionId,
-        /// What was in the way.
+        /// What is in the way.
         reason: String,
     },
 }
 
-/// Why a batch was not appended, or not acknowledged.
+/// Why a batch was not appended, or not acknowledged. Except for
+/// [`OutcomeUnknown`](Self::OutcomeUnknown), the batch is not stored and never will be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
-    /// There is no such partition, or it cannot be used.
+    /// There is no such partition, or it cannot be used here.
     #[error(transparent)]
     Partition(#[from] PartitionError),
     /// The batch is larger than any may be.
@@ -98,23 +160,35 @@ pub enum ProduceError {
     /// The batch is not what it claims to be.
     #[error("malformed batch: {0}")]
     Malformed(BatchError),
+    /// The producer's numbers do not fit what is stored.
+    #[error(transparent)]
+    Producer(ProduceRefusal),
     /// The disk is full. Appends go on by themselves when there is space again.
-    #[error("{reason}")]
+    #[error("the batch was not appended: {reason}")]
     DiskFull {
         /// How full, and what to do.
         reason: String,
     },
-    /// The partition's log takes no more writes. The batch may be on disk or not.
-    #[error("the partition takes no more writes until the node is restarted: {reason}")]
-    Poisoned {
-        /// The failure.
-        reason: String,
+    /// The batch was appended and this node cannot tell whether it will stay: it lost the
+    /// leadership, or stopped, before a majority had it.
+    #[error(
+        "it is not known whether the batch is stored: the leadership changed before a majority had \
+         it; look, or send it again with the same producer id and sequence"
+    )]
+    OutcomeUnknown,
+    /// Too much waits for the other nodes.
+    #[error("{waiting} bytes wait for a majority of the nodes, of at most {max}; try again later")]
+    TooMuchUncommitted {
+        /// Bytes that wait.
+        waiting: u64,
+        /// The limit.
+        max: u64,
     },
-    /// The file system refused, and the batch was not appended. The next one may be.
-    #[error("the batch was not appended: {reason}")]
-    Io {
-        /// What was refused.
-        reason: String,
+    /// Too many requests wait.
+    #[error("{max} requests wait for this partition's thread already; try again later")]
+    TooManyRequests {
+        /// The limit.
+        max: usize,
     },
     /// Too much is in flight.
     #[error(transparent)]
@@ -141,28 +215,18 @@ impl From<BatchError> for ProduceError {
     }
 }
 
-impl ProduceError {
-    /// What a refused append means for its batch. `poisoned`: whether the log takes no more now.
-    pub(crate) fn from_append(error: &AppendError, poisoned: bool) -> Self {
-        let reason = error.to_string();
-        match error {
-            _ if poisoned => Self::Poisoned { reason },
-            AppendError::DiskFull { .. } => Self::DiskFull { reason },
-            AppendError::TooLarge { bytes, max } => Self::BatchTooLarge {
-                bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
-                max: *max,
-            },
-            _ => Self::Io { reason },
-        }
-    }
-}
-
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such partition any more: its topic was deleted.
+    /// There is no such partition any more, or this node no longer leads it.
     #[error(transparent)]
     Partition(#[from] PartitionError),
+    /// The leadership could not be confirmed.
+    #[error("the partition's leader could not confirm that it leads; try again: {reason}")]
+    NoQuorum {
+        /// What was in the way.
+        reason: String,
+    },
     /// Below the earliest record or past the end.
     #[error("offset {offset} is not in the log, which holds {earliest} up to {end}")]
     OutOfRange {
@@ -197,4 +261,51 @@ pub enum ReadError {
     /// Too many wait for the partition to grow.
     #[error(transparent)]
     TooManyWaiters(#[from] TooManyWaiters),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// Why the cluster's own state was not changed, or not looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No cluster.
+    #[error(transparent)]
+    NotFounded(#[from] NotFounded),
+    /// Another node leads the cluster. Nothing was done.
+    #[error("this node does not lead the cluster; {}", Elsewhere(leader))]
+    NotLeader {
+        /// Who does, as far as is known.
+        leader: Option<Leader>,
+    },
+    /// What was asked for is refused, or unknown.
+    #[error(transparent)]
+    Refused(#[from] trilith_topics::controller::ControllerError),
+    /// The leadership could not be confirmed.
+    #[error("the leader of the cluster could not confirm that it leads; try again: {reason}")]
+    NoQuorum {
+        /// What was in the way.
+        reason: String,
+    },
+    /// The change was begun, and this node cannot tell whether it will stay.
+    #[error("it is not known whether the change was made: the leadership changed meanwhile; look")]
+    OutcomeUnknown,
+    /// The disk is full.
+    #[error("nothing was changed: {reason}")]
+    DiskFull {
+        /// How full, and what to do.
+        reason: String,
+    },
+    /// Too much waits for the other nodes.
+    #[error("too many changes wait for a majority of the nodes; try again later")]
+    Overloaded,
+    /// This node's replica takes no more changes.
+    #[error("this node takes no more changes until it is restarted: {reason}")]
+    Stopped {
+        /// The failure.
+        reason: String,
+    },
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
 }

@@ -1,21 +1,32 @@
-//! A node: one process with one data directory that hosts partitions.
+//! A node: one process with one data directory, alone or one of a cluster.
 //!
-//! Callers hand in encoded batches and a function to call ([`Node::produce`]); shards, each a
-//! thread that owns some partitions, append what waits, sync once for all of it, and call back.
-//! Readers go to the logs directly and never wait for a shard ([`Node::reader`]). There is no async
-//! runtime here.
+//! Every topic's partitions are replicated groups, and so is the cluster's own state: which nodes
+//! and topics there are, and where partitions are placed. The groups run in crate `host`; here are
+//! their state machines, and what a node is beside them:
+//!
+//! - its identity, and how a cluster begins ([`Node::init`], [`Node::found`]);
+//! - the keeper, which hosts what the cluster's state places here, registers the node, and gives
+//!   leadership back to where it belongs;
+//! - what clients ask: [`Node::produce`], [`Node::reader`], topics, [`Node::metadata`],
+//!   [`Node::status`].
+//!
+//! Nothing here blocks but opening, founding and [`Node::shutdown`]; answers come through
+//! functions that are called once. There is no async runtime here.
 //!
 //! ```
-//! use std::sync::mpsc;
+//! use std::sync::{Arc, mpsc};
 //! use trilith_batch::{BatchBuilder, Compression};
-//! use trilith_node::{Node, NodeConfig, Produce};
+//! use trilith_node::{NoPeers, Node, NodeConfig, Produce};
 //! use trilith_types::{Offset, PartitionId, TimestampMs};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let data = dir.path();
-//! let (node, report) = Node::open(&trilith_env::os::env(), NodeConfig::new(data))?;
-//! assert!(report.unavailable.is_empty());
-//! node.create_topic("stones", &Default::default())?;
+//! // Without other nodes it is a cluster of its own.
+//! let (node, report) = Node::open(&trilith_env::os::env(), NodeConfig::new(data), Arc::new(NoPeers))?;
+//! assert!(report.is_founded);
+//! let (tx, rx) = mpsc::channel();
+//! node.create_topic("stones", &Default::default(), false, move |made| tx.send(made).expect("somebody waits"));
+//! rx.recv()??;
 //!
 //! let mut builder = BatchBuilder::new(Compression::None);
 //! builder.push_parts(None, Some(b"lintel"), &[], TimestampMs(0))?;
@@ -25,47 +36,67 @@
 //! node.produce(produce, move |result| tx.send(result).expect("somebody waits"));
 //! let appended = rx.recv()??;
 //!
-//! let read = node.reader("stones", PartitionId(0))?.read(appended.first_offset, 1 << 20)?;
+//! let (tx, rx) = mpsc::channel();
+//! node.reader("stones", PartitionId(0), move |reader| tx.send(reader).expect("somebody waits"));
+//! let read = rx.recv()??.read(appended.first_offset, 1 << 20)?;
 //! assert_eq!((read.batches.len(), read.next), (1, Offset(1)));
 //! node.shutdown();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod admission;
-mod chores;
-pub mod cluster;
+mod book;
 mod config;
+mod controller_replica;
 mod directory;
 mod error;
-mod event;
-mod histogram;
-mod host;
-mod hosted;
+mod founding;
+mod identity;
 mod inbox;
+mod keeper;
+pub mod layout;
+mod machine;
 mod metrics;
 mod node;
+mod observer;
 mod open;
-mod open_segments;
 mod partition;
+mod partition_replica;
+mod produce;
 mod reader;
-mod shard;
+mod registry;
 mod shell;
-mod sweeper;
+mod status;
 mod topics;
-mod waiters;
 #[cfg(test)]
 mod world;
 
+/// Everything, under the name it had while it grew beside the node that was alone.
+pub mod cluster {
+    pub use crate::*;
+}
+
 pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit, REQUEST_BYTES};
-pub use config::NodeConfig;
-pub use error::{OpenError, PartitionError, ProduceError, ReadError};
-pub use event::{Appended, PartitionStats};
-pub use histogram::{Histogram, HistogramSnapshot};
-pub use metrics::{Counter, Gauge, Metrics};
-pub use node::{Deadline, Node, Produce};
-pub use open::{OpenReport, RecoveredPartition, UnavailablePartition};
+pub use book::NodeInfo;
+pub use config::{Addresses, NodeConfig};
+pub use error::{
+    ControlError, Leader, NotFounded, OpenError, PartitionError, ProduceError, ReadError,
+};
+pub use founding::{FoundError, Member, Start, check, found_of_list};
+pub use identity::{
+    DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError, is_same_directory,
+    start_number,
+};
+pub use metrics::Metrics;
+pub use node::{FEATURE_LEVEL, Node};
+pub use observer::{AlarmCounts, NoPeers};
+pub use open::{NodeParts, OpenReport};
+pub use produce::{Appended, Deadline, Produce};
 pub use reader::{Batches, PartitionCursor, PartitionReader, StoredBatch};
-pub use topics::{PartitionDescription, TopicDescription};
+pub use status::{Metadata, NodeStatus, PartitionMetadata, TopicMetadata};
+pub use topics::{PartitionDescription, PartitionStats, TopicDescription};
+pub use trilith_host::{TooManyWaiters, Wait};
+pub use trilith_peer::{Found, Founder};
 pub use trilith_storage::{Durability, SyncPolicy};
-pub use trilith_topics::{SettingError, Topic, TopicError, TopicSettings, TopicSettingsPatch};
-pub use waiters::{PARTITION_WAITERS_MAX, TooManyWaiters, Wait};
+pub use trilith_topics::controller::Topic;
+pub use trilith_topics::{SettingError, TopicError, TopicSettings, TopicSettingsPatch};

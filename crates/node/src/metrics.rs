@@ -1,47 +1,7 @@
-//! What a node counts. Whoever serves metrics reads these.
+//! What a node counts of its clients' requests; its groups have counts of their own
+//! ([`trilith_host::Metrics`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::Histogram;
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that grows and shrinks.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Takes `n` away.
-    pub fn sub(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use trilith_host::{Counter, Histogram};
 
 /// What a node counts, all partitions together, since it was opened.
 #[derive(Debug, Default)]
@@ -60,30 +20,6 @@ pub struct Metrics {
     pub read_bytes: Counter,
     /// Batches handed to readers.
     pub read_batches: Counter,
-    /// Syncs that succeeded.
-    pub syncs: Counter,
-    /// Syncs that failed; each poisoned a partition.
-    pub failed_syncs: Counter,
-    /// Segments that retention removed.
-    pub retired_segments: Counter,
-    /// Bytes that retention removed.
-    pub retired_bytes: Counter,
-    /// Batches that wait to be appended.
-    pub queued_batches: Gauge,
-    /// Batches that are appended and wait for their sync.
-    pub unsynced_batches: Gauge,
-    /// Partitions that are hosted.
-    pub partitions: Gauge,
-    /// Partitions that take no more writes after a failure.
-    pub poisoned_partitions: Gauge,
-    /// Partitions whose last append found no room on the disk.
-    pub full_partitions: Gauge,
     /// From a batch's arrival to its answer, in microseconds.
     pub commit_micros: Histogram,
-    /// One write of one partition's waiting batches, in microseconds.
-    pub append_micros: Histogram,
-    /// From a sync's submission to its completion, in microseconds.
-    pub sync_micros: Histogram,
-    /// Batches that one sync made durable.
-    pub batches_per_sync: Histogram,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -10,210 +10,134 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use trilith_batch::{BatchHeader, BatchLimits, check};
-use trilith_env::Space;
-use trilith_storage::DataDir;
-use trilith_topics::Catalog;
-use trilith_types::PartitionId;
+use trilith_env::{Env, Space};
+use trilith_host::{HostHandle, HostThreads, Outbound};
+use trilith_peer::Founder;
+use trilith_storage::{DataDir, Durability, SyncPolicy};
+use trilith_types::{ClusterId, Incarnation, NodeId, PartitionId};
 
-use crate::{
-    Admission, Metrics, NoRoom, NodeConfig, PartitionError, PartitionReader, Permit, ProduceError,
-    REQUEST_BYTES,
-    directory::Directory,
-    event::{Append, Appended, Event},
-    host::Host,
-    inbox::Inbox,
-    partition::PartitionShared,
-    sweeper::Sweep,
+use super::{
+    Identity, NodeConfig, NotFounded, PartitionError, book::Book,
+    controller_replica::ControllerShared, directory::Directory, identity::IdentityFile,
+    keeper::Note, machine::GroupMachine, observer::Alarms, partition::PartitionShared,
 };
+use crate::{Admission, Metrics, inbox::Inbox};
+
+/// What this program can do, as nodes tell each other: entries of newer kinds are written only
+/// when every node can read them.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// A node with its data directory. Clones are handles on one node; any thread may use one.
 #[derive(Clone)]
 pub struct Node {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) _closer: Arc<Closer>,
 }
 
-/// The shards' threads, and the sweeper's.
-pub(crate) type Threads = (Vec<JoinHandle<()>>, Option<JoinHandle<()>>);
+/// Goes with the last handle.
+pub(crate) struct Closer(pub(crate) Arc<Inner>);
+
+/// A node that belongs to a cluster.
+pub(crate) struct Live {
+    pub(crate) host: HostHandle<GroupMachine>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) founders: Vec<Founder>,
+}
+
+/// The threads of shards, and the keeper's.
+#[derive(Default)]
+pub(crate) struct Threads {
+    pub(crate) host: Option<HostThreads>,
+    pub(crate) keeper: Option<JoinHandle<()>>,
+}
+
+type OnPeers = Box<dyn Fn() + Send + Sync>;
+type OnFatal = Box<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Inner {
-    pub(crate) host: Host,
-    pub(crate) directory: ArcSwap<Directory>,
-    pub(crate) catalog: Arc<Mutex<Catalog>>,
-    /// One topic is created, altered or deleted at a time.
-    pub(crate) changing: Mutex<()>,
-    pub(crate) admission: Arc<Admission>,
+    pub(crate) env: Env,
+    pub(crate) config: Arc<NodeConfig>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) sweeps: Arc<Inbox<Sweep>>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) directory: ArcSwap<Directory>,
+    pub(crate) controller: Arc<ControllerShared>,
+    pub(crate) keeper: Arc<Inbox<Note>>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) live: OnceLock<Arc<Live>>,
+    /// The file is held while a cluster is founded; the copy is for everybody else.
+    pub(crate) identity_file: Mutex<IdentityFile>,
+    pub(crate) identity: ArcSwap<Identity>,
+    /// The latest start of each other node that knocked here.
+    pub(crate) seen: Mutex<std::collections::BTreeMap<NodeId, Incarnation>>,
+    /// Other nodes that are heard of in time.
+    pub(crate) alive: Mutex<std::collections::BTreeSet<NodeId>>,
+    /// On the monotonic clock.
+    pub(crate) opened_at: Duration,
+    /// What other nodes said last when they did not let this one in, by their addresses.
+    pub(crate) refusals: Mutex<std::collections::BTreeMap<String, String>>,
+    pub(crate) alarms: Alarms,
+    pub(crate) on_peers: OnceLock<OnPeers>,
+    pub(crate) on_fatal: OnceLock<OnFatal>,
+    /// A host whose shards are to be run by whoever drives the node.
+    pub(crate) host_parts: Mutex<super::open::Hosted>,
     pub(crate) threads: Mutex<Threads>,
+    pub(crate) is_threaded: bool,
     pub(crate) is_closing: AtomicBool,
     /// Held by every thread too.
     pub(crate) data_dir: Mutex<Option<Arc<DataDir>>>,
 }
 
-/// A moment on the node's monotonic clock after which an answer is of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(pub(crate) Duration);
-
-/// A batch for a partition.
-#[derive(Debug)]
-pub struct Produce<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// Which partition.
-    pub partition: PartitionId,
-    /// One encoded batch, as it came.
-    pub batch: Bytes,
-    /// A batch that still waits then is answered [`ProduceError::DeadlineExceeded`] and is not
-    /// appended. Once it was appended its answer comes, late or not.
-    pub deadline: Option<Deadline>,
-    /// Room for the batch from [`Node::reserve`]; `None` takes it if there is some.
-    pub permit: Option<Permit>,
-}
-
-impl Node {
-    pub(crate) fn from_inner(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-        }
+impl Inner {
+    pub(crate) fn live(&self) -> Result<&Arc<Live>, NotFounded> {
+        self.live.get().ok_or(NotFounded)
     }
 
-    /// Appends a batch and calls `done` once, when it is as durable as the sync policy promises,
-    /// or with the reason why not: on this thread when that is known at once, else on the thread
-    /// that owns the partition, where it must not block.
-    ///
-    /// The batch is checked here, on the caller's thread. Batches that one thread sends to one
-    /// partition are appended in that order.
-    pub fn produce(
-        &self,
-        produce: Produce<'_>,
-        done: impl FnOnce(Result<Appended, ProduceError>) + Send + 'static,
-    ) {
-        let arrived = self.inner.host.env.clock.monotonic();
-        match self.examine(produce) {
-            Ok(Examined {
-                partition,
-                header,
-                batch,
-                deadline,
-                permit,
-            }) => {
-                self.inner.metrics.queued_batches.add(1);
-                let shared = Arc::clone(&partition);
-                let done = Box::new(done);
-                let append = Append {
-                    partition,
-                    header,
-                    batch,
-                    deadline,
-                    arrived,
-                    permit,
-                    done,
-                };
-                self.inner.host.send(&shared, Event::Append(append));
-            }
-            Err(error) => {
-                self.inner.metrics.failed_batches.add(1);
-                done(Err(error));
-            }
-        }
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Everything that can be said about a batch before it waits.
-    fn examine(&self, produce: Produce<'_>) -> Result<Examined, ProduceError> {
-        let Produce {
-            topic,
-            partition,
-            batch,
-            deadline,
-            permit,
-        } = produce;
-        if self.is_closing() {
-            return Err(ProduceError::ShuttingDown);
-        }
-        let directory = self.inner.directory.load();
-        let served = directory.topic(topic)?;
-        let partition = Arc::clone(served.partition(partition)?);
-        let record_bytes_max = served.topic.settings.record_bytes_max;
-        let header = check(
-            &batch,
-            &BatchLimits {
-                record_bytes_max,
-                ..BatchLimits::default()
-            },
-        )?;
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.try_reserve(batch.len())?,
+    /// What an acknowledgement stands for: only a cluster of one node may promise less.
+    pub(crate) fn durability(&self) -> Durability {
+        let is_alone = self.live.get().is_some_and(|live| live.founders.len() == 1);
+        let policy = if is_alone {
+            self.config.sync
+        } else {
+            SyncPolicy::Always
         };
-        Ok(Examined {
-            partition,
-            header,
-            batch,
-            deadline: deadline.map(|Deadline(at)| at),
-            permit,
-        })
+        policy.promises()
     }
 
-    /// The moment `after` from now.
-    #[must_use]
-    pub fn deadline(&self, after: Duration) -> Deadline {
-        Deadline(self.inner.host.env.clock.monotonic().saturating_add(after))
+    pub(crate) fn peers_changed(&self) {
+        if let Some(tell) = self.on_peers.get() {
+            tell();
+        }
     }
 
-    /// Calls `ready` with room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), at once or when others have given room
-    /// back: for those who would rather wait than be refused.
-    ///
-    /// # Errors
-    /// Too many wait already.
-    pub fn reserve(
-        &self,
-        bytes: usize,
-        ready: impl FnOnce(Permit) + Send + 'static,
-    ) -> Result<(), NoRoom> {
-        self.inner.admission.reserve(bytes + REQUEST_BYTES, ready)
-    }
-
-    /// Room for a batch of `bytes` (and [`REQUEST_BYTES`] beside), if there is any now.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn try_reserve(&self, bytes: usize) -> Result<Permit, NoRoom> {
-        self.inner.admission.try_reserve(bytes + REQUEST_BYTES)
-    }
-
-    /// A reader of a partition.
-    ///
-    /// # Errors
-    /// There is no such partition, or it is out of service.
-    pub fn reader(
+    /// A partition, wherever its replicas are.
+    pub(crate) fn partition(
         &self,
         topic: &str,
         partition: PartitionId,
-    ) -> Result<PartitionReader, PartitionError> {
-        let directory = self.inner.directory.load();
-        let shared = Arc::clone(directory.topic(topic)?.partition(partition)?);
-        Ok(PartitionReader {
-            shared,
-            metrics: Arc::clone(&self.inner.metrics),
-        })
+    ) -> Result<Arc<PartitionShared>, PartitionError> {
+        self.live()?;
+        let directory = self.directory.load();
+        Ok(Arc::clone(directory.topic(topic)?.partition(partition)?))
     }
+}
 
+impl Node {
     /// How many partitions a topic has.
     ///
     /// # Errors
-    /// There is no such topic.
+    /// There is no such topic, or no cluster.
     pub fn partitions(&self, topic: &str) -> Result<u32, PartitionError> {
-        Ok(self
-            .inner
-            .directory
-            .load()
-            .topic(topic)?
-            .topic
-            .settings
-            .partitions)
+        self.inner.live()?;
+        let directory = self.inner.directory.load();
+        Ok(directory.topic(topic)?.topic.settings.partitions)
     }
 
     /// What the node counts.
@@ -222,13 +146,21 @@ impl Node {
         &self.inner.metrics
     }
 
+    /// What its groups count, once it belongs to a cluster.
+    #[must_use]
+    pub fn host_metrics(&self) -> Option<Arc<trilith_host::Metrics>> {
+        self.inner
+            .live
+            .get()
+            .map(|live| Arc::clone(live.host.metrics()))
+    }
+
     /// How full the file system with the data is.
     ///
     /// # Errors
     /// What the file system answers.
     pub fn disk_space(&self) -> std::io::Result<Space> {
-        let host = &self.inner.host;
-        host.env.disk.space(&host.config.data)
+        self.inner.env.disk.space(&self.inner.config.data)
     }
 
     /// Bytes of batches in flight.
@@ -240,65 +172,69 @@ impl Node {
     /// The node's settings.
     #[must_use]
     pub fn config(&self) -> &NodeConfig {
-        &self.inner.host.config
+        &self.inner.config
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
-        self.inner.is_closing.load(Ordering::Acquire)
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        self.inner.identity.load_full()
     }
 
-    /// Takes no more batches, finishes what is queued, syncs and closes every log, and gives the
-    /// data directory free. Blocks until that is done. What comes later is refused; a second call
-    /// finds nothing left to do.
+    /// Calls `tell` whenever there may be other nodes to connect to. Only the first one that is
+    /// given counts.
+    pub fn on_peers_changed(&self, tell: impl Fn() + Send + Sync + 'static) {
+        drop(self.inner.on_peers.set(Box::new(tell)));
+    }
+
+    /// Calls `tell` with the reason when the node can promise nothing more, because a write or a
+    /// sync failed: the process must end. Only the first one that is given counts.
+    pub fn on_fatal(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        drop(self.inner.on_fatal.set(Box::new(tell)));
+    }
+
+    /// Takes no more batches, hands leadership over, finishes what came, closes every log, and
+    /// gives the data directory free. Blocks until that is done. What comes later is refused; a
+    /// second call finds nothing left to do.
     pub fn shutdown(&self) {
         self.inner.is_closing.store(true, Ordering::Release);
-        let _no_more_changes = self.inner.changing.lock();
-        let (shards, sweeper) = std::mem::take(&mut *self.inner.threads.lock());
-        self.inner.close_shards();
-        join(shards);
-        // The sweeper goes last: shards may still have given it something.
-        drop(self.inner.sweeps.send(Sweep::Close));
-        join(sweeper);
+        let Threads { host, keeper } = std::mem::take(&mut *self.inner.threads.lock());
+        if let Some(live) = self.inner.live.get() {
+            live.host.shutdown();
+        }
+        if let Some(host) = host {
+            host.join();
+        }
+        drop(self.inner.keeper.send(Note::Close));
+        if let Some(keeper) = keeper {
+            // A panic in it has ended the process already.
+            drop(keeper.join());
+        }
+        for partition in self
+            .inner
+            .directory
+            .load()
+            .topics()
+            .flat_map(|topic| &topic.partitions)
+        {
+            partition.wake();
+        }
         drop(self.inner.data_dir.lock().take());
     }
 }
 
-/// A batch that may wait for its turn.
-struct Examined {
-    partition: Arc<PartitionShared>,
-    header: BatchHeader,
-    batch: Bytes,
-    deadline: Option<Duration>,
-    permit: Permit,
-}
-
-impl Inner {
-    fn close_shards(&self) {
-        for inbox in &self.host.shards {
-            // A closed one has no shard behind it any more.
-            drop(inbox.send(Event::Close));
-        }
-    }
-}
-
-impl Drop for Inner {
-    /// Without [`Node::shutdown`] the threads finish in the same way, but nobody waits for them;
-    /// each keeps the data directory until it is done.
+impl Drop for Closer {
+    /// Without [`Node::shutdown`] the threads finish in the same way, but nobody waits for them.
     fn drop(&mut self) {
-        self.close_shards();
-        drop(self.sweeps.send(Sweep::Close));
+        if let Some(live) = self.0.live.get() {
+            live.host.shutdown();
+        }
+        drop(self.0.keeper.send(Note::Close));
     }
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Node({})", self.inner.host.config.data.display())
-    }
-}
-
-fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
-    for thread in threads {
-        // A panic in it has ended the process already.
-        drop(thread.join());
+        write!(f, "Node({})", self.inner.config.data.display())
     }
 }

@@ -1,216 +1,458 @@
-//! Opening a node: the data directory, the catalog, every partition's log.
+//! Opening a node: the data directory, who it is, its groups.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use trilith_env::Env;
-use trilith_storage::{DataDir, FileCache, Recovery};
-use trilith_topics::{Catalog, Topic};
-use trilith_types::{PartitionId, TopicName};
+use trilith_host::{GroupSpec, HostConfig, HostParts, HostReport, Outbound, Shard, Workers};
+use trilith_peer::{Found, Founder};
+use trilith_raft::Configuration;
+use trilith_storage::DataDir;
+use trilith_topics::controller::CONTROLLER_GROUP;
+use trilith_types::{ClusterId, LogIndex};
 
-use crate::{
-    Admission, Metrics, Node, NodeConfig, OpenError,
-    directory::{Directory, ServedTopic, Slot},
-    event::Event,
-    host::Host,
-    inbox::Inbox,
-    node::Inner,
-    shard::Shard,
-    shell,
-    sweeper::{Sweep, Sweeper},
+use super::{
+    FoundError, Member, Node, NodeConfig, OpenError, Start,
+    book::{Book, NodeInfo},
+    controller_replica::{ControllerReplica, ControllerShared},
+    founding::{found_alone, found_of_list, number_of},
+    identity::IdentityFile,
+    keeper::{Keeper, Note, OPEN_WAIT},
+    layout::controller_dir,
+    machine::GroupMachine,
+    node::{Closer, Inner, Live, Threads},
+    observer::{Alarms, Ears},
 };
+use crate::{Admission, Metrics, inbox::Inbox, shell};
+
+/// A host that waits for somebody to run its shards.
+pub(crate) type Hosted = Option<HostParts<GroupMachine>>;
 
 /// What opening a node found.
 #[derive(Clone, Debug, Default)]
 pub struct OpenReport {
-    /// Topics.
-    pub topics: usize,
-    /// Partitions that are in service.
-    pub partitions: usize,
-    /// Partitions that had not been closed in order, with what was done.
-    pub recovered: Vec<RecoveredPartition>,
-    /// Partitions that are out of service, and why.
-    pub unavailable: Vec<UnavailablePartition>,
+    /// Whether the node belongs to a cluster.
+    pub is_founded: bool,
+    /// What the journal and the votes had.
+    pub host: Option<HostReport>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// A partition whose log was recovered.
-#[derive(Clone, Debug)]
-pub struct RecoveredPartition {
-    /// Its topic.
-    pub topic: TopicName,
-    /// Its number.
-    pub partition: PartitionId,
-    /// What was found and done.
-    pub recovery: Recovery,
-}
-
-/// A partition whose log could not be opened.
-#[derive(Clone, Debug)]
-pub struct UnavailablePartition {
-    /// Its topic.
-    pub topic: TopicName,
-    /// Its number.
-    pub partition: PartitionId,
-    /// What is in the way.
-    pub reason: String,
-}
-
-/// The parts of a node before its threads run.
-pub(crate) struct Parts {
-    pub(crate) node: Node,
-    pub(crate) report: OpenReport,
-    pub(crate) shards: Vec<(Shard, Arc<Inbox<Event>>)>,
-    pub(crate) sweeper: Sweeper,
+/// A node without threads, for whoever drives it on one: a simulator.
+pub struct NodeParts {
+    /// The handle.
+    pub node: Node,
+    /// What was found.
+    pub report: OpenReport,
+    keeper: Keeper,
+    host: Hosted,
+    /// Whether the journal was closed behind the shards.
+    is_closed: Arc<AtomicBool>,
+    is_closing: bool,
 }
 
 impl Node {
-    /// Opens the node in its data directory and starts its threads.
-    ///
-    /// A partition whose log cannot be opened is out of service and reported; the others are
-    /// served.
+    /// Opens the node in its data directory and starts its threads. A node that belongs to a
+    /// cluster, or founds one by itself, is a member of it when this returns; any other waits to
+    /// be told ([`Node::found`]).
     ///
     /// # Errors
-    /// The data directory is in use, or the catalog of topics cannot be used.
-    pub fn open(env: &Env, config: NodeConfig) -> Result<(Self, OpenReport), OpenError> {
-        let Parts {
+    /// The data directory is in use or of an earlier format, or holds what cannot be used.
+    pub fn open(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let NodeParts {
             node,
             report,
-            shards,
-            sweeper,
-        } = Self::assemble(env, config)?;
+            mut keeper,
+            ..
+        } = Self::build(env, config, outbound, true)?;
         let held = node.inner.data_dir.lock().clone();
-        let mut threads = Vec::new();
-        for (number, (shard, inbox)) in shards.into_iter().enumerate() {
-            let (env, held) = (env.clone(), held.clone());
-            let run = move || {
-                shell::run_shard(shard, &inbox, &env);
-                drop(held);
-            };
-            threads.push(shell::spawn(format!("shard-{number}"), run).map_err(OpenError::Thread)?);
-        }
+        let inner = Arc::clone(&node.inner);
+        // What was known before is served from the first moment on.
+        let mut patience = keeper.turn();
         let run = move || {
-            sweeper.run();
+            while !keeper.is_finished() {
+                let now = keeper.now();
+                keeper.wait(patience.map(|at| at.saturating_sub(now)));
+                patience = keeper.turn();
+            }
+            // Without a shutdown nobody has waited for the shards.
+            let host = inner.threads.lock().host.take();
+            keeper.end();
+            if let Some(host) = host {
+                host.join();
+            }
             drop(held);
         };
-        let sweep = shell::spawn("sweeper".to_owned(), run).map_err(OpenError::Thread)?;
-        *node.inner.threads.lock() = (threads, Some(sweep));
+        let thread = shell::spawn("keeper".to_owned(), run).map_err(OpenError::Thread)?;
+        node.inner.threads.lock().keeper = Some(thread);
+        node.inner.wait_if_alone();
         Ok((node, report))
     }
 
     /// Opens the node without starting a thread.
-    pub(crate) fn assemble(env: &Env, config: NodeConfig) -> Result<Parts, OpenError> {
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub fn assemble(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+    ) -> Result<NodeParts, OpenError> {
+        Self::build(env, config, outbound, false)
+    }
+
+    fn build(
+        env: &Env,
+        config: NodeConfig,
+        outbound: Arc<dyn Outbound>,
+        is_threaded: bool,
+    ) -> Result<NodeParts, OpenError> {
         let began = env.clock.monotonic();
-        let config = Arc::new(NodeConfig {
+        let config = NodeConfig {
             shards: config.shards.max(1),
             ..config
-        });
+        };
         let holder = format!("process {}", std::process::id());
         let data_dir = DataDir::take(&env.disk, &config.data, &holder)?;
-        let mut catalog = Catalog::open(&env.disk, &config.data)?;
-        let metrics = Arc::new(Metrics::default());
-        let host = Host {
-            env: env.clone(),
-            config: Arc::clone(&config),
-            files: FileCache::new(config.open_segments_max),
-            metrics: Arc::clone(&metrics),
-            shards: (0..config.shards).map(|_| Inbox::new()).collect(),
-        };
-        let sweeps = Inbox::new();
-        let shards = host.shards.iter().map(|inbox| {
-            let (config, metrics) = (Arc::clone(&config), Arc::clone(&metrics));
-            (
-                Shard::new(env, config, metrics, Arc::clone(inbox), Arc::clone(&sweeps)),
-                Arc::clone(inbox),
-            )
-        });
-        let shards = shards.collect();
-        let mut report = OpenReport::default();
-        let directory = open_topics(&host, &mut catalog, &mut report)?;
-        for (id, _) in catalog.state().deleted() {
-            drop(sweeps.send(Sweep::Topic(id)));
+        let mut identity = IdentityFile::start(env, &config.data, config.name.as_deref())?;
+        if identity.get().member.is_none() {
+            found_by_itself(env, &config, &mut identity)?;
         }
-        report.took = env.clock.monotonic().saturating_sub(began);
-        let catalog = Arc::new(Mutex::new(catalog));
-        let sweeper = Sweeper {
-            disk: Arc::clone(&env.disk),
-            data: config.data.clone(),
-            catalog: Arc::clone(&catalog),
-            inbox: Arc::clone(&sweeps),
-        };
-        let node = Self::from_inner(Inner {
-            host,
-            directory: ArcSwap::from_pointee(directory),
-            catalog,
-            changing: Mutex::new(()),
+        let inner = Arc::new(Inner {
+            env: env.clone(),
+            metrics: Arc::new(Metrics::default()),
             admission: Admission::new(config.inflight_bytes_max),
-            metrics,
-            sweeps,
-            threads: Mutex::default(),
+            book: Arc::new(Book::default()),
+            directory: ArcSwap::default(),
+            controller: Arc::new(ControllerShared::default()),
+            keeper: Inbox::new(),
+            outbound,
+            live: OnceLock::new(),
+            identity: ArcSwap::from_pointee(identity.get().clone()),
+            identity_file: Mutex::new(identity),
+            seen: Mutex::default(),
+            alive: Mutex::default(),
+            opened_at: began,
+            refusals: Mutex::default(),
+            alarms: Alarms::default(),
+            on_peers: OnceLock::new(),
+            on_fatal: OnceLock::new(),
+            host_parts: Mutex::default(),
+            threads: Mutex::new(Threads::default()),
+            is_threaded,
             is_closing: false.into(),
             data_dir: Mutex::new(Some(Arc::new(data_dir))),
+            config: Arc::new(config),
         });
-        Ok(Parts {
+        let mut report = OpenReport::default();
+        if inner.identity.load().member.is_some() {
+            report.host = Some(inner.go_live()?);
+            report.is_founded = true;
+        }
+        report.took = env.clock.monotonic().saturating_sub(began);
+        let keeper = Keeper::new(Arc::clone(&inner));
+        let host = inner.host_parts.lock().take();
+        let node = Node {
+            _closer: Arc::new(Closer(Arc::clone(&inner))),
+            inner,
+        };
+        Ok(NodeParts {
             node,
             report,
-            shards,
-            sweeper,
+            keeper,
+            host,
+            is_closed: Arc::default(),
+            is_closing: false,
         })
     }
 }
 
-/// Opens every partition of every topic, and makes those that a crash kept from being made.
-fn open_topics(
-    host: &Host,
-    catalog: &mut Catalog,
-    report: &mut OpenReport,
-) -> Result<Directory, OpenError> {
-    let topics: Vec<Topic> = catalog.state().topics().cloned().collect();
-    let mut directory = Directory::default();
-    for mut topic in topics {
-        let partitions: Vec<Slot> = (0..topic.settings.partitions)
-            .map(|partition| open_partition(host, &topic, PartitionId(partition), report))
-            .collect();
-        let is_whole = partitions.iter().all(|slot| matches!(slot, Slot::Open(_)));
-        if topic.ready < topic.settings.partitions && is_whole {
-            catalog.mark_ready(topic.id)?;
-            topic.ready = topic.settings.partitions;
+/// Founds a cluster if the node's settings say so.
+fn found_by_itself(
+    env: &Env,
+    config: &NodeConfig,
+    identity: &mut IdentityFile,
+) -> Result<(), FoundError> {
+    let name = identity.get().name.clone();
+    let found = match &config.start {
+        Start::Wait => return Ok(()),
+        Start::Alone => {
+            let random = [env.rng.next_u64(), env.rng.next_u64()];
+            found_alone(random, &name, &config.addresses)
         }
-        report.topics += 1;
-        directory.insert(ServedTopic { topic, partitions });
-    }
-    Ok(directory)
+        Start::With(members) => found_of_list(members)?,
+    };
+    let number = number_of(&found, &name)?;
+    identity.found(&found, number)?;
+    Ok(())
 }
 
-fn open_partition(
-    host: &Host,
-    topic: &Topic,
-    partition: PartitionId,
-    report: &mut OpenReport,
-) -> Slot {
-    match host.open(topic, partition, partition.0 < topic.ready) {
-        Ok(opened) => {
-            report.partitions += 1;
-            if !opened.recovery.clean || !opened.recovery.damage.is_empty() {
-                let (topic, recovery) = (topic.name.clone(), opened.recovery.clone());
-                report.recovered.push(RecoveredPartition {
-                    topic,
-                    partition,
-                    recovery,
-                });
+impl Inner {
+    /// Hosts what this node, which is a member of a cluster now, is to host.
+    fn go_live(self: &Arc<Self>) -> Result<HostReport, OpenError> {
+        let identity = self.identity.load_full();
+        let member = identity
+            .member
+            .expect("the caller has seen that the node is a member");
+        self.learn_founders(&identity.founders);
+        let mut config =
+            HostConfig::new(member.node, identity.incarnation, self.config.data.clone());
+        config.shards = self.config.shards;
+        config.journal = self.config.journal;
+        config.open_segments_max = self.config.open_segments_max;
+        let ears = Ears {
+            keeper: Arc::clone(&self.keeper),
+            inner: Arc::downgrade(self),
+        };
+        let outbound = Arc::clone(&self.outbound);
+        let workers = if self.is_threaded {
+            Workers::Threads
+        } else {
+            Workers::None
+        };
+        let parts = trilith_host::open(&self.env, config, workers, outbound, Arc::new(ears))?;
+        let report = parts.report.clone();
+        let live = Arc::new(Live {
+            host: parts.handle.clone(),
+            cluster: member.cluster,
+            node: member.node,
+            incarnation: identity.incarnation,
+            founders: identity.founders.clone(),
+        });
+        self.run_host(parts, &live)?;
+        if live.founders.len() == 1 {
+            // There is nobody else to wait for.
+            live.host.campaign(CONTROLLER_GROUP);
+        }
+        drop(self.live.set(live));
+        self.peers_changed();
+        Ok(report)
+    }
+
+    /// Starts the shards, or leaves them to whoever drives the node, and opens the controller's
+    /// group.
+    fn run_host(
+        self: &Arc<Self>,
+        mut parts: HostParts<GroupMachine>,
+        live: &Live,
+    ) -> Result<(), OpenError> {
+        let voters = Configuration::of_voters(live.founders.iter().map(|founder| founder.node));
+        let replica =
+            ControllerReplica::new(Arc::clone(&self.controller), Arc::clone(&self.keeper));
+        let mut spec = GroupSpec::new(
+            CONTROLLER_GROUP,
+            controller_dir(&self.config.data),
+            voters,
+            GroupMachine::Controller(replica),
+        );
+        spec.log = self.config.log.clone();
+        let (opened, answer) = mpsc::channel();
+        live.host
+            .open_group(spec, move |result| drop(opened.send(result.map(drop))));
+        let answer = if self.is_threaded {
+            let (_, threads) = parts.start().map_err(OpenError::Thread)?;
+            self.threads.lock().host = Some(threads);
+            answer.recv().ok()
+        } else {
+            for shard in &mut parts.shards {
+                shard.turn();
             }
-            host.hand_over(topic, opened)
+            *self.host_parts.lock() = Some(parts);
+            answer.try_recv().ok()
+        };
+        match answer {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(OpenError::Controller(error)),
+            None => Err(OpenError::Controller(
+                trilith_host::OpenGroupError::ShuttingDown,
+            )),
         }
-        Err(reason) => {
-            let slot = Slot::Unavailable(reason.as_str().into());
-            report.unavailable.push(UnavailablePartition {
-                topic: topic.name.clone(),
-                partition,
-                reason,
+    }
+
+    /// A cluster of one node is up when its only node is: whoever opens it need not ask again.
+    fn wait_if_alone(self: &Arc<Self>) {
+        let Some(live) = self.live.get().filter(|live| live.founders.len() == 1) else {
+            return;
+        };
+        let (led, ready) = mpsc::channel();
+        let keeper = Arc::clone(&self.keeper);
+        live.host.read(CONTROLLER_GROUP, move |_leads| {
+            let done = Box::new(move || led.send(()).unwrap_or_default());
+            drop(keeper.send(Note::WhenLed(OPEN_WAIT, done)));
+        });
+        let _led_or_not = ready.recv();
+    }
+
+    /// Until the cluster's state is known, its founders are all there is.
+    fn learn_founders(&self, founders: &[Founder]) {
+        let info = |founder: &Founder| NodeInfo {
+            node: founder.node,
+            name: founder.name.clone(),
+            client_address: founder.client_address.clone(),
+            peer_address: founder.peer_address.clone(),
+            incarnation: trilith_types::Incarnation(0),
+        };
+        let founders = founders.iter().map(|founder| (founder.node, info(founder)));
+        self.book.replace(founders.collect());
+    }
+
+    /// This node was just made a member; the keeper comes here.
+    pub(crate) fn start_founded(self: &Arc<Self>) {
+        if self.live.get().is_some() {
+            return;
+        }
+        if let Err(error) = self.go_live() {
+            let reason = error.to_string();
+            tracing::error!(reason, "the node is a member now and cannot start as one");
+            if let Some(tell) = self.on_fatal.get() {
+                tell(&reason);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Founds a cluster of these nodes, of which this is one. The others are told when they connect
+    /// to a node that knows. Said again to one of the founders, it changes nothing.
+    ///
+    /// # Errors
+    /// The list cannot be one or does not have this node; the node belongs to another cluster; or
+    /// the identity could not be written.
+    pub fn init(&self, members: &[Member]) -> Result<ClusterId, FoundError> {
+        let mut found = found_of_list(members)?;
+        let identity = self.identity();
+        if let Some(member) = identity.member
+            && is_same_list(&identity.founders, &found.members)
+        {
+            return Ok(member.cluster);
+        }
+        let rng = &self.inner.env.rng;
+        let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        found.cluster = ClusterId(random.max(1));
+        self.found(&found)?;
+        Ok(found.cluster)
+    }
+
+    /// Makes this node, which belongs to no cluster yet, a member of one, durably. It begins to
+    /// take part right after. Said again, it changes nothing.
+    ///
+    /// # Errors
+    /// The node belongs to another cluster, or is not in the list; or the identity could not be
+    /// written.
+    pub fn found(&self, found: &Found) -> Result<(), FoundError> {
+        super::founding::check(found)?;
+        let mut file = self.inner.identity_file.lock();
+        let identity = file.get();
+        if let Some(member) = identity.member {
+            if member.cluster == found.cluster {
+                return Ok(());
+            }
+            return Err(FoundError::Founded {
+                name: identity.name.clone(),
+                has: member.cluster,
+                asked: found.cluster,
             });
-            slot
         }
+        let number = number_of(found, &identity.name)?;
+        file.found(found, number)?;
+        self.inner.identity.store(Arc::new(file.get().clone()));
+        drop(file);
+        drop(self.inner.keeper.send(Note::Founded));
+        Ok(())
+    }
+}
+
+fn is_same_list(a: &[Founder], b: &[Founder]) -> bool {
+    let key = |founder: &Founder| (founder.name.clone(), founder.peer_address.clone());
+    a.iter().map(key).eq(b.iter().map(key))
+}
+
+impl NodeParts {
+    /// Does everything that can be done now without the disk's or the network's answers, and says
+    /// when there is something to do next if nothing comes before, on the monotonic clock.
+    pub fn turn(&mut self) -> Option<Duration> {
+        loop {
+            let mut next = self.keeper.turn();
+            if let Some(host) = self.node.inner.host_parts.lock().take() {
+                self.host = Some(host);
+            }
+            for shard in self.host.iter_mut().flat_map(|host| &mut host.shards) {
+                let deadline = shard.turn();
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+            let mut shards = self.host.iter().flat_map(|host| &host.shards);
+            if !shards.any(Shard::has_events) && !self.keeper.has_notes() {
+                self.close_journal();
+                return next;
+            }
+        }
+    }
+
+    /// Begins a clean stop; [`NodeParts::turn`] goes on with it.
+    pub fn begin_stop(&mut self) {
+        let inner = &self.node.inner;
+        inner.is_closing.store(true, Ordering::Release);
+        match inner.live.get() {
+            Some(live) => live.host.shutdown(),
+            None => self.is_closed.store(true, Ordering::Release),
+        }
+        self.is_closing = true;
+    }
+
+    /// The journal goes last: shards may have given it something until they were through.
+    fn close_journal(&mut self) {
+        let Some(host) = self.host.as_ref().filter(|_| self.is_closing) else {
+            return;
+        };
+        if host.shards.iter().all(Shard::is_finished) {
+            self.is_closing = false;
+            let is_closed = Arc::clone(&self.is_closed);
+            host.journal().close(Box::new(move |_clean_or_not| {
+                is_closed.store(true, Ordering::Release);
+            }));
+        }
+    }
+
+    /// Whether a clean stop is through.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Why the node must stop, if it must.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        let mut shards = self.host.iter().flat_map(|host| &host.shards);
+        shards.find_map(Shard::failure)
+    }
+
+    /// How far each hosted group has applied: for checks.
+    #[must_use]
+    pub fn applied(&self) -> Vec<(trilith_types::GroupId, LogIndex)> {
+        let live = self.node.inner.live.get();
+        let groups = live.map(|live| live.host.groups()).unwrap_or_default();
+        groups
+            .iter()
+            .map(|group| (group.id(), group.applied()))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for NodeParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeParts({:?}, {:?})", self.node, self.host)
     }
 }

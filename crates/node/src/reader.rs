@@ -3,16 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+
 use trilith_batch::decode;
-use trilith_storage::{EntryKind, LogCursor, ReadChunk, ReadError as LogError};
+use trilith_host::{Group, Wait};
+use trilith_storage::{EntryKind, LogCursor, LogReader, ReadChunk, ReadError as LogError};
 use trilith_types::{Offset, PartitionId, TimestampMs};
 
-use crate::{Metrics, ReadError, Wait, partition::PartitionShared};
+use super::{ReadError, partition::PartitionShared};
+use crate::Metrics;
 
-/// Reads a partition; clones are cheap, and any thread may use one.
+/// Reads a partition on the node that leads it; clones are cheap, and any thread may use one. Once
+/// another node leads, it answers [`super::PartitionError::NotLeader`]: what it showed until then was
+/// committed and stays.
 #[derive(Clone, Debug)]
 pub struct PartitionReader {
     pub(crate) shared: Arc<PartitionShared>,
+    pub(crate) group: Arc<Group>,
+    pub(crate) log: LogReader,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -52,13 +59,13 @@ impl PartitionReader {
     /// The earliest record's offset.
     #[must_use]
     pub fn earliest(&self) -> Offset {
-        self.shared.reader.start_offset()
+        self.log.start_offset()
     }
 
     /// Behind the last record that readers see.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.shared.reader.visible_upto()
+        self.log.visible_upto()
     }
 
     /// Batches from the one that holds the first record at or after `from`: as many whole ones as
@@ -68,8 +75,8 @@ impl PartitionReader {
     /// [`ReadError::OutOfRange`] below the earliest or past the end, [`ReadError::Damaged`] when
     /// the very first batch cannot be read.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Batches, ReadError> {
-        self.shared.still_there()?;
-        let read = self.shared.reader.read(from, max_bytes);
+        self.shared.led_here()?;
+        let read = self.log.read(from, max_bytes);
         self.batches(from, read)
     }
 
@@ -78,7 +85,7 @@ impl PartitionReader {
     #[must_use]
     pub fn cursor(&self, from: Offset) -> PartitionCursor {
         PartitionCursor {
-            cursor: self.shared.reader.cursor(from),
+            cursor: self.log.cursor(from),
             reader: self.clone(),
         }
     }
@@ -89,8 +96,8 @@ impl PartitionReader {
     /// # Errors
     /// As [`PartitionReader::read`].
     pub fn offset_at_time(&self, time: TimestampMs) -> Result<Offset, ReadError> {
-        self.shared.still_there()?;
-        let reader = &self.shared.reader;
+        self.shared.led_here()?;
+        let reader = &self.log;
         let found = reader
             .offset_at_time(time)
             .map_err(|error| self.error(Offset::ZERO, error))?;
@@ -117,18 +124,21 @@ impl PartitionReader {
         Ok(found)
     }
 
-    /// Calls `callback` once, when readers see more than `seen_end`, or when the partition goes
-    /// away: at once if that is so already, else on another thread. Dropping what this returns
+    /// Calls `callback` once, when readers see more than `seen_end`, when the partition goes away,
+    /// or when this node leads it no longer: at once if that is so already, else on another thread. Dropping what this returns
     /// takes the callback back.
     ///
     /// # Errors
-    /// [`ReadError::TooManyWaiters`].
+    /// [`ReadError::TooManyWaiters`], or this node leads no longer.
     pub fn on_advance(
         &self,
         seen_end: Offset,
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<Wait, ReadError> {
-        Ok(self.shared.waiters.wait(seen_end, Box::new(callback))?)
+        let wait = self.group.on_advance(seen_end, callback)?;
+        // Leadership that was lost before the callback had its place wakes nobody.
+        self.shared.led_here()?;
+        Ok(wait)
     }
 
     fn batches(
@@ -218,7 +228,7 @@ impl PartitionCursor {
     /// # Errors
     /// As there. The cursor stays where it is.
     pub fn read(&mut self, max_bytes: usize) -> Result<Batches, ReadError> {
-        self.reader.shared.still_there()?;
+        self.reader.shared.led_here()?;
         let from = self.cursor.position();
         let read = self.cursor.read(max_bytes);
         self.reader.batches(from, read)

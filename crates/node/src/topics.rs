@@ -1,18 +1,21 @@
-//! Creating, listing, describing, altering and deleting topics.
-//!
-//! These block: on the disk, and on the shards.
+//! What clients ask beside producing: topics, offsets, producer ids. Nothing here blocks; each
+//! answer comes once, on this thread or on one of the node's, where it must not block.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
-use trilith_topics::{Topic, TopicError, TopicSettingsPatch};
-use trilith_types::PartitionId;
+use parking_lot::Mutex;
+use trilith_host::{GroupStatus, ReadRefused};
+use trilith_topics::TopicSettingsPatch;
+use trilith_topics::controller::{CONTROLLER_GROUP, ControllerCommand, Outcome, Topic};
+use trilith_types::{NodeId, Offset, PartitionId, ProducerId};
 
-use crate::{
-    Node, PartitionStats,
-    directory::{Directory, ServedTopic, Slot},
-    event::Event,
-    host::Opened,
-    sweeper::Sweep,
+use super::{
+    ControlError, Node, PartitionError, PartitionReader, ReadError,
+    controller_replica::{Answer, Change},
+    keeper::Note,
+    machine::GroupRequest,
+    node::Inner,
+    partition::PartitionShared,
 };
 
 /// A topic with its partitions' numbers.
@@ -29,236 +32,322 @@ pub struct TopicDescription {
 pub struct PartitionDescription {
     /// Which partition.
     pub partition: PartitionId,
-    /// Its numbers; zeros when it is out of service.
-    pub stats: PartitionStats,
-    /// Why it is out of service, if it is.
+    /// Who leads it, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Where its replicas are, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// The numbers of the replica here; `None` without one.
+    pub stats: Option<PartitionStats>,
+    /// Why the replica here is out of service, if it is.
     pub unavailable: Option<String>,
 }
 
+/// A partition's numbers, for people and tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionStats {
+    /// The earliest record's offset.
+    pub start_offset: Offset,
+    /// Behind the last record that readers see.
+    pub end_offset: Offset,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// How many segments there are.
+    pub segments: u32,
+    /// Ranges of offsets that were found damaged on disk and are refused.
+    pub damaged_ranges: u32,
+}
+
 impl Node {
-    /// Creates a topic. When this returns, the topic and its partitions are durable.
+    /// Creates a topic. It is answered when the topic is durable on a majority and this node
+    /// serves it, and its partitions have leaders unless that takes long.
     ///
-    /// # Errors
-    /// A bad name or setting, a topic of that name, too many, or the disk.
+    /// `allow_fewer`: with fewer nodes than replicas, as many replicas as nodes.
     pub fn create_topic(
         &self,
         name: &str,
         settings: &TopicSettingsPatch,
-    ) -> Result<Topic, TopicError> {
-        let _one_at_a_time = self.begin_change()?;
-        let topic = self.inner.catalog.lock().create(name, settings)?;
-        let opened = self.inner.host.open_new(&topic, 0);
-        let made = opened
-            .map_err(|failed| partition_error(&topic, failed))
-            .and_then(|opened| self.finish_change(topic.clone(), Vec::new(), opened));
-        if made.is_err() {
-            self.undo_create(&topic);
-        }
-        made
-    }
-
-    /// What was made of a topic goes again; the catalog remembers until it is gone. Where the
-    /// catalog cannot be written either, the topic is found, whole and empty, at the next start.
-    fn undo_create(&self, topic: &Topic) {
-        match self.inner.catalog.lock().delete(topic.name.as_str()) {
-            Ok(_) => drop(self.inner.sweeps.send(Sweep::Topic(topic.id))),
-            Err(error) => {
-                tracing::warn!(topic = %topic.name, %error, "a half-made topic stays until the next start");
-            }
-        }
+        allow_fewer: bool,
+        done: impl FnOnce(Result<Arc<Topic>, ControlError>) + Send + 'static,
+    ) {
+        let command = ControllerCommand::CreateTopic {
+            name: name.to_owned(),
+            settings: *settings,
+            allow_fewer,
+        };
+        self.change_topic(command, done);
     }
 
     /// Changes a topic's settings; partitions can be added.
-    ///
-    /// # Errors
-    /// No such topic, a bad setting, too many partitions, or the disk.
     pub fn alter_topic(
         &self,
         name: &str,
         settings: &TopicSettingsPatch,
-    ) -> Result<Topic, TopicError> {
-        let _one_at_a_time = self.begin_change()?;
-        let before = self.served(name)?;
-        let topic = self.inner.catalog.lock().alter(name, settings)?;
-        for slot in &before.partitions {
-            if let Slot::Open(shared) = slot {
-                let group = shared.group();
-                self.inner.host.send(
-                    shared,
-                    Event::Configure {
-                        group,
-                        settings: topic.settings,
-                    },
-                );
-            }
-        }
-        let has = before.topic.settings.partitions;
-        match self.inner.host.open_new(&topic, has) {
-            Ok(opened) => self.finish_change(topic, before.partitions.clone(), opened),
-            Err(failed) => {
-                self.serve_without(&topic, &before, &failed.1);
-                Err(partition_error(&topic, failed))
-            }
-        }
-    }
-
-    /// Serves an altered topic whose new partitions could not be made: the catalog has them, and
-    /// the next start makes them.
-    fn serve_without(&self, topic: &Topic, before: &ServedTopic, reason: &str) {
-        let mut partitions = before.partitions.clone();
-        partitions.resize(
-            topic.settings.partitions as usize,
-            Slot::Unavailable(reason.into()),
-        );
-        let served = ServedTopic {
-            topic: topic.clone(),
-            partitions,
+        done: impl FnOnce(Result<Arc<Topic>, ControlError>) + Send + 'static,
+    ) {
+        let command = ControllerCommand::AlterTopic {
+            name: name.to_owned(),
+            settings: *settings,
         };
-        self.change_directory(|directory| directory.insert(served));
+        self.change_topic(command, done);
     }
 
-    /// Deletes a topic. When this returns, it is gone for good; its files are removed in the
-    /// background, after a crash too.
-    ///
-    /// # Errors
-    /// No such topic, or the disk.
-    pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
-        let _one_at_a_time = self.begin_change()?;
-        let topic = self.inner.catalog.lock().delete(name)?;
-        let removed = self.change_directory(|directory| directory.remove(&topic.name));
-        let (reply, replies) = mpsc::channel::<()>();
-        for slot in removed.iter().flat_map(|served| &served.partitions) {
-            if let Slot::Open(shared) = slot {
-                let reply = reply.clone();
-                let group = shared.group();
-                self.inner.host.send(
-                    shared,
-                    Event::Forget {
-                        group,
-                        reply: Box::new(move || drop(reply)),
-                    },
-                );
-            }
+    /// Deletes a topic: once this is answered it is gone for good. Its files are removed in the
+    /// background, on each node when it learns of it.
+    pub fn delete_topic(
+        &self,
+        name: &str,
+        done: impl FnOnce(Result<(), ControlError>) + Send + 'static,
+    ) {
+        let name = name.to_owned();
+        let command = ControllerCommand::DeleteTopic { name };
+        self.change_topic(command, move |topic| done(topic.map(drop)));
+    }
+
+    fn change_topic(
+        &self,
+        command: ControllerCommand,
+        done: impl FnOnce(Result<Arc<Topic>, ControlError>) + Send + 'static,
+    ) {
+        self.command(command, move |outcome| {
+            let topic = match outcome {
+                Ok(Outcome::Created(topic) | Outcome::Altered(topic) | Outcome::Deleted(topic)) => {
+                    Ok(topic)
+                }
+                // Another command's outcome: the machine answers each with its own.
+                Ok(_) => Err(ControlError::OutcomeUnknown),
+                Err(error) => Err(error),
+            };
+            done(topic);
+        });
+    }
+
+    /// A new producer id, which nobody else has or had.
+    pub fn new_producer(
+        &self,
+        done: impl FnOnce(Result<ProducerId, ControlError>) + Send + 'static,
+    ) {
+        self.command(ControllerCommand::TakeProducerIds { count: 1 }, |outcome| {
+            done(match outcome {
+                Ok(Outcome::ProducerIds { first, .. }) => Ok(first),
+                Ok(_) => Err(ControlError::OutcomeUnknown),
+                Err(error) => Err(error),
+            });
+        });
+    }
+
+    /// Hands a command to the controller's group; only its leader takes it.
+    fn command(
+        &self,
+        command: ControllerCommand,
+        answer: impl FnOnce(Result<Outcome, ControlError>) + Send + 'static,
+    ) {
+        let answer: Answer = Box::new(answer);
+        if self.inner.is_closing() {
+            return answer(Err(ControlError::ShuttingDown));
         }
-        drop(reply);
-        // Ends when every shard has let go of its partitions.
-        while replies.recv().is_ok() {}
-        drop(self.inner.sweeps.send(Sweep::Topic(topic.id)));
-        Ok(())
+        match self.inner.live() {
+            // The first command of all is under way; nothing makes sense before it.
+            Ok(_) if self.inner.controller.read().cluster().is_none() => {
+                let reason = "its founding is under way".to_owned();
+                answer(Err(ControlError::NoQuorum { reason }));
+            }
+            Ok(live) => {
+                let book = Arc::clone(&self.inner.book);
+                let change = Change {
+                    command,
+                    book,
+                    answer,
+                };
+                live.host
+                    .request(CONTROLLER_GROUP, GroupRequest::Controller(change));
+            }
+            Err(error) => answer(Err(error.into())),
+        }
+    }
+
+    /// Answers once this node knows every topic that was there when it was asked: for a node that
+    /// is asked for a topic that it does not know.
+    pub fn catch_up(&self, done: impl FnOnce(Result<(), ControlError>) + Send + 'static) {
+        let live = match self.inner.live() {
+            Ok(live) => live,
+            Err(error) => return done(Err(error.into())),
+        };
+        let keeper = Arc::clone(&self.inner.keeper);
+        live.host.read(CONTROLLER_GROUP, move |read| match read {
+            Ok(_) => {
+                // Dropped only when the node is shutting down.
+                let note = Note::CaughtUp(Box::new(move || done(Ok(()))));
+                drop(keeper.send(note));
+            }
+            Err(refused) => done(Err(ControlError::NoQuorum {
+                reason: refused.to_string(),
+            })),
+        });
     }
 
     /// All topics, sorted by name.
     #[must_use]
     pub fn list_topics(&self) -> Vec<Topic> {
-        self.inner
-            .directory
-            .load()
+        let directory = self.inner.directory.load();
+        directory
             .topics()
             .map(|served| served.topic.clone())
             .collect()
     }
 
-    /// A topic with the numbers of its partitions.
+    /// A topic, as this node knows it.
     ///
     /// # Errors
-    /// No such topic.
-    pub fn describe_topic(&self, name: &str) -> Result<TopicDescription, TopicError> {
-        let served = self.served(name)?;
-        let (reply, replies) = mpsc::channel();
-        for (number, slot) in served.partitions.iter().enumerate() {
-            if let Slot::Open(shared) = slot {
-                let reply = reply.clone();
-                let group = shared.group();
-                let answer = move |stats| {
-                    let _ = reply.send((number, stats));
-                };
-                self.inner.host.send(
-                    shared,
-                    Event::Describe {
-                        group,
-                        reply: Box::new(answer),
-                    },
-                );
-            }
-        }
-        drop(reply);
-        let mut stats = vec![PartitionStats::default(); served.partitions.len()];
-        for (number, found) in replies {
-            if let Some(place) = stats.get_mut(number) {
-                *place = found;
-            }
-        }
-        let partitions = served.partitions.iter().zip(stats).zip(0..);
-        let partitions = partitions.map(|((slot, stats), number)| PartitionDescription {
-            partition: PartitionId(number),
-            stats,
-            unavailable: match slot {
-                Slot::Open(_) => None,
-                Slot::Unavailable(reason) => Some(reason.to_string()),
-            },
-        });
-        Ok(TopicDescription {
-            topic: served.topic.clone(),
-            partitions: partitions.collect(),
-        })
+    /// There is none of that name, or no cluster.
+    pub fn topic(&self, name: &str) -> Result<Topic, PartitionError> {
+        self.inner.live()?;
+        Ok(self.inner.directory.load().topic(name)?.topic.clone())
     }
 
-    fn served(&self, name: &str) -> Result<Arc<ServedTopic>, TopicError> {
-        let directory = self.inner.directory.load();
-        let unknown = |_| TopicError::Unknown {
-            name: name.to_owned(),
-        };
-        directory.topic(name).map(Arc::clone).map_err(unknown)
-    }
-
-    fn begin_change(&self) -> Result<parking_lot::MutexGuard<'_, ()>, TopicError> {
-        let guard = self.inner.changing.lock();
-        if self.is_closing() {
-            Err(TopicError::ShuttingDown)
-        } else {
-            Ok(guard)
-        }
-    }
-
-    /// Notes durably that the partitions were made, hands them to their shards, and serves them.
-    fn finish_change(
+    /// A topic with the numbers of its partitions' replicas here.
+    pub fn describe_topic(
         &self,
-        topic: Topic,
-        mut partitions: Vec<Slot>,
-        opened: Vec<Opened>,
-    ) -> Result<Topic, TopicError> {
-        // A partition that is out of service may never have been made.
-        let is_whole = partitions.iter().all(|slot| matches!(slot, Slot::Open(_)));
-        let mut topic = topic;
-        if is_whole {
-            self.inner.catalog.lock().mark_ready(topic.id)?;
-            topic.ready = topic.settings.partitions;
-        }
-        partitions.extend(
-            opened
-                .into_iter()
-                .map(|opened| self.inner.host.hand_over(&topic, opened)),
-        );
-        let served = ServedTopic {
-            topic: topic.clone(),
-            partitions,
+        name: &str,
+        done: impl FnOnce(Result<TopicDescription, PartitionError>) + Send + 'static,
+    ) {
+        let live = match self.inner.live() {
+            Ok(live) => live,
+            Err(error) => return done(Err(error.into())),
         };
-        self.change_directory(|directory| directory.insert(served));
-        Ok(topic)
+        let served = match self.inner.directory.load().topic(name) {
+            Ok(served) => Arc::clone(served),
+            Err(error) => return done(Err(error)),
+        };
+        let descriptions = served
+            .partitions
+            .iter()
+            .map(|partition| describe(partition));
+        let description = TopicDescription {
+            topic: served.topic.clone(),
+            partitions: descriptions.collect(),
+        };
+        // The last one that lets go of it answers.
+        let gathering = Arc::new(Gathering {
+            description: Mutex::new(Some(description)),
+            done: Mutex::new(Some(Box::new(|description| done(Ok(description))))),
+        });
+        for partition in served
+            .partitions
+            .iter()
+            .filter(|partition| partition.is_here)
+        {
+            let (gathering, shared) = (Arc::clone(&gathering), Arc::clone(partition));
+            live.host.status(partition.group, move |status| {
+                if let Some(status) = status {
+                    gathering.add(&shared, &status);
+                }
+            });
+        }
     }
 
-    fn change_directory<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
-        let mut directory = Directory::clone(&self.inner.directory.load());
-        let result = change(&mut directory);
-        self.inner.directory.store(Arc::new(directory));
-        result
+    /// A reader of a partition that this node leads. Before it is given, the leadership is
+    /// confirmed by a majority, so that [`PartitionReader::end`] is behind every record that was
+    /// acknowledged before this was called.
+    pub fn reader(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        done: impl FnOnce(Result<PartitionReader, ReadError>) + Send + 'static,
+    ) {
+        let (live, shared) = match self.led(topic, partition) {
+            Ok(found) => found,
+            Err(error) => return done(Err(error.into())),
+        };
+        let metrics = Arc::clone(&self.inner.metrics);
+        live.host.read(shared.group, move |confirmed| {
+            done(match confirmed {
+                Ok(_) => reader_of(shared, metrics),
+                Err(ReadRefused::Stopped) => Err(ReadError::ShuttingDown),
+                Err(refused) => Err(ReadError::NoQuorum {
+                    reason: refused.to_string(),
+                }),
+            });
+        });
+    }
+
+    fn led(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<(Arc<super::node::Live>, Arc<PartitionShared>), PartitionError> {
+        let live = Arc::clone(self.inner.live()?);
+        let shared = self.inner.partition(topic, partition)?;
+        shared.led_here()?;
+        Ok((live, shared))
     }
 }
 
-fn partition_error(topic: &Topic, (partition, reason): (PartitionId, String)) -> TopicError {
-    TopicError::Partition {
-        topic: topic.name.to_string(),
-        partition: partition.0,
-        reason,
+fn reader_of(
+    shared: Arc<PartitionShared>,
+    metrics: Arc<crate::Metrics>,
+) -> Result<PartitionReader, ReadError> {
+    let group = Arc::clone(shared.led_here()?);
+    let log = group.reader();
+    Ok(PartitionReader {
+        shared,
+        group,
+        log,
+        metrics,
+    })
+}
+
+fn describe(partition: &PartitionShared) -> PartitionDescription {
+    PartitionDescription {
+        partition: partition.partition,
+        leader: partition.leader(),
+        replicas: partition.replicas.clone(),
+        stats: None,
+        unavailable: partition.route().stopped,
+    }
+}
+
+type Described = Box<dyn FnOnce(TopicDescription) + Send>;
+
+/// A description that is being put together.
+struct Gathering {
+    description: Mutex<Option<TopicDescription>>,
+    done: Mutex<Option<Described>>,
+}
+
+impl Gathering {
+    fn add(&self, shared: &PartitionShared, status: &GroupStatus) {
+        let mut description = self.description.lock();
+        let partitions = description
+            .as_mut()
+            .map(|description| &mut description.partitions);
+        let place = partitions.and_then(|all| all.get_mut(shared.partition.0 as usize));
+        if let Some(place) = place {
+            place.stats = Some(PartitionStats {
+                start_offset: status.start_offset,
+                end_offset: status.visible_upto,
+                bytes: status.bytes,
+                segments: status.segments as u32,
+                damaged_ranges: status.damaged_ranges.max(shared.damage_met.ranges()) as u32,
+            });
+        }
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        let (description, done) = (
+            self.description.get_mut().take(),
+            self.done.get_mut().take(),
+        );
+        if let (Some(description), Some(done)) = (description, done) {
+            done(description);
+        }
+    }
+}
+
+impl Inner {
+    /// Who leads the cluster's own state, as far as is known.
+    pub(crate) fn controller_leader(&self) -> Option<NodeId> {
+        self.controller.leader()
     }
 }

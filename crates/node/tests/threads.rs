@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use trilith_batch::{BatchBuilder, Compression, decode};
 use trilith_node::{
-    Node, NodeConfig, OpenError, PartitionReader, Produce, ProduceError, SyncPolicy, TopicError,
+    ControlError, NoPeers, Node, NodeConfig, OpenError, PartitionReader, Produce, ProduceError,
     TopicSettingsPatch,
 };
 use trilith_types::{Offset, PartitionId, TimestampMs};
@@ -40,12 +40,25 @@ fn produce(partition: u32, value: &str) -> Produce<'static> {
 }
 
 fn open(config: NodeConfig) -> Node {
-    let (node, report) = Node::open(&trilith_env::os::env(), config).unwrap();
-    assert!(
-        report.unavailable.is_empty() && report.recovered.is_empty(),
-        "{report:?}"
-    );
+    let (node, report) = Node::open(&trilith_env::os::env(), config, Arc::new(NoPeers)).unwrap();
+    assert!(report.is_founded && !report.host.unwrap().unclean);
     node
+}
+
+/// Asks the node something and waits for the answer.
+fn ask<T: Send + 'static>(question: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
+    let (tx, rx) = mpsc::channel();
+    question(Box::new(move |answer| tx.send(answer).unwrap_or_default()));
+    rx.recv().unwrap()
+}
+
+fn create(node: &Node, name: &str, partitions: u32) -> Result<(), ControlError> {
+    let patch = self::partitions(partitions);
+    ask(|done| node.create_topic(name, &patch, false, done)).map(drop)
+}
+
+fn reader(node: &Node, partition: u32) -> PartitionReader {
+    ask(|done| node.reader("t", PartitionId(partition), done)).unwrap()
 }
 
 fn partitions(n: u32) -> TopicSettingsPatch {
@@ -59,11 +72,8 @@ fn partitions(n: u32) -> TopicSettingsPatch {
 fn values(reader: &PartitionReader) -> Vec<String> {
     let mut cursor = reader.cursor(reader.earliest());
     let mut values = Vec::new();
-    loop {
+    while cursor.position() < reader.end() {
         let read = cursor.read(1 << 20).unwrap();
-        if read.batches.is_empty() {
-            return values;
-        }
         for batch in read.batches {
             let records = decode(batch.bytes)
                 .unwrap()
@@ -71,6 +81,7 @@ fn values(reader: &PartitionReader) -> Vec<String> {
             values.extend(records.map(|value| String::from_utf8(value.into()).unwrap()));
         }
     }
+    values
 }
 
 #[test]
@@ -83,7 +94,7 @@ fn many_threads_append_and_everything_is_there_after_a_clean_stop() {
         ..NodeConfig::new(dir.path().join("data"))
     };
     let node = open(config());
-    node.create_topic("t", &partitions(3)).unwrap();
+    create(&node, "t", 3).unwrap();
     let (tx, rx) = mpsc::channel();
     thread::scope(|scope| {
         for writer in 0..THREADS {
@@ -114,7 +125,7 @@ fn many_threads_append_and_everything_is_there_after_a_clean_stop() {
 
     let node = open(config());
     for partition in 0..3 {
-        let found = values(&node.reader("t", PartitionId(partition)).unwrap());
+        let found = values(&reader(&node, partition));
         let expected = acknowledged.iter().filter(|((p, _), _)| *p == partition);
         assert!(
             expected.map(|(_, value)| value).eq(&found),
@@ -134,12 +145,9 @@ fn many_threads_append_and_everything_is_there_after_a_clean_stop() {
 #[test]
 fn every_answer_comes_once_even_when_the_node_shuts_down_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let config = || NodeConfig {
-        sync: SyncPolicy::Os,
-        ..NodeConfig::new(dir.path())
-    };
+    let config = || NodeConfig::new(dir.path());
     let node = open(config());
-    node.create_topic("t", &partitions(2)).unwrap();
+    create(&node, "t", 2).unwrap();
     let stored = Arc::new(AtomicUsize::new(0));
     let refused = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -165,14 +173,14 @@ fn every_answer_comes_once_even_when_the_node_shuts_down_meanwhile() {
     let stored = stored.load(Ordering::Relaxed);
     assert_eq!(stored + refused.load(Ordering::Relaxed), 8000);
     assert!(matches!(
-        node.create_topic("u", &partitions(1)),
-        Err(TopicError::ShuttingDown)
+        create(&node, "u", 1),
+        Err(ControlError::ShuttingDown)
     ));
     node.shutdown();
 
     let node = open(config());
     let found: usize = (0..2)
-        .map(|partition| values(&node.reader("t", PartitionId(partition)).unwrap()).len())
+        .map(|partition| values(&reader(&node, partition)).len())
         .sum();
     assert_eq!(found, stored);
     node.shutdown();
@@ -182,12 +190,16 @@ fn every_answer_comes_once_even_when_the_node_shuts_down_meanwhile() {
 fn a_data_directory_has_one_node_until_the_last_thread_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(NodeConfig::new(dir.path()));
-    let second = Node::open(&trilith_env::os::env(), NodeConfig::new(dir.path()));
+    let open_again = || {
+        let config = NodeConfig::new(dir.path());
+        Node::open(&trilith_env::os::env(), config, Arc::new(NoPeers))
+    };
+    let second = open_again();
     assert!(matches!(second, Err(OpenError::DataDir(_))));
     // Dropped without a shutdown, its threads finish by themselves.
     drop(node);
     loop {
-        match Node::open(&trilith_env::os::env(), NodeConfig::new(dir.path())) {
+        match open_again() {
             Ok((node, _)) => return node.shutdown(),
             Err(OpenError::DataDir(_)) => thread::yield_now(),
             Err(other) => panic!("{other}"),
@@ -199,7 +211,7 @@ fn a_data_directory_has_one_node_until_the_last_thread_has_ended() {
 fn topics_come_and_go_while_others_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(NodeConfig::new(dir.path()));
-    node.create_topic("t", &partitions(1)).unwrap();
+    create(&node, "t", 1).unwrap();
     thread::scope(|scope| {
         let writer = node.clone();
         scope.spawn(move || {
@@ -214,13 +226,17 @@ fn topics_come_and_go_while_others_are_written() {
             assert_eq!(rx.into_iter().count(), 500);
         });
         for _ in 0..5 {
-            node.create_topic("other", &partitions(2)).unwrap();
-            assert_eq!(node.describe_topic("other").unwrap().partitions.len(), 2);
-            node.delete_topic("other").unwrap();
+            create(&node, "other", 2).unwrap();
+            let described = ask(|done| node.describe_topic("other", done)).unwrap();
+            assert_eq!(described.partitions.len(), 2);
+            ask(|done| node.delete_topic("other", done)).unwrap();
         }
     });
-    let described = node.describe_topic("t").unwrap();
-    assert_eq!(described.partitions[0].stats.end_offset, Offset(500));
+    let described = ask(|done| node.describe_topic("t", done)).unwrap();
+    assert_eq!(
+        described.partitions[0].stats.unwrap().end_offset,
+        Offset(500)
+    );
     assert_eq!(node.list_topics().len(), 1);
     node.shutdown();
 }
@@ -232,7 +248,7 @@ const PANIC_IN: &str = "TRILITH_TEST_PANIC_IN";
 fn a_panic_in_a_shard_ends_the_process() {
     if let Some(dir) = std::env::var_os(PANIC_IN) {
         let node = open(NodeConfig::new(dir));
-        node.create_topic("t", &partitions(1)).unwrap();
+        create(&node, "t", 1).unwrap();
         let (never, ends) = mpsc::channel::<()>();
         node.produce(produce(0, "v"), |_| panic!("on purpose"));
         let _ = ends.recv();

@@ -8,7 +8,7 @@ use trilith_topics::controller::{CONTROLLER_GROUP, Controller, Topic};
 use trilith_types::{GroupId, PartitionId, Term, TopicId};
 
 use super::{Keeper, Note};
-use crate::cluster::{
+use crate::{
     NodeInfo,
     directory::{Directory, ServedTopic},
     layout::{remove_tree, replica_dir},
@@ -86,7 +86,7 @@ impl Keeper {
             }
         }
         for (placement, number) in topic.placements.iter().zip(0..).skip(partitions.len()) {
-            let replicas: Vec<_> = placement.iter().copied().collect();
+            let replicas = placement.to_vec();
             let is_here = replicas.iter().any(|&node| live.is_me(node));
             let name = (topic.name.clone(), topic.id, PartitionId(number));
             let book = Arc::clone(&self.inner.book);
@@ -140,7 +140,7 @@ impl Keeper {
         };
         directory.remove(served.topic.name.as_str(), id);
         for partition in &served.partitions {
-            partition.waiters.close();
+            partition.set_gone();
             if partition.is_here {
                 live.host.forget_group(partition.group, || ());
                 self.inner.alarms.forget(partition.group);

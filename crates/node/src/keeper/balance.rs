@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use trilith_host::PeerEvent;
 use trilith_types::{NodeId, TopicId};
 
-use crate::cluster::{
+use crate::{
     directory::ServedTopic,
     node::{Inner, Live},
 };

@@ -212,9 +212,6 @@ impl PartitionReplica {
     ) -> Result<Effects, UnknownEntry> {
         let effects = self.machine.apply(meta, payload).map_err(unknown_entry)?;
         self.moving_start = self.moving_start.filter(|&index| index > meta.index);
-        if meta.records > 0 {
-            self.partition.waiters.advance(meta.next_offset());
-        }
         let mut is_first = true;
         for answer in answers {
             if let GroupPending::Partition(appending) = answer {

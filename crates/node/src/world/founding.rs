@@ -7,7 +7,7 @@ use trilith_peer::Registry;
 use trilith_types::NodeId;
 
 use super::{World, numbered};
-use crate::cluster::{FoundError, Member, PartitionError, Start, found_of_list};
+use crate::{FoundError, Member, PartitionError, Start, found_of_list};
 
 fn waiting(nodes: usize) -> (World, trilith_peer::Found) {
     let mut world = World::unstarted(nodes);

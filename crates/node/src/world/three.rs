@@ -105,7 +105,7 @@ fn a_deleted_topic_never_meets_its_bytes_again() {
         groups.contains(&new) && !groups.contains(&old)
     });
     assert_eq!(world.values("stones", 0), numbered(&["new"]));
-    let dir = super::super::layout::groups_dir(std::path::Path::new("/data"));
+    let dir = crate::layout::groups_dir(std::path::Path::new("/data"));
     world.until("the old files are gone", |world| {
         let disk: &dyn trilith_env::Disk = &world.machines[away - 1].disk;
         let names = disk.list(&dir).unwrap();

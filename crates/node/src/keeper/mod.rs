@@ -126,6 +126,18 @@ impl Keeper {
         timers.into_iter().flatten().min()
     }
 
+    /// Takes nothing more, and answers those who have waited so far.
+    pub(crate) fn end(self) {
+        for note in self.notes.into_iter().chain(self.inner.keeper.close()) {
+            if let Note::Outcome(outcome, answer) = note {
+                answer(outcome);
+            }
+        }
+        for waiting in self.waiting {
+            (waiting.done)();
+        }
+    }
+
     /// The time by which turns are due.
     pub(crate) fn now(&self) -> Duration {
         self.inner.env.clock.monotonic()

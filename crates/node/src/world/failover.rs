@@ -6,7 +6,7 @@ use trilith_batch::{ProducerStamp, Sequence};
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, answer, batch_of, numbered};
-use crate::cluster::{PartitionError, ProduceError};
+use crate::{PartitionError, ProduceError};
 
 #[test]
 fn a_killed_leader_is_replaced_and_every_record_is_there_once() {
@@ -76,7 +76,9 @@ fn a_batch_whose_fate_was_unknown_is_stored_once_when_it_is_sent_again() {
         let sent = world.send(leader, ("stones", 0), stamped(0, "a"));
         assert_eq!(world.wait(&sent).unwrap().first_offset, Offset(0));
         let lost = world.send(leader, ("stones", 0), stamped(1, "b"));
-        (0..steps).for_each(|_| drop(world.settle()));
+        (0..steps).for_each(|_| {
+            world.settle();
+        });
         world.kill(leader);
         drop(lost);
         // Both again, as a client that lost its answers does.

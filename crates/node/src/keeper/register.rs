@@ -15,7 +15,7 @@ use trilith_topics::controller::{
 };
 use trilith_types::{Incarnation, NodeId};
 
-use crate::cluster::{
+use crate::{
     controller_replica::Change,
     machine::GroupRequest,
     node::{FEATURE_LEVEL, Inner, Live},

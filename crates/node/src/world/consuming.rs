@@ -11,7 +11,7 @@ use std::{
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, answer, numbered};
-use crate::cluster::{PartitionError, ReadError};
+use crate::{PartitionError, ReadError};
 
 #[test]
 fn a_waiting_reader_is_woken_by_records_and_by_the_loss_of_the_quorum() {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::cluster::{node::Live, partition::PartitionShared};
+use crate::{node::Live, partition::PartitionShared};
 
 /// How soon it stands again. Elections of the usual kind come later than that.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
