@@ -167,3 +167,48 @@ impl Journal {
         self.core.state.lock().stats()
     }
 }
+
+/// Takes `bytes` for a file of a journal and for descriptors: the fuzzer's way in.
+pub fn fuzz(bytes: &[u8]) {
+    if let scan::Identity::Used { salt, number, .. } = scan::identify(bytes) {
+        for span in scan::scan(bytes, salt, number) {
+            let end = files::position(span.block + span.blocks);
+            assert!(
+                end <= bytes.len() as u64,
+                "a frame past the end was accepted"
+            );
+        }
+    }
+    let (count, rest) = bytes
+        .split_first()
+        .map_or((0, bytes), |(n, rest)| (*n, rest));
+    if let Some(found) = descriptor::Descriptor::decode_all(rest, count.into()) {
+        assert_eq!(found.len(), usize::from(count), "descriptors were made up");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        block::{BLOCK_BYTES, STAMP_BYTES, Stamp},
+        fuzz,
+    };
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_file_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..20_000), stamped: bool,
+        ) {
+            let mut bytes = bytes;
+            if stamped {
+                let stamp = Stamp { salt: 7, frame: 3, file: 2 };
+                for (n, block) in (0..).zip(bytes.chunks_exact_mut(BLOCK_BYTES)) {
+                    block[..STAMP_BYTES].copy_from_slice(&stamp.encode(n));
+                }
+            }
+            fuzz(&bytes);
+        }
+    }
+}

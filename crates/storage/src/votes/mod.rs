@@ -184,3 +184,19 @@ impl Votes {
         self.core.failed()
     }
 }
+
+/// Takes `bytes` for the first slot of a file: the fuzzer's way in.
+pub fn fuzz(bytes: &[u8]) {
+    let mut slot = [0; SLOT_BYTES];
+    for (to, from) in slot.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    if let slot::FoundSlot::Good(found) = slot::Slot::decode(&slot, 0) {
+        let again = slot::Slot::decode(&found.encode(0), 0);
+        assert_eq!(
+            again,
+            slot::FoundSlot::Good(found),
+            "a slot changed by being written again"
+        );
+    }
+}
