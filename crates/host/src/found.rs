@@ -9,7 +9,7 @@ use trilith_storage::{
 };
 use trilith_types::GroupId;
 
-/// What the journal and the votes had of each group, taken out as groups are opened.
+/// What the journal and the votes had of each group.
 #[derive(Debug)]
 pub(crate) struct Found {
     replays: Mutex<BTreeMap<GroupId, GroupReplay>>,
@@ -33,12 +33,17 @@ impl Found {
         self.replays.lock().keys().copied().collect()
     }
 
-    /// What there was of a group; each is taken once.
-    pub(crate) fn take(&self, group: GroupId) -> (GroupReplay, Option<FoundVote>) {
-        let replay = self.replays.lock().remove(&group);
-        let mut votes = self.votes.lock();
-        let vote = votes.get(group);
-        votes.groups.remove(&group);
+    /// The group is open or gone: what there was of it is not needed again.
+    pub(crate) fn forget(&self, group: GroupId) {
+        self.replays.lock().remove(&group);
+        self.votes.lock().groups.remove(&group);
+    }
+
+    /// What there was of a group. It stays until the group is open: an opening that fails must not
+    /// make it a new group.
+    pub(crate) fn get(&self, group: GroupId) -> (GroupReplay, Option<FoundVote>) {
+        let replay = self.replays.lock().get(&group).cloned();
+        let vote = self.votes.lock().get(group);
         let is_new = vote.is_none() || self.forgotten.contains(&group);
         let replay = replay.unwrap_or_else(|| GroupReplay {
             // A group that never voted has never had an entry.

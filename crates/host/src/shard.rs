@@ -378,9 +378,12 @@ impl<M: Machine> Shard<M> {
         } else if self.closing != Closing::No || self.cx.failed.is_some() {
             Err(OpenGroupError::ShuttingDown)
         } else {
-            let found = self.shared.found.take(group);
+            let found = self.shared.found.get(group);
             Replica::open(&mut self.cx, spec, found)
         };
+        if opened.is_ok() {
+            self.shared.found.forget(group);
+        }
         done(opened.map(|replica| self.host(replica)));
     }
 
@@ -400,7 +403,8 @@ impl<M: Machine> Shard<M> {
     }
 
     fn forget(&mut self, group: GroupId, done: Box<dyn FnOnce() + Send>) {
-        let (replay, vote) = self.shared.found.take(group);
+        let (replay, vote) = self.shared.found.get(group);
+        self.shared.found.forget(group);
         let dir = self.replicas.remove(&group).map(|mut replica| {
             replica.leave(&mut self.cx);
             self.awake.remove(&group);

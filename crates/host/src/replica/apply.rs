@@ -120,6 +120,11 @@ impl<M: Machine> Replica<M> {
             self.stop(cx, error.to_string());
             return;
         }
+        if self.leading.is_none() {
+            // Only a leader serves others; these hold on to whole messages that they came in.
+            let keep = applied.next().min(self.log.last_index().next());
+            self.keep_recent(cx, |recent| recent.shrink(0, keep));
+        }
         self.shared.set_applied(applied);
         self.shared.advance(self.log.visible_upto());
         self.answer_reads(applied);

@@ -138,7 +138,8 @@ impl<M: Machine> Replica<M> {
         replica.take_limbo(limbo);
         replica.tell_damage(cx);
         replica.cut_journal(cx, &found.replay);
-        if doubt_unsaved {
+        // The first members are known from now on, whatever the next start is told.
+        if doubt_unsaved || found.mark.is_none() {
             replica.segments.mark_soon();
         }
         Ok(replica)
