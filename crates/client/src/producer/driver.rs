@@ -361,7 +361,7 @@ impl Driver {
             _ => {
                 let fate = if sure { batch.fate() } else { Fate::Unknown };
                 if fate == Fate::NotStored {
-                    lane.leave_gap();
+                    lane.leave_gap(batch.order);
                 }
                 self.give_up(at, batch, fate, error);
             }

@@ -145,8 +145,9 @@ pub(super) struct Lane {
     /// A batch came back: the others are awaited first.
     holds: bool,
     /// A batch behind which nothing can be stored under this identity was given up: when all are
-    /// back, all are stamped anew.
-    gap: bool,
+    /// back, those from this order on are stamped anew. The ones before keep their stamps: an
+    /// attempt may have stored them.
+    gap: Option<u64>,
     /// A batch was given up: what was never sent waits for those that were, and goes under a new
     /// identity.
     tainted: bool,
@@ -186,8 +187,9 @@ impl Lane {
     pub(super) fn next(&mut self, now: Instant, idempotent: bool) -> Next {
         if self.sent.is_empty() {
             self.holds = false;
-            if std::mem::take(&mut self.gap) {
-                self.waiting.iter_mut().for_each(|batch| batch.stamp = None);
+            if let Some(gap) = self.gap.take() {
+                let behind = self.waiting.iter_mut().filter(|batch| batch.order >= gap);
+                behind.for_each(|batch| batch.stamp = None);
             }
             if self.tainted && self.waiting.iter().all(|batch| batch.stamp.is_none()) {
                 self.tainted = false;
@@ -203,7 +205,7 @@ impl Lane {
         let ahead = oldest.map_or(0, |oldest| first.ordinal.saturating_sub(oldest));
         let is_full = ahead >= WINDOW as u64;
         let paused = self.not_before.is_some_and(|at| now < at);
-        if self.holds || self.gap || paused || (idempotent && is_full) {
+        if self.holds || self.gap.is_some() || paused || (idempotent && is_full) {
             return Next::Wait;
         }
         if idempotent && first.stamp.is_none() {
@@ -287,7 +289,7 @@ impl Lane {
         now: Instant,
         expected: Option<Sequence>,
     ) -> Vec<Batch> {
-        let has_elder = self.gap
+        let has_elder = self.gap.is_some()
             || self.waiting.front().is_some_and(|b| b.order < batch.order)
             || self
                 .sent
@@ -297,6 +299,7 @@ impl Lane {
             .stamp
             .zip(expected)
             .is_some_and(|(stamp, expected)| stamp.sequence.is_before(expected));
+        let order = batch.order;
         self.back(batch, now, true, false);
         if has_elder {
             return Vec::new();
@@ -309,7 +312,7 @@ impl Lane {
         if is_passed {
             return self.waiting.pop_front().into_iter().collect();
         }
-        self.leave_gap();
+        self.leave_gap(order);
         let (doubtful, sure): (VecDeque<Batch>, VecDeque<Batch>) =
             std::mem::take(&mut self.waiting)
                 .into_iter()
@@ -318,10 +321,10 @@ impl Lane {
         doubtful.into()
     }
 
-    /// A stamped batch was given up as not stored, or nothing can be stored behind what is
-    /// missing.
-    pub(super) fn leave_gap(&mut self) {
-        self.gap = true;
+    /// The batch of this order was given up as not stored, or cannot be stored behind what is
+    /// missing; nor can those behind it.
+    pub(super) fn leave_gap(&mut self, order: u64) {
+        self.gap = Some(self.gap.map_or(order, |gap| gap.min(order)));
         self.tainted = true;
     }
 
@@ -477,7 +480,7 @@ mod tests {
         for _ in 0..2 {
             let batch = lane.answered(order).unwrap();
             let given_back = lane.out_of_sequence(batch, now, Sequence::new(expected));
-            if !given_back.is_empty() || lane.gap {
+            if !given_back.is_empty() || lane.gap.is_some() {
                 return given_back.iter().map(|batch| batch.order).collect();
             }
             now += BELIEVED_AFTER;
@@ -491,7 +494,7 @@ mod tests {
         let mut lane = lane(1);
         send(&mut lane, Instant::now());
         assert_eq!(refuse_twice(&mut lane, 0, 6), [0]);
-        assert!(lane.is_empty() && !lane.gap && !lane.tainted);
+        assert!(lane.is_empty() && lane.gap.is_none() && !lane.tainted);
     }
 
     #[test]
@@ -526,6 +529,37 @@ mod tests {
         let batch = lane.answered(0).unwrap();
         let given_back = lane.out_of_sequence(batch, now + BELIEVED_AFTER, Sequence::new(5));
         given_back.iter().map(|batch| batch.order).collect()
+    }
+
+    #[test]
+    fn what_is_before_a_gap_may_be_stored_and_keeps_its_stamp() {
+        let (mut lane, now) = (lane(3), Instant::now());
+        send(&mut lane, now);
+        // The leader's disk is full when the second one comes, and it goes down with the first.
+        let refused = lane.answered(1).unwrap();
+        lane.leave_gap(refused.order);
+        assert!(lane.lost(now, true).is_empty());
+        let later = now + Duration::from_secs(60);
+        assert_eq!(send(&mut lane, later), [0], "under its own stamp");
+        assert_eq!(
+            lane.sent
+                .front()
+                .unwrap()
+                .batch
+                .stamp
+                .unwrap()
+                .sequence
+                .get(),
+            0
+        );
+        assert_eq!(sequences(&lane), [None]);
+        assert_eq!(
+            lane.next(later, true),
+            Next::Wait,
+            "the first is not settled"
+        );
+        lane.answered(0).unwrap();
+        assert_eq!(lane.next(later, true), Next::Identify);
     }
 
     #[test]
