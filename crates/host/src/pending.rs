@@ -3,18 +3,22 @@
 use std::collections::VecDeque;
 
 use trilith_raft::EntryId;
-use trilith_types::LogIndex;
+use trilith_types::{LogIndex, Term};
 
 /// Who waits for which entry. Bounded by what a leader may have uncommitted.
 ///
 /// An entry that was truncated here may still be committed: another replica may hold it, and bring
-/// it back. Only another entry that is applied in its place ends it for good.
+/// it back. Another entry that is applied in its place ends it for good, and so does one of a later
+/// term that is applied before its place: terms never fall along a log. Without the latter somebody
+/// could wait for as long as nobody else writes.
 #[derive(Debug)]
 pub(crate) struct Pending<P> {
     /// By index, ascending.
     waiting: VecDeque<(EntryId, P)>,
     /// Entries that were truncated.
     displaced: Vec<(EntryId, P)>,
+    /// Of the last entry that was applied.
+    term: Term,
 }
 
 impl<P> Default for Pending<P> {
@@ -22,6 +26,7 @@ impl<P> Default for Pending<P> {
         Self {
             waiting: VecDeque::new(),
             displaced: Vec::new(),
+            term: Term::ZERO,
         }
     }
 }
@@ -90,7 +95,26 @@ impl<P> Pending<P> {
                 due.add(applied, id, pending);
             }
         }
+        if applied.term > self.term {
+            self.term = applied.term;
+            due.lost.extend(self.outlived(applied.term));
+        }
         due
+    }
+
+    /// Those whose entries come after one of this term and have an earlier one, which cannot be.
+    fn outlived(&mut self, term: Term) -> Vec<P> {
+        let is_older = |(id, _): &(EntryId, P)| id.term < term;
+        let (older, waiting): (VecDeque<_>, VecDeque<_>) =
+            self.waiting.drain(..).partition(is_older);
+        self.waiting = waiting;
+        let displaced = self.displaced.extract_if(.., |pending| is_older(pending));
+        let lost: Vec<P> = older
+            .into_iter()
+            .chain(displaced)
+            .map(|(_, pending)| pending)
+            .collect();
+        lost
     }
 
     /// A snapshot covers everything up to `index`: what became of these entries is not known.
@@ -142,6 +166,23 @@ mod tests {
         let due = pending.apply(id(3, 4));
         assert_eq!((due.answered, due.lost), (vec![], vec!["b"]));
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn an_entry_of_a_later_term_ends_all_older_ones_behind_it() {
+        let mut pending = Pending::default();
+        for index in 3..=6 {
+            pending.push(id(1, index), index);
+        }
+        pending.truncate(LogIndex(4));
+        pending.push(id(2, 9), 9);
+        pending.push(id(1, 8), 8);
+        let due = pending.apply(id(1, 3));
+        assert_eq!((due.answered, due.lost), (vec![3], vec![]));
+        // The next leader's first entry: nobody else writes for now.
+        let due = pending.apply(id(2, 4));
+        assert_eq!((due.answered, due.lost), (vec![], vec![4, 8, 5, 6]));
+        assert_eq!(pending.len(), 1);
     }
 
     #[test]
