@@ -124,7 +124,8 @@ impl LogReader {
     /// Where an entry is.
     fn place_of(&self, index: LogIndex) -> Result<Place, ReadError> {
         let list = self.shared.list.load_full();
-        let segment = holder(&list, index)?;
+        let end = LogIndex(self.shared.next_index.load(Ordering::Acquire));
+        let segment = holder(&list, index, end)?;
         if let Some(known) = segment.damage(|d| d.first_index <= index && index < d.next_index) {
             return Err(ReadError::EntryDamaged {
                 path: segment.path(crate::file_header::FileKind::Store),
@@ -154,15 +155,15 @@ impl LogReader {
     }
 }
 
-/// The segment that holds an entry.
-fn holder(list: &SegmentList, index: LogIndex) -> Result<&Arc<Segment>, ReadError> {
+/// The segment that holds an entry of a log that ends before entry `end`.
+fn holder(list: &SegmentList, index: LogIndex, end: LogIndex) -> Result<&Arc<Segment>, ReadError> {
     let after = list
         .segments
         .partition_point(|segment| segment.first_index <= index);
     let found = after.checked_sub(1).and_then(|i| list.segments.get(i));
     let earliest = list.segments.first().map(|first| first.first_index);
     let Some(segment) = found else {
-        let earliest = earliest.unwrap_or(index.next());
+        let earliest = earliest.unwrap_or(end);
         return Err(ReadError::EntryGone { index, earliest });
     };
     match segment.end() {

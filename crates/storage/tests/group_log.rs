@@ -166,6 +166,9 @@ fn what_is_not_in_the_log_is_not_taken_back() {
     let refused = log.truncate(LogIndex(39)).unwrap_err().to_string();
     assert!(refused.contains("the log begins at 40"), "{refused}");
     assert_eq!(log.term_at(LogIndex(39)), Some(Term(3)));
+    let gone = log.reader().entries(LogIndex(5), LogIndex(9), 1);
+    let gone = gone.unwrap_err().to_string();
+    assert_eq!(gone, "entry 5 is gone; the earliest is 40");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,10 +17,10 @@ use bytes::Bytes;
 use common::*;
 use trilith_env::os;
 use trilith_storage::{
-    CommitError, Committer, DataDir, DataDirError, Durability, EntryKind, LogConfig, NewEntry,
-    ReadError, RetentionPolicy, SyncPolicy,
+    CommitError, Committer, DataDir, DataDirError, Durability, Entry, EntryKind, FileCache, Log,
+    LogConfig, LogReader, NewEntry, ReadError, RetentionPolicy, SyncPolicy,
 };
-use trilith_types::{LogIndex, Offset, TimestampMs};
+use trilith_types::{LogIndex, Offset, Term, TimestampMs};
 
 fn entry(records: u32, payload: &[u8]) -> NewEntry {
     NewEntry {
@@ -179,6 +180,74 @@ fn a_sync_that_is_due_by_time_happens_while_nobody_appends() {
         (log.synced().index, reader.visible_upto()),
         (LogIndex(1), Offset(1))
     );
+}
+
+/// Reads everything again and again until the writer is done; gives which term each entry had.
+fn read_beside(log: &LogReader, done: &AtomicBool) -> BTreeMap<LogIndex, Term> {
+    let mut seen = BTreeMap::new();
+    let mut cursor = log.cursor(Offset(0));
+    while !done.load(Ordering::Relaxed) || cursor.position() < log.visible_upto() {
+        let chunk = cursor.read(700).unwrap();
+        for frame in &chunk.frames {
+            assert_eq!(&frame.payload[..8], frame.term.get().to_le_bytes());
+            let earlier = seen.insert(frame.index, frame.term);
+            assert!(earlier.is_none_or(|term| term == frame.term));
+        }
+        if chunk.frames.is_empty() {
+            cursor.seek(Offset(0));
+            thread::yield_now();
+        }
+    }
+    seen
+}
+
+#[test]
+fn readers_never_see_what_is_truncated_beside_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (env, files) = (os::env(), FileCache::new(2));
+    let opened = Log::open_replicated(&env, files, dir.path(), GROUP, small(), None);
+    let (mut log, _) = opened.unwrap();
+    let reader = log.reader();
+    let done = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let readers = [(); 2].map(|()| scope.spawn(|| read_beside(&reader, &done)));
+        for term in 1..400_u64 {
+            for n in 0..6 {
+                let (index, first_offset) = (log.last_index().next(), log.end_offset());
+                let mut payload = term.to_le_bytes().to_vec();
+                payload.resize(60 + n * 100, 7);
+                log.append(&Entry {
+                    index,
+                    term: Term(term),
+                    kind: EntryKind::BATCH,
+                    first_offset,
+                    records: 1 + n as u32 % 2,
+                    append_time: TimestampMs(1),
+                    max_timestamp: TimestampMs(1),
+                    payload: &[&payload],
+                })
+                .unwrap();
+            }
+            // The first two stay, and are seen; the others make room for the next leader's.
+            let kept = LogIndex(log.last_index().get() - 4);
+            log.truncate(kept.next()).unwrap();
+            log.publish(log.end_offset());
+            match term % 50 {
+                7 => log.park(),
+                19 => drop(log.sync().unwrap()),
+                _ => {}
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap())
+    });
+    let all = entries(&reader, LogIndex(1), log.last_index());
+    for seen in seen {
+        for entry in &all {
+            assert_eq!(seen.get(&entry.meta.index), Some(&entry.meta.term));
+        }
+        assert_eq!(seen.len(), all.len());
+    }
 }
 
 #[test]
