@@ -11,7 +11,7 @@ pub struct HostConfig {
     pub node: NodeId,
     /// Which start of it this is; higher with every start, durably.
     pub incarnation: Incarnation,
-    /// Where the journal and the votes are; made if missing.
+    /// Where the journal and the votes are; made if missing. All logs are on the same file system.
     pub dir: PathBuf,
     /// How many shards groups are spread over.
     pub shards: usize,

@@ -115,6 +115,8 @@ pub(crate) enum Event<M: Machine> {
         transition: Transition,
         reply: ChangeReply,
     },
+    /// A reader met damage that ends before an offset.
+    Damaged { group: GroupId, next: Offset },
     /// A group's log is to be read through.
     Check { group: GroupId },
     /// A group is to stand for election now, if it may.

@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use trilith_peer::{NodeMessage, Progress};
 use trilith_raft::{Change, Transition};
 use trilith_storage::{LogConfig, LogReader};
-use trilith_types::{GroupId, LogIndex, NodeId};
+use trilith_types::{GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
     ChangeRefused, Group, Metrics, OpenGroupError, ReadRefused, Refusal, TransferRefused,
@@ -149,6 +149,12 @@ impl<M: Machine> HostHandle<M> {
     /// leader.
     pub fn campaign(&self, group: GroupId) {
         drop(self.shared.tell(group, Event::Campaign { group }));
+    }
+
+    /// A reader met damage, after which reading goes on at the offset `next`: the entries are
+    /// fetched from peers. The observer hears of it; the reader tries again later.
+    pub fn damaged(&self, group: GroupId, next: Offset) {
+        drop(self.shared.tell(group, Event::Damaged { group, next }));
     }
 
     /// Reads a group's log through in the background: what is damaged is told to the observer and

@@ -5,7 +5,7 @@ use std::{fmt, io, sync::Arc, thread::JoinHandle};
 use parking_lot::{Condvar, Mutex, RwLock};
 use trilith_env::Env;
 use trilith_storage::{
-    FileCache,
+    FileCache, SyncRounds,
     journal::{Journal, JournalDamage, JournalOpenError, JournalTorn},
     votes::{Votes, VotesOpenError},
 };
@@ -136,6 +136,7 @@ pub fn open<M: Machine>(
         }
     };
     let files = Arc::new(FileCache::new(config.open_segments_max));
+    let syncer = SyncRounds::new(Arc::clone(&env.disk), config.dir.clone());
     let config = Arc::new(config);
     let shards = shared.inboxes.iter().enumerate().map(|(number, inbox)| {
         let cx = Cx {
@@ -144,6 +145,7 @@ pub fn open<M: Machine>(
             journal: journal.clone(),
             votes: votes.clone(),
             files: Arc::clone(&files),
+            syncer: Arc::clone(&syncer),
             outbound: Arc::clone(&outbound),
             observer: Arc::clone(&observer),
             metrics: Arc::clone(&shared.metrics),

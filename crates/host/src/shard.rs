@@ -47,10 +47,8 @@ enum Closing {
     No,
     /// Leadership is being handed over; no later than this it goes on without.
     HandingOver(Duration),
-    /// Syncs that are under way are waited for.
-    Settling,
-    /// Every log is settled; the last marks are on their way.
-    Settled,
+    /// The last syncs and marks are on their way.
+    Finishing,
     Done,
 }
 
@@ -301,6 +299,9 @@ impl<M: Machine> Shard<M> {
                 }
                 None => reply(Err(ChangeRefused::UnknownGroup)),
             },
+            Event::Damaged { group, next } => {
+                self.with(group, |replica, cx| replica.reader_met_damage(cx, next));
+            }
             Event::Check { group } => {
                 self.with(group, |replica, cx| replica.check_log(cx));
             }
@@ -464,21 +465,15 @@ impl<M: Machine> Shard<M> {
                     replica.step_back(&mut self.cx);
                 }
                 self.cx.is_settling = true;
-                self.closing = Closing::Settling;
-                self.close_further();
-            }
-            Closing::Settling => {
-                if !self.replicas.values().all(|replica| replica.may_settle()) {
-                    return;
+                for (group, replica) in &mut self.replicas {
+                    replica.finish();
+                    self.touched.push(*group);
                 }
-                for replica in self.replicas.values_mut() {
-                    replica.settle(&mut self.cx);
-                }
-                self.closing = Closing::Settled;
-                self.close_further();
+                self.closing = Closing::Finishing;
             }
-            Closing::Settled => {
-                if self.replicas.values().all(|replica| replica.is_marked()) {
+            Closing::Finishing => {
+                let mut replicas = self.replicas.values();
+                if self.touched.is_empty() && replicas.all(|replica| replica.is_finished()) {
                     self.close_all();
                     self.closing = Closing::Done;
                 }

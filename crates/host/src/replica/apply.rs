@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trilith_raft::EntryId;
 use trilith_storage::ReadError;
-use trilith_types::{EntryKind, EntryMeta, LogIndex};
+use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset};
 
 use super::{Cx, Replica};
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
 
 /// Most entries of one group that are applied in one turn.
 const APPLY_ENTRIES_MAX: usize = 512;
+
+/// Most entries without records that are passed over in search of a damaged one.
+const DAMAGE_LOOKS_MAX: usize = 64;
 
 /// Bytes of old entries that are read at a time.
 const APPLY_READ_BYTES: u64 = 1 << 20;
@@ -37,6 +40,11 @@ impl<M: Machine> Replica<M> {
 
     fn next_to_apply(&mut self, cx: &mut Cx<M>) -> Option<(EntryMeta, Bytes)> {
         let next = self.applied.next();
+        if next > self.log.last_index() {
+            // It is in the journal alone, for want of room; readers could not see it.
+            self.apply_blocked = true;
+            return None;
+        }
         if let Some(found) = self.recent.get(next) {
             return Some(found.clone());
         }
@@ -152,8 +160,45 @@ impl<M: Machine> Replica<M> {
         }
     }
 
+    /// A reader met damage that ends before the offset `next`. Between the damaged entry and that
+    /// one there may be some without records.
+    pub(crate) fn reader_met_damage(&mut self, cx: &mut Cx<M>, next: Offset) {
+        if self.is_deaf(cx) {
+            return;
+        }
+        let reader = self.log.reader();
+        let after = reader.read(next, 1).ok();
+        let after = after.and_then(|chunk| chunk.frames.first().map(|frame| frame.index));
+        let mut index = after.map_or(self.applied, LogIndex::prev);
+        for _ in 0..DAMAGE_LOOKS_MAX {
+            match reader.entries(index, index, 1) {
+                Ok(entries) if entries.iter().all(|entry| entry.meta.records == 0) => {
+                    index = index.prev();
+                }
+                Err(ReadError::EntryDamaged { .. }) => {
+                    self.found_damaged(cx, index, index);
+                    return;
+                }
+                // Somebody has mended it meanwhile.
+                _ => return,
+            }
+        }
+    }
+
     /// Entries were found damaged: peers have them.
     pub(super) fn found_damaged(&mut self, cx: &mut Cx<M>, first: LogIndex, last: LogIndex) {
+        let (first, last) = match self.log.note_damage(first) {
+            // The log knows how far it goes.
+            Ok(Some(known)) if !known.is_harmless() => (
+                first.min(known.first_index),
+                last.max(known.next_index.prev()),
+            ),
+            Ok(_) => (first, last),
+            Err(error) => {
+                tracing::warn!(group = %self.group, %error, "damage cannot be looked at");
+                (first, last)
+            }
+        };
         let runs = self.core.log();
         let first = first.max(runs.base().index.next());
         let last = last.min(runs.last().index);
@@ -165,9 +210,6 @@ impl<M: Machine> Replica<M> {
         tracing::warn!(group = %self.group, %first, %last, "entries are damaged; peers are asked for them");
         cx.observer
             .alarm(self.group, &Alarm::Damaged { first, last });
-        if let Err(error) = self.log.note_damage(first) {
-            tracing::warn!(group = %self.group, %error, "damage cannot be looked at");
-        }
         if let Err(error) = self.core.damaged(first, last) {
             self.stop(cx, error.to_string());
         }

@@ -8,7 +8,7 @@ use std::{
 
 use trilith_env::Env;
 use trilith_raft::{Moment, Output};
-use trilith_storage::{FileCache, journal::Journal, votes::Votes};
+use trilith_storage::{FileCache, SyncRounds, journal::Journal, votes::Votes};
 use trilith_types::{GroupId, NodeId, TimestampMs};
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) journal: Journal,
     pub(crate) votes: Votes,
     pub(crate) files: Arc<FileCache>,
+    /// Who makes syncs of segments, many of them together.
+    pub(crate) syncer: Arc<SyncRounds>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) metrics: Arc<Metrics>,
@@ -67,7 +69,7 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) suspected: BTreeSet<NodeId>,
     /// Why the node must stop.
     pub(crate) failed: Option<String>,
-    /// No sync is begun any more: logs are about to be settled.
+    /// The last syncs and marks are on their way: nothing more is heard.
     pub(crate) is_settling: bool,
     /// Requests are refused: the node is being shut down.
     pub(crate) is_closing: bool,

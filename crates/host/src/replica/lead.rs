@@ -21,7 +21,7 @@ impl<M: Machine> Replica<M> {
     pub(super) fn lead_if_elected(&mut self, cx: &mut Cx<M>) {
         let status = self.core.status();
         let may = status.role == Role::Leader && !status.needs_snapshot;
-        if self.leading.is_some() || !may || self.stopped.is_some() {
+        if self.leading.is_some() || !may || self.stopped.is_some() || self.write.is_behind() {
             return;
         }
         let mut tail = TailEntries {

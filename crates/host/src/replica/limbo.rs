@@ -22,6 +22,11 @@ impl Limbo {
         self.entries.is_empty()
     }
 
+    /// Whether the first one could go to the log.
+    pub(super) fn is_ready(&self) -> bool {
+        self.entries.front().is_some_and(|entry| entry.1.is_some())
+    }
+
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -16,7 +16,7 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    Entry, Log, MarkPart, Opened,
+    AppendError, Entry, Log, MarkPart, Opened,
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
@@ -135,7 +135,7 @@ impl<M: Machine> Replica<M> {
             is_awake: false,
             stopped: None,
         };
-        replica.take_limbo(limbo);
+        replica.take_limbo(cx, limbo);
         replica.tell_damage(cx);
         replica.cut_journal(cx, &found.replay);
         // The first members are known from now on, whatever the next start is told.
@@ -279,6 +279,14 @@ fn replay_entries<M: Machine>(
         what: what.to_string(),
     };
     let log = &mut found.log;
+    // What the journal has may use the space that is kept free for such things.
+    let config = log.config().clone();
+    let unlimited = trilith_storage::LogConfig {
+        reserve_bytes: 0,
+        resume_bytes: 0,
+        ..config.clone()
+    };
+    drop(log.set_config(unlimited));
     if let Some(reset) = found.replay.reset
         && log.start_index() != reset.next_index
     {
@@ -312,14 +320,15 @@ fn replay_entries<M: Machine>(
                 bytes += payload.len();
                 batch.push((entry.meta, payload));
                 if bytes >= REPLAY_BYTES {
-                    append(log, &mut batch).map_err(|e| failed(index, &e))?;
+                    append(log, &mut batch, &mut limbo).map_err(|e| failed(index, &e))?;
                     bytes = 0;
                 }
             }
             payload => limbo.push(entry.meta, payload),
         }
     }
-    append(log, &mut batch).map_err(|e| failed(log.last_index().next(), &e))?;
+    append(log, &mut batch, &mut limbo).map_err(|e| failed(next, &e))?;
+    drop(log.set_config(config));
     Ok(limbo)
 }
 
@@ -330,7 +339,12 @@ fn payload<M: Machine>(cx: &Cx<M>, entry: &ReplayEntry) -> Option<Bytes> {
     }
 }
 
-fn append(log: &mut Log, batch: &mut Vec<(EntryMeta, Bytes)>) -> Result<(), String> {
+/// Appends entries; those that find no room wait.
+fn append(
+    log: &mut Log,
+    batch: &mut Vec<(EntryMeta, Bytes)>,
+    limbo: &mut Limbo,
+) -> Result<(), String> {
     let parts: Vec<[&[u8]; 1]> = batch.iter().map(|(_, payload)| [&payload[..]]).collect();
     let list = batch.iter().zip(&parts);
     let list: Vec<Entry<'_>> = list
@@ -339,8 +353,15 @@ fn append(log: &mut Log, batch: &mut Vec<(EntryMeta, Bytes)>) -> Result<(), Stri
     let result = log.append_all(&list);
     drop(list);
     drop(parts);
-    batch.clear();
-    result.map_err(|partial| partial.source.to_string())
+    let appended = match result {
+        Ok(()) => batch.len(),
+        Err(partial) if matches!(partial.source, AppendError::DiskFull { .. }) => partial.appended,
+        Err(partial) => return Err(partial.source.to_string()),
+    };
+    for (meta, payload) in batch.drain(..).skip(appended) {
+        limbo.push(meta, Some(payload));
+    }
+    Ok(())
 }
 
 /// What the core is told.

@@ -14,9 +14,9 @@ use trilith_types::{LogIndex, Offset};
 use super::{Cx, Replica};
 use crate::{event::Event, image::Image, machine::Machine};
 
-/// Most syncs of segments that a shard has under way; others wait for one to end, so that the
-/// journal's writes find the disk free.
-const SYNCS_MAX: usize = 4;
+/// Most syncs of segments that a shard has under way; others wait for one to end. Those that wait
+/// for the disk at the same time are made together.
+const SYNCS_MAX: usize = 1024;
 
 /// What is to be done about segments.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Segments {
     wants_mark: bool,
     /// The applied index of each mark on its way to the journal.
     marking: VecDeque<LogIndex>,
+    /// What the last mark covered: entries, and what is applied.
+    marked: (LogIndex, LogIndex),
     /// Truncations that are in the log and not yet durable in the journal: nothing may make them
     /// durable before it does.
     held: usize,
@@ -95,7 +97,8 @@ impl Segments {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_syncing && self.marking.is_empty()
+        let wants = self.wants_sync || self.wants_mark;
+        !wants && !self.is_syncing && self.marking.is_empty()
     }
 }
 
@@ -114,7 +117,7 @@ impl<M: Machine> Replica<M> {
         if self.segments.unsynced >= cx.config.sync_bytes {
             self.segments.wants_sync = true;
         }
-        let may_sync = !cx.is_settling && !self.segments.is_syncing && self.segments.held == 0;
+        let may_sync = !self.segments.is_syncing && self.segments.held == 0;
         if self.segments.wants_sync && may_sync && self.log.poisoned().is_none() {
             if cx.syncs < SYNCS_MAX {
                 self.begin_sync(cx);
@@ -151,20 +154,21 @@ impl<M: Machine> Replica<M> {
         self.segments.is_queued = false;
         self.segments.begun += 1;
         self.segments.unsynced = 0;
-        match self.log.begin_sync() {
+        match self.log.prepare_sync() {
             Ok(Some(pending)) => {
                 self.segments.is_syncing = true;
                 cx.syncs += 1;
                 cx.metrics.segment_syncs.add(1);
                 let (group, number) = (self.group, self.segments.begun);
                 let inbox = Arc::clone(&cx.inbox);
-                pending.then(move |outcome| {
+                let done = move |outcome| {
                     inbox.tell(Event::Synced {
                         group,
                         number,
                         outcome,
                     });
-                });
+                };
+                cx.syncer.submit(pending, Box::new(done));
             }
             Ok(None) => {
                 self.mended(self.segments.begun);
@@ -199,6 +203,7 @@ impl<M: Machine> Replica<M> {
         };
         self.segments.wants_mark = false;
         self.segments.marking.push_back(self.applied);
+        self.segments.marked = (mark.index, mark.applied);
         cx.metrics.marks.add(1);
         let group = self.group;
         let inbox = Arc::clone(&cx.inbox);
@@ -303,28 +308,20 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Whether nothing is under way that settling would disturb.
-    pub(crate) fn may_settle(&self) -> bool {
-        !self.segments.is_syncing && self.segments.held == 0
+    /// The node stops cleanly: the log is synced and marked once more, if that is of use.
+    pub(crate) fn finish(&mut self) {
+        let part = self.log.mark();
+        let is_marked = part.is_some_and(|p| (p.index, self.applied) == self.segments.marked);
+        if self.log.needs_sync() {
+            self.segments.wants_sync = true;
+        } else if !is_marked {
+            self.segments.wants_mark = true;
+        }
     }
 
-    /// Settles the log for a clean stop, and marks that. Blocks.
-    pub(crate) fn settle(&mut self, cx: &mut Cx<M>) {
-        if self.stopped.is_some() || cx.failed.is_some() || self.log.poisoned().is_some() {
-            return;
-        }
-        if let Err(error) = self.log.settle() {
-            cx.fail(error.to_string());
-            return;
-        }
-        self.segments.wants_sync = false;
-        self.segments.wants_mark = true;
-        self.submit_mark_if_due(cx);
-    }
-
-    /// Whether no sync and no mark is on its way.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.segments.is_idle()
+    /// Whether nothing is left to be synced or marked, or cannot be.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.segments.is_idle() || self.log.poisoned().is_some()
     }
 }
 

@@ -14,7 +14,7 @@ const DRAINS_MAX: usize = 256;
 impl<M: Machine> Replica<M> {
     /// Whether inputs are taken.
     pub(crate) fn is_deaf(&self, cx: &Cx<M>) -> bool {
-        self.stopped.is_some() || self.doubt_unsaved || cx.failed.is_some()
+        self.stopped.is_some() || self.doubt_unsaved || cx.failed.is_some() || cx.is_settling
     }
 
     /// A core of another node speaks.

@@ -99,6 +99,11 @@ impl Writing {
         self.stalled.is_some() || self.limbo.bytes() > LIMBO_BYTES_MAX
     }
 
+    /// Whether the journal has entries that the log has not.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.limbo.is_empty()
+    }
+
     /// An entry that is not in the log yet because bytes before it are lost.
     pub(super) fn restoring(&self, index: LogIndex) -> Option<(EntryMeta, Bytes)> {
         self.limbo.get(index)
@@ -380,8 +385,13 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Entries that the journal has, and that wait behind one whose bytes are lost.
-    pub(super) fn take_limbo(&mut self, limbo: Limbo) {
+    pub(super) fn take_limbo(&mut self, cx: &mut Cx<M>, limbo: Limbo) {
+        let is_full = limbo.is_ready();
         self.write.limbo = limbo;
+        if is_full {
+            // There was no room for them.
+            self.no_room(cx);
+        }
     }
 
     fn truncated(&mut self, cx: &mut Cx<M>, from: LogIndex) {
@@ -512,6 +522,7 @@ impl<M: Machine> Replica<M> {
             return Step::Done;
         }
         let (appended, step) = self.append_to_log(cx, &ready);
+        self.apply_blocked &= appended == 0;
         let left = ready.into_iter().skip(appended);
         self.write.limbo.give_back(left);
         step

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use trilith_env::{Disk, sim::FlipIn};
 use trilith_host::Alarm;
-use trilith_types::NodeId;
+use trilith_storage::ReadError;
+use trilith_types::{NodeId, Offset};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, GROUP};
 
 /// The group's store files on a node's disk, largest first.
 fn stores(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
@@ -50,7 +51,13 @@ fn a_damaged_segment_of_a_follower_is_mended_from_a_peer() {
     disk.flip_bit(&store, 9_000, 3, FlipIn::Both).unwrap();
     cluster.start(hurt);
     assert_eq!(cluster.agree(), stored);
-    cluster.handle(hurt).check_log(crate::support::GROUP);
+    let reader = cluster.group(hurt).reader();
+    let met = (0..100).find_map(|offset| match reader.read(Offset(offset), 1) {
+        Err(ReadError::Damaged { next, .. }) => Some(next),
+        _ => None,
+    });
+    let next = met.expect("a reader meets it");
+    cluster.handle(hurt).damaged(GROUP, next);
     cluster.until("it is mended", |c| {
         let alarms = c.alarms(hurt);
         let mended = alarms

@@ -41,6 +41,23 @@ fn a_full_follower_says_so_and_comes_back_by_itself() {
 }
 
 #[test]
+fn a_node_that_starts_on_a_full_disk_is_there_and_comes_back() {
+    let mut cluster = Cluster::started(83, 3);
+    let mut stored = cluster.store(20, 1_000);
+    let leader = cluster.leader().unwrap();
+    let full = cluster.ids().into_iter().find(|&id| id != leader).unwrap();
+    cluster.power_cut(full);
+    fill(&cluster, full);
+    cluster.start(full);
+    stored.extend(cluster.store(20, 1_000));
+    assert!(is_full(&mut cluster, full));
+    make_room(&cluster, full);
+    assert_eq!(cluster.agree(), stored);
+    assert!(!is_full(&mut cluster, full));
+    assert_eq!(cluster.read_log(full), stored);
+}
+
+#[test]
 fn a_full_leader_hands_leadership_over() {
     let mut cluster = Cluster::started(81, 3);
     cluster.store(5, 1_000);
