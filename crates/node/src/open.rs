@@ -259,6 +259,8 @@ impl Inner {
             GroupMachine::Controller(replica),
         );
         spec.log = self.config.log.clone();
+        // The reserve is kept from records, and for this.
+        spec.log.reserve_bytes = 0;
         let (opened, answer) = mpsc::channel();
         live.host
             .open_group(spec, move |result| drop(opened.send(result.map(drop))));

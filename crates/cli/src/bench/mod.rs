@@ -2,6 +2,7 @@
 
 mod baseline;
 mod consume;
+mod failover;
 mod load;
 mod measure;
 mod pace;
@@ -22,6 +23,7 @@ Examples:
   trilith bench produce --clients 16 --batch 1
   trilith bench produce --rate 10000 --seconds 30 --json
   trilith bench consume --clients 2
+  trilith bench failover --rounds 50               of a cluster under 'trilith up'
 
 Without --rate the loop is closed: each client waits for an answer before it sends again. With it
 the loop is open: requests go when they are due, whatever came back, and latency counts from when
@@ -35,6 +37,7 @@ pub(crate) struct Bench {
 enum What {
     Produce(produce::BenchProduce),
     Consume(consume::BenchConsume),
+    Failover(failover::BenchFailover),
 }
 
 impl Bench {
@@ -42,6 +45,7 @@ impl Bench {
         match self.what {
             What::Produce(produce) => produce.run(),
             What::Consume(consume) => consume.run(),
+            What::Failover(failover) => failover.run(),
         }
     }
 }

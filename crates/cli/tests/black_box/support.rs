@@ -24,6 +24,11 @@ pub(crate) fn trilith() -> Command {
         "LOG_LEVEL",
         "LOG_FORMAT",
         "TIMEOUT",
+        "JOURNAL_FILE",
+        "NAME",
+        "SEEDS",
+        "PEER_LISTEN",
+        "CONFIG",
     ] {
         command.env_remove(format!("TRILITH_{name}"));
     }

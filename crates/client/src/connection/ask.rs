@@ -8,10 +8,13 @@ use tonic::{Response, Status};
 use super::{Connection, Route};
 use crate::Error;
 
-/// Wait between two attempts: doubled each time, up to the second figure. A failover takes a few
-/// hundred milliseconds; the first attempts come within that.
+/// Wait between two attempts: doubled each time, up to the second figure.
 const WAIT_MIN: Duration = Duration::from_millis(10);
-const WAIT_MAX: Duration = Duration::from_millis(500);
+const WAIT_SHORT: Duration = Duration::from_millis(50);
+/// A failover takes a few hundred milliseconds: so many attempts are made within that. What takes
+/// longer is asked after less often, up to the second figure.
+const SHORT_WAITS: u32 = 20;
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Which failures a request may be sent again after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +27,31 @@ pub(crate) enum Repeat {
 
 /// Waits that grow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Backoff {
+    wait: Duration,
+    count: u32,
+}
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self(WAIT_MIN)
+        Self {
+            wait: WAIT_MIN,
+            count: 0,
+        }
     }
 }
 
 impl Backoff {
     /// How long to wait now.
     pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (self.0 * 2).min(WAIT_MAX);
+        let wait = self.wait;
+        self.count = self.count.saturating_add(1);
+        let most = if self.count < SHORT_WAITS {
+            WAIT_SHORT
+        } else {
+            WAIT_MAX
+        };
+        self.wait = (wait * 2).min(most);
         wait
     }
 }
@@ -104,8 +119,9 @@ mod tests {
     #[test]
     fn waits_grow_up_to_their_bound() {
         let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = (0..9).map(|_| backoff.next()).collect();
+        let waits: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
         assert_eq!((waits[0], waits[1]), (WAIT_MIN, 2 * WAIT_MIN));
-        assert_eq!(waits[8], WAIT_MAX);
+        assert!(waits[..20].iter().all(|wait| *wait <= WAIT_SHORT));
+        assert_eq!(waits[39], WAIT_MAX);
     }
 }
