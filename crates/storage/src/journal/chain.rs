@@ -12,9 +12,12 @@
 //! 4. Whether damage takes something is known only after the replay: what was superseded is not
 //!    missed.
 //! 5. What stays unknown is left to the group.
+//!
+//! Frames whose answers did not wait for the disk promise nothing; see [`Chain::new`].
 
 use std::ops::Range;
 
+use super::head::FLAG_LOOSE;
 use super::scan::{FirstBlock, ScannedFile, ScannedFrame, Span, SpanKind};
 
 /// A frame in its place in the order.
@@ -37,6 +40,17 @@ pub(super) struct LinkPlace {
     pub(super) file: usize,
     pub(super) block: u32,
     pub(super) blocks: u32,
+}
+
+impl Link {
+    fn is_loose(&self) -> bool {
+        let scanned = self.scanned.as_ref();
+        scanned.is_some_and(|frame| frame.head.has(FLAG_LOOSE))
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.bad && self.scanned.as_ref().is_some_and(|frame| frame.is_whole())
+    }
 }
 
 /// All frames in order.
@@ -67,7 +81,15 @@ impl Chain {
             linker.fill(end);
         }
         let mut links = linker.links;
-        let ends = |link: &Link| link.old && link.frame > linker.proven;
+        let mut loose = false;
+        let ends = |link: &Link| {
+            // Frames whose answers did not wait reach the disk in any order and any pieces, and
+            // promise nothing: there a bad one is an unfinished one.
+            let before = loose;
+            loose = link.is_loose();
+            let bad = (before || loose) && !link.is_whole();
+            (link.old || bad) && link.frame > linker.proven
+        };
         let cut = match links.iter().position(ends) {
             Some(n) => links.split_off(n),
             None => Vec::new(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::block::{BLOCK_BYTES, BLOCK_DATA_BYTES};
+use crate::sync_policy::SyncPolicy;
 
 /// Most frames that are being written at once. The journal's format relies on it: a frame carries
 /// the descriptors of the one before it, and no others.
@@ -27,6 +28,10 @@ pub struct JournalConfig {
     pub frames_in_flight: u64,
     /// A seal frame is written when nothing has come for this long.
     pub seal_after: Duration,
+    /// When frames are made durable. [`SyncPolicy::Always`] is what replicated groups need. With
+    /// any other, answers come once a frame is in the page cache: a process that dies loses
+    /// nothing, and a power cut takes what was not synced, from the end.
+    pub sync: SyncPolicy,
 }
 
 impl Default for JournalConfig {
@@ -38,6 +43,7 @@ impl Default for JournalConfig {
             frame_bytes: 4 << 20,
             frames_in_flight: FRAMES_IN_FLIGHT_MAX,
             seal_after: Duration::from_millis(2),
+            sync: SyncPolicy::Always,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
-use trilith_env::Env;
+use trilith_env::{Env, File};
 
 use super::{
     JournalConfig, JournalFailed,
@@ -15,6 +15,7 @@ use super::{
     build::Plan,
     file,
     files::{Making, position},
+    head::FLAG_LOOSE,
     state::{Chore, Flight, State},
 };
 
@@ -53,6 +54,7 @@ impl Core {
                 self.state.lock().pumping = false;
             }
             Chore::File(slot) => self.make_file(slot),
+            Chore::Sync(files, upto) => self.sync(files, upto),
             Chore::Ask(callback, groups) => callback(groups),
         }
     }
@@ -76,8 +78,13 @@ impl Core {
             "whole blocks are written"
         );
         let core = Arc::clone(self);
-        file.submit_write_durable(at, vec![built.bytes])
-            .then(move |result| core.landed(frame, result));
+        let through = plan.flags & FLAG_LOOSE == 0;
+        let write = if through {
+            file.submit_write_durable(at, vec![built.bytes])
+        } else {
+            file.submit_write(at, vec![built.bytes])
+        };
+        write.then(move |result| core.landed(frame, result));
     }
 
     /// Writes the first frame of a start and waits for it.
@@ -106,6 +113,26 @@ impl Core {
         let surplus = self.state.lock().landed(frame, written, now);
         self.remove(surplus);
         self.state.lock().failed().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Syncs files one after another.
+    fn sync(self: &Arc<Self>, mut files: Vec<Arc<dyn File>>, upto: u64) {
+        let Some(file) = files.pop() else {
+            self.synced(upto, Ok(()));
+            return;
+        };
+        let core = Arc::clone(self);
+        file.submit_sync().then(move |result| match result {
+            Ok(()) => core.sync(files, upto),
+            Err(_) => core.synced(upto, result),
+        });
+    }
+
+    fn synced(self: &Arc<Self>, upto: u64, result: io::Result<()>) {
+        let now = self.now();
+        let surplus = self.state.lock().synced(upto, result, now);
+        self.work();
+        self.remove(surplus);
     }
 
     /// Removes files that are too many.

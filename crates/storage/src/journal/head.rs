@@ -15,7 +15,10 @@ pub(super) const FLAG_CLEAN: u16 = 2;
 /// The first of a file, with the marks of all groups.
 pub(super) const FLAG_FIRST: u16 = 4;
 
-const FLAGS_KNOWN: u16 = FLAG_SEAL | FLAG_CLEAN | FLAG_FIRST;
+/// Its answer did not wait for the disk.
+pub(super) const FLAG_LOOSE: u16 = 8;
+
+const FLAGS_KNOWN: u16 = FLAG_SEAL | FLAG_CLEAN | FLAG_FIRST | FLAG_LOOSE;
 
 /// What the header says. Lengths are of the content, without stamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +220,7 @@ mod tests {
             let head = head(n, small, flags);
             let mut bytes = head.encode(place);
             prop_assert_eq!(Head::decode(&bytes, place), Some(head));
-            prop_assert_eq!(head.is_newer(), flags > 7);
+            prop_assert_eq!(head.is_newer(), flags > 15);
             for other in [
                 Place { salt: salt ^ 1, ..place },
                 Place { file: file ^ 1, ..place },

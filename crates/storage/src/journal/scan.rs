@@ -67,6 +67,16 @@ pub(super) struct ScannedFrame {
     pub(super) padding_good: bool,
 }
 
+impl ScannedFrame {
+    /// Whether every byte of it is what was written.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.descriptors, Decoded::Good(_) | Decoded::Newer)
+            && self.intact.iter().all(|&good| good)
+            && self.trailer != Decoded::Damaged
+            && self.padding_good
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
     Good(Vec<Descriptor>),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use trilith_env::File;
 use trilith_types::{GroupId, LogIndex};
 
 use super::{
@@ -15,9 +16,10 @@ use super::{
     build::{Item, ItemKind, Plan, Tail, commit_bytes, mark_bytes, op_bytes, overhead_bytes},
     file::FileHeader,
     files::Files,
-    head::{FLAG_CLEAN, FLAG_FIRST, FLAG_SEAL, Place},
+    head::{FLAG_CLEAN, FLAG_FIRST, FLAG_LOOSE, FLAG_SEAL, Place},
     holders::{Holders, Note},
 };
+use crate::sync_policy::SyncPolicy;
 
 /// How long the journal waits before it asks for the same marks again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -64,6 +66,10 @@ pub(super) struct State {
     /// Marks and deletions in the queue: they may set a file free.
     queued_freeing: usize,
     pub(super) flights: VecDeque<Flight>,
+    /// Frames that are in the page cache, when the policy has them synced later.
+    unsynced: VecDeque<Flight>,
+    syncing: bool,
+    synced_at: Duration,
     next_frame: u64,
     /// Every frame up to this one is durable.
     durable: u64,
@@ -107,6 +113,8 @@ pub(super) enum Chore {
     Answer(VecDeque<Answer>),
     /// Build and write this frame, then say that it is done.
     Frame(Plan, Box<Flight>),
+    /// Sync these files, then say that frames up to this one are durable.
+    Sync(Vec<Arc<dyn File>>, u64),
     /// Make the file of this number.
     File(u32),
     /// Ask for these groups' marks.
@@ -142,6 +150,9 @@ impl State {
             queued_bytes: 0,
             queued_freeing: 0,
             flights: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            syncing: false,
+            synced_at: now,
             next_frame,
             durable: next_frame - 1,
             tail,
@@ -259,6 +270,9 @@ impl State {
             self.give_up();
             return self.next_chore(now);
         }
+        if let Some(sync) = self.start_sync(now) {
+            return Some(sync);
+        }
         let slot = self.start_making(now);
         slot.map(Chore::File).or_else(|| self.ask(now))
     }
@@ -279,10 +293,8 @@ impl State {
         }
         if self.closing {
             // The last frame says that all before it is durable, so it is begun after that.
-            return self
-                .flights
-                .is_empty()
-                .then(|| self.plan_seal(FLAG_SEAL | FLAG_CLEAN, now))?;
+            let down = self.flights.is_empty() && self.unsynced.is_empty();
+            return down.then(|| self.plan_seal(FLAG_SEAL | FLAG_CLEAN, now))?;
         }
         if std::mem::take(&mut self.seal_due) {
             return self.plan_seal(FLAG_SEAL, now);
@@ -433,10 +445,11 @@ impl State {
             dones,
             landed: false,
         };
+        let loose = self.config.sync != SyncPolicy::Always && flags & FLAG_CLEAN == 0;
         let plan = Plan {
             place,
             frame,
-            flags,
+            flags: if loose { flags | FLAG_LOOSE } else { flags },
             durable_upto: self.durable,
             oldest_file: self.files.oldest(),
             items,
@@ -486,31 +499,74 @@ impl State {
                 .syncs
                 .record(now.saturating_sub(flight.submitted));
         }
-        let mut begun = None;
-        while let Some(flight) = self.flights.pop_front_if(|flight| flight.landed) {
-            begun = Some(flight.file);
-            self.settle(flight);
+        let mut settled = Vec::new();
+        while let Some(mut flight) = self.flights.pop_front_if(|flight| flight.landed) {
+            self.landed_at = now;
+            self.answer(&mut flight);
+            if self.config.sync == SyncPolicy::Always || flight.flags & FLAG_CLEAN != 0 {
+                settled.push(flight);
+            } else {
+                self.unsynced.push_back(flight);
+            }
         }
-        let Some(begun) = begun else {
-            return Vec::new();
-        };
-        self.landed_at = now;
-        let needed = self.holders.oldest();
-        self.files.recycle(needed, begun, self.config.files_max)
+        self.settle(settled)
     }
 
-    fn settle(&mut self, flight: Flight) {
-        self.durable = flight.frame;
-        for (group, note) in &flight.notes {
-            self.holders.note(*group, *note, flight.file);
+    /// A sync of what is in the page cache, when one is due.
+    fn start_sync(&mut self, now: Duration) -> Option<Chore> {
+        let (first, last) = (self.unsynced.front()?, self.unsynced.back()?);
+        let ending = self.closing && self.queue.is_empty() && self.flights.is_empty();
+        // A file is written again only when what sets it free is durable.
+        let rolled = first.file != self.files.current();
+        let bytes: u64 = self.unsynced.iter().map(|flight| flight.bytes).sum();
+        let due = match self.config.sync {
+            SyncPolicy::Always => true,
+            SyncPolicy::EveryBytes(most) => bytes >= most,
+            SyncPolicy::Every(every) => now.saturating_sub(self.synced_at) >= every,
+            SyncPolicy::Os => false,
+        };
+        if self.syncing || self.failed.is_some() || !(ending || rolled || due) {
+            return None;
         }
+        self.syncing = true;
+        let live = self.files.live.iter();
+        let written = live.filter(|used| (first.file..=last.file).contains(&used.number));
+        let files = written.map(|used| Arc::clone(&used.file)).collect();
+        Some(Chore::Sync(files, last.frame))
+    }
+
+    /// A sync is over. Returns the slots of files that are too many.
+    pub(super) fn synced(
+        &mut self,
+        upto: u64,
+        result: std::io::Result<()>,
+        now: Duration,
+    ) -> Vec<u32> {
+        self.syncing = false;
+        if self.failed.is_some() {
+            return Vec::new();
+        }
+        if let Err(e) = result {
+            self.fail(&JournalFailed::Write {
+                reason: e.to_string(),
+            });
+            return Vec::new();
+        }
+        self.synced_at = now;
+        let count = self.unsynced.partition_point(|flight| flight.frame <= upto);
+        let settled = self.unsynced.drain(..count).collect();
+        self.settle(settled)
+    }
+
+    /// Tells those who wait for a frame, and counts it.
+    fn answer(&mut self, flight: &mut Flight) {
         self.stats.frames += 1;
         self.stats.seals += u64::from(flight.flags & FLAG_SEAL != 0);
         self.stats.bytes += flight.bytes;
         self.stats.payload_bytes += flight.body_bytes;
         self.stats.ops += flight.notes.len() as u64;
-        self.outbox
-            .extend(flight.dones.into_iter().map(|done| (done, Ok(()))));
+        let told = std::mem::take(&mut flight.dones).into_iter();
+        self.outbox.extend(told.map(|done| (done, Ok(()))));
         if flight.flags & FLAG_CLEAN != 0 {
             self.closed = true;
             let told = self.on_closed.drain(..).map(|done| (done, Ok(())));
@@ -518,8 +574,25 @@ impl State {
         }
     }
 
+    /// Frames are durable. Returns the slots of files that are too many.
+    fn settle(&mut self, flights: Vec<Flight>) -> Vec<u32> {
+        let Some(last) = flights.last() else {
+            return Vec::new();
+        };
+        let begun = last.file;
+        self.durable = last.frame;
+        for flight in &flights {
+            for (group, note) in &flight.notes {
+                self.holders.note(*group, *note, flight.file);
+            }
+        }
+        let needed = self.holders.oldest();
+        self.files.recycle(needed, begun, self.config.files_max)
+    }
+
     fn fail(&mut self, failed: &JournalFailed) {
         self.failed = Some(failed.clone());
+        self.unsynced.clear();
         let flights = self.flights.drain(..).flat_map(|flight| flight.dones);
         let queued = self.queue.drain(..).filter_map(|queued| queued.done);
         let all = flights.chain(queued).chain(self.on_closed.drain(..));
@@ -547,7 +620,8 @@ impl State {
     pub(super) fn tick(&mut self, now: Duration) {
         let idle = self.queue.is_empty() && self.flights.is_empty() && !self.pumping;
         let long = now.saturating_sub(self.landed_at) >= self.config.seal_after;
-        self.seal_due = idle && long && !self.sealed && !self.closing;
+        let durable = self.unsynced.is_empty();
+        self.seal_due = idle && long && durable && !self.sealed && !self.closing;
     }
 
     /// The groups to be asked for marks now.

@@ -138,10 +138,7 @@ impl Survey {
                 // The next frame followed another one: a write was lost, or put elsewhere.
                 Decoded::Good(_) if !follows(link, file, next) => {}
                 Decoded::Good(descriptors) => {
-                    let whole = frame.intact.iter().all(|&good| good)
-                        && frame.padding_good
-                        && frame.trailer != Decoded::Damaged
-                        && !link.bad;
+                    let whole = frame.is_whole() && !link.bad;
                     return Ok(Some(Told {
                         descriptors: descriptors.clone(),
                         intact: frame.intact.clone(),

@@ -9,6 +9,7 @@
 mod basics;
 mod failures;
 mod model;
+mod policies;
 mod power;
 mod recycling;
 mod rules;
