@@ -44,7 +44,14 @@ impl Log {
         let keep = segments.partition_point(|meta| meta.first_index < from);
         let (kept, gone) = segments.split_at(keep);
         let end = match kept.last() {
-            Some(last) => Some(self.end_before(last, from)?),
+            Some(last) => Some(match self.end_before(last, from) {
+                Err(TruncateError::Damaged { .. }) => {
+                    // Its place is known once its damage is.
+                    drop(self.note_damage(from.prev()));
+                    self.end_before(last, from)?
+                }
+                other => other?,
+            }),
             None => None,
         };
         let next_offset = end.map_or(self.manifest.start.offset, |end| end.next_offset);
@@ -179,7 +186,9 @@ impl Log {
             path: open.store.path.clone(),
             source,
         })?;
-        let (position, last) = found.ok_or_else(unknown)?;
+        let Some((position, last)) = found else {
+            return self.end_in_damage(meta, from, &end).ok_or_else(unknown);
+        };
         let ordinal = from.since(segment.first_index).unwrap_or_default();
         let in_time = |slots: &u32| {
             let index = open.index.as_ref();
@@ -196,6 +205,37 @@ impl Log {
             last_append_time: last.append_time,
             time_slots,
             ..end
+        })
+    }
+
+    /// Where a segment ends without its entries from `from` on, when the entry before is damaged:
+    /// where the damage does. It stays what it is.
+    fn end_in_damage(
+        &self,
+        meta: &SegmentMeta,
+        from: LogIndex,
+        end: &SegmentEnd,
+    ) -> Option<SegmentEnd> {
+        let mut known = self.manifest.damage.iter();
+        let damage = known.find(|damage| {
+            damage.segment == meta.id && damage.first_index < from && from <= damage.next_index
+        })?;
+        let next_offset = if damage.next_index == from {
+            damage.next_offset
+        } else {
+            // How many of the lost offsets were before `from` is not known: the rest is a hole.
+            damage.first_offset
+        };
+        Some(SegmentEnd {
+            position: damage.position_end,
+            next_index: from,
+            next_offset,
+            last_term: self.term_at(from.prev()).unwrap_or_default(),
+            entry_bytes: end
+                .entry_bytes
+                .saturating_sub(end.position.saturating_sub(damage.position_end)),
+            time_slots: 0,
+            ..*end
         })
     }
 

@@ -376,6 +376,7 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
         let count = run.last.next().since(run.first).unwrap_or_default();
         runs.append(run.term, count);
     }
+    fill_terms(&mut runs, found);
     for (meta, _) in limbo.iter() {
         runs.append(meta.term, 1);
     }
@@ -397,6 +398,18 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
         unknown_suffix: unknown(found, last),
         state_machine_lost,
     })
+}
+
+/// Of entries that are damaged at the log's end, the log may not know the terms. The mark has that
+/// of the last one, and terms never fall.
+fn fill_terms(runs: &mut TermRuns, found: &Found) {
+    let last = found.log.last_index();
+    let Some(missing) = last.since(runs.last().index).filter(|&n| n > 0) else {
+        return;
+    };
+    let marked = found.mark.as_ref().filter(|mark| mark.index <= last);
+    let term = marked.map_or(Term::ZERO, |mark| mark.last_term);
+    runs.append(term.max(runs.last().term), missing);
 }
 
 /// How far the state goes. One that is ahead of its log, or behind it, is no state of it.
