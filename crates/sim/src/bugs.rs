@@ -14,7 +14,10 @@ use crate::{
     recorder::{Finished, Recorder},
     time::Span,
     trace::Trace,
-    worlds::raft::{HostBug, LeaseMode, Options, RaftWorld},
+    worlds::{
+        node::{self, NodeBug, NodeWorld},
+        raft::{HostBug, LeaseMode, Options, RaftWorld},
+    },
 };
 
 /// Seeds that are tried for one bug before it counts as not found.
@@ -27,6 +30,8 @@ pub enum Planted {
     Core(Bug),
     /// In the replica around it.
     Host(HostBug),
+    /// In a real node, or in the disk that it is given.
+    Node(NodeBug),
     /// In nobody: clocks drift further apart than leases allow for.
     Drift,
 }
@@ -54,6 +59,7 @@ impl Case {
         match self.bug {
             Planted::Core(bug) => format!("core {bug:?}"),
             Planted::Host(bug) => format!("host {bug:?}"),
+            Planted::Node(bug) => format!("node {bug:?}"),
             Planted::Drift => "clocks DriftBeyondLease".to_owned(),
         }
     }
@@ -66,6 +72,7 @@ impl Case {
         match self.bug {
             Planted::Core(bug) => options.core_bug = Some(bug),
             Planted::Host(bug) => options.host_bug = Some(bug),
+            Planted::Node(_) => {}
             Planted::Drift => options.leases = LeaseMode::DriftBeyond,
         }
         if let Planted::Core(Bug::LeaseFromArrival | Bug::LeaseSurvivesTransfer) = self.bug {
@@ -115,13 +122,32 @@ impl Found {
     }
 }
 
-fn run(seed: u64, options: Options) -> Finished {
+/// Runs a seed in the case's world, with the bug or without.
+fn run(seed: u64, case: &Case, with_bug: bool) -> Finished {
+    let recorder = |nodes| Recorder::new(nodes, Trace::new(None), None);
+    let faults_for = Span::secs(10);
+    if let Planted::Node(bug) = case.bug {
+        let options = node::Options {
+            always: case.with.to_vec(),
+            bug: with_bug.then_some(bug),
+        };
+        let run = Run {
+            seed,
+            faults_for,
+            options,
+        };
+        return engine::run::<NodeWorld>(&run, recorder);
+    }
+    let options = match with_bug {
+        true => case.options(),
+        false => case.options_off(),
+    };
     let run = Run {
         seed,
-        faults_for: Span::secs(10),
+        faults_for,
         options,
     };
-    engine::run::<RaftWorld>(&run, |nodes| Recorder::new(nodes, Trace::new(None), None))
+    engine::run::<RaftWorld>(&run, recorder)
 }
 
 /// Looks for a bug, `hunts` times, with seeds from `first` on.
@@ -140,12 +166,12 @@ pub fn hunt(case: Case, first: u64, hunts: usize, seeds_max: u64) -> Found {
     for seed in first..first + seeds_max {
         found.tried += 1;
         since += 1;
-        let Some(violation) = run(seed, case.options()).violation else {
+        let Some(violation) = run(seed, &case, true).violation else {
             continue;
         };
         *found.by.entry(violation.checker).or_default() += 1;
         found.first.get_or_insert((seed, violation.to_string()));
-        if run(seed, case.options_off()).violation.is_some() {
+        if run(seed, &case, false).violation.is_some() {
             found.fails_without.push(seed);
         }
         if case.by.contains(&violation.checker) {
@@ -173,6 +199,7 @@ const LEASE: &str = "lease safety";
 const PROGRESS: &str = "progress";
 const STABILITY: &str = "stability";
 const HOST: &str = "host";
+const START: &str = "start";
 
 const fn core(bug: Bug, by: &'static [&'static str]) -> Case {
     Case {
@@ -185,6 +212,14 @@ const fn core(bug: Bug, by: &'static [&'static str]) -> Case {
 const fn host(bug: HostBug, by: &'static [&'static str]) -> Case {
     Case {
         bug: Planted::Host(bug),
+        by,
+        with: &[],
+    }
+}
+
+const fn node(bug: NodeBug, by: &'static [&'static str]) -> Case {
+    Case {
+        bug: Planted::Node(bug),
         by,
         with: &[],
     }
@@ -271,6 +306,56 @@ pub const CASES: &[Case] = &[
         by: &[LEASE, READS],
         with: &[FaultKind::Partition],
     },
+    node(
+        NodeBug::JournalNotSynced,
+        &[READS, STATE, MATCHING, PROGRESS],
+    )
+    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(
+        NodeBug::VotesNotSynced,
+        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
+    )
+    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(
+        NodeBug::SegmentsNotSynced,
+        &[READS, STATE, MATCHING, PROGRESS, START],
+    )
+    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(
+        NodeBug::NamesNotSynced,
+        &[READS, STATE, MATCHING, PROGRESS, START],
+    )
+    .with(&[FaultKind::PowerCut]),
+    node(
+        NodeBug::FailedSyncTrusted,
+        &[READS, STATE, MATCHING, PROGRESS, START],
+    )
+    .with(&[FaultKind::DiskFailure, FaultKind::PowerCut]),
+    node(
+        NodeBug::VotesForgotten,
+        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
+    )
+    .with(&[FaultKind::Crash]),
+    node(
+        NodeBug::OldVotesRestored,
+        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
+    )
+    .with(&[FaultKind::Crash]),
+    node(
+        NodeBug::JournalRecycledEarly,
+        &[READS, STATE, MATCHING, PROGRESS, START],
+    )
+    .with(&[FaultKind::Crash]),
+    node(
+        NodeBug::SameIncarnation,
+        &[READS, STATE, MATCHING, PROGRESS],
+    )
+    .with(&[FaultKind::PowerCut, FaultKind::Straggle]),
+    node(NodeBug::StateForgets, &[READS, STATE]),
+    node(NodeBug::AppliedTwice, &[READS, STATE]).with(&[FaultKind::Crash]),
+    node(NodeBug::ConfirmedEarly, &[READS]),
+    node(NodeBug::UnknownAsRefused, &[READS, HOST]),
+    node(NodeBug::ReadUnconfirmed, &[READS]),
 ];
 
 #[cfg(test)]
@@ -284,6 +369,9 @@ mod tests {
                 CASES.iter().any(|c| c.bug == Planted::Core(*bug)),
                 "{bug:?}"
             );
+        }
+        for bug in NodeBug::ALL {
+            assert!(CASES.iter().any(|c| c.bug == Planted::Node(bug)), "{bug:?}");
         }
         for bug in HostBug::ALL {
             assert!(CASES.iter().any(|c| c.bug == Planted::Host(bug)), "{bug:?}");

@@ -2,6 +2,8 @@
 //!
 //! - **Damage** to what was durable hits the disks of less than half of the nodes in one run.
 //!   Every committed entry then has an intact copy, and a quorum has its own votes.
+//! - Of what is kept **twice** (votes, manifests) one copy stays: a node that has lost both is an
+//!   operator's to replace.
 //! - **A failed write or sync** counts as a power cut of that node's process, not as damage: what
 //!   was to be durable was promised to nobody.
 //! - What was never synced is not bounded at all.

@@ -182,11 +182,13 @@ impl NodeWorld {
         if !self.may_damage(id) {
             return;
         }
+        let settled = self.node(id).is_some_and(|node| node.disk.queued() == 0);
         self.stop(cx, id, Down::PowerCut);
         let Some(node) = self.node(id) else { return };
         node.disk.restart();
         let mut files = Vec::new();
         list(&node.disk, Path::new("/node"), &mut files);
+        files.retain(|path| may_flip(path, settled));
         let count = cx.rng().between(1, FLIPS_MAX);
         for _ in 0..count {
             flip(&node.disk, &files, cx.rng());
@@ -218,6 +220,20 @@ impl NodeWorld {
                 node.tell_suspicion(peer, true);
             }
         }
+    }
+}
+
+/// Whether a file may be damaged: of what is kept twice, one copy stays whole, see `bounds.rs`.
+/// Votes are written one copy after the other and mended at each start, so that both are whole
+/// when nothing was being written.
+fn may_flip(path: &Path, settled: bool) -> bool {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    match name.as_deref() {
+        Some("votes.a") => settled,
+        Some(name) => name != "votes.b" && !name.starts_with("manifest."),
+        None => false,
     }
 }
 

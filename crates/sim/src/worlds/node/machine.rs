@@ -75,6 +75,7 @@ pub(super) struct Ask {
 pub(super) struct Waiting {
     op: OpId,
     ears: Ears,
+    bug: Option<NodeBug>,
 }
 
 impl Waiting {
@@ -89,6 +90,8 @@ pub(super) struct Lists {
     group: GroupId,
     ears: Ears,
     bug: Option<NodeBug>,
+    /// With a bug: the next entry is applied twice.
+    repeats: bool,
     registers: BTreeMap<u32, u64>,
     lists: BTreeMap<u32, Vec<u64>>,
     last: Applied,
@@ -135,6 +138,7 @@ impl Lists {
             group,
             ears,
             bug,
+            repeats: false,
             registers: BTreeMap::new(),
             lists: BTreeMap::new(),
             last: Applied::default(),
@@ -194,6 +198,10 @@ impl Machine for Lists {
     type Pending = Waiting;
 
     fn decide(&mut self, request: Ask, at: &Leading) -> Decision<Waiting> {
+        if self.bug == Some(NodeBug::ConfirmedEarly) {
+            let said = Said::Answer(request.op, Outcome::Done(Answer::Nothing));
+            request.ears.lock().push(said);
+        }
         let draft = Draft {
             kind: EntryKind::BATCH,
             records: 1,
@@ -203,6 +211,7 @@ impl Machine for Lists {
         let pending = Waiting {
             op: request.op,
             ears: request.ears,
+            bug: self.bug,
         };
         Decision::Append { draft, pending }
     }
@@ -237,6 +246,9 @@ impl Machine for Lists {
             return Err(UnknownEntry { what });
         };
         self.put(object, value);
+        if std::mem::take(&mut self.repeats) {
+            self.put(object, value);
+        }
         let entry = digest(meta.index.get(), payload);
         self.last = Applied {
             count: self.last.count + 1,
@@ -255,8 +267,10 @@ impl Machine for Lists {
     }
 
     fn abandon(pending: Waiting, fate: Fate) {
+        let lies = pending.bug == Some(NodeBug::UnknownAsRefused);
         pending.tell(match fate {
             Fate::NotStored => Outcome::Refused,
+            Fate::Unknown if lies => Outcome::Refused,
             Fate::Unknown => Outcome::Unknown,
         });
     }
@@ -271,7 +285,9 @@ impl Machine for Lists {
             last.state,
             self.registers.len() as u64,
         ];
+        let forgets = self.bug == Some(NodeBug::StateForgets);
         for (id, value) in &self.registers {
+            let value = if forgets { &0 } else { value };
             words.extend([u64::from(*id), *value]);
         }
         words.push(self.lists.len() as u64);
@@ -290,6 +306,7 @@ impl Machine for Lists {
             let what = format!("{} bytes", state.len());
             return Err(StateError { what });
         }
+        self.repeats = self.bug == Some(NodeBug::AppliedTwice) && self.last.count > 0;
         let said = Said::Restored(self.group, self.last);
         self.ears.lock().push(said);
         Ok(())

@@ -117,6 +117,13 @@ fn group_of(object: Object) -> GroupId {
     GroupId(1 + u64::from(id) % GROUPS)
 }
 
+/// Whether a node could not start because its disk refused something just now.
+fn is_faulty(error: &str) -> bool {
+    ["a simulated fault", "disk full", "disk is full"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
 impl NodeWorld {
     fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.get().checked_sub(1)? as usize)
@@ -145,15 +152,15 @@ impl NodeWorld {
             .advance_to(std::time::Duration::from_micros(now.0));
         (node.wakes_at, node.planned) = (None, 0);
         if let Err(error) = node.start(&settings, &members) {
-            if node.disk.is_on() {
-                cx.fail("start", format!("node {id} does not start: {error}"));
-            } else {
-                // The power went again while it started.
+            if !node.disk.is_on() || is_faulty(&error) {
+                // The power went again while it started, or the disk failed.
+                node.disk.crash_process();
                 self.restart_later(cx, id);
+            } else {
+                cx.fail("start", format!("node {id} does not start: {error}"));
             }
             return;
         }
-        self.tell_start(cx, id);
         self.drive(cx, id);
     }
 
@@ -437,6 +444,9 @@ impl World for NodeWorld {
                     ears,
                 };
                 life.handle.request(group, ask);
+            }
+            Action::Read if self.settings.bug == Some(NodeBug::ReadUnconfirmed) => {
+                ears.lock().push(machine::Said::MayRead(op, object));
             }
             Action::Read => life.handle.read(group, move |result| {
                 let said = match result {

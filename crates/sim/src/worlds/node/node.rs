@@ -20,7 +20,7 @@ use trilith_types::{GroupId, Incarnation, NodeId, Term, TimestampMs};
 
 use super::{
     machine::{Ears, Lists, Said},
-    plant::{self, NodeBug},
+    plant::{self, NodeBug, OldVotes},
     settings::{GROUPS, Settings},
 };
 use crate::{rng::Rng, time::SimTime};
@@ -79,6 +79,8 @@ pub(super) struct Life {
     pub(super) letters: Letters,
     pub(super) ears: Ears,
     pub(super) paused: bool,
+    /// Its start has been recorded.
+    pub(super) is_told: bool,
     /// What has come while it stood still.
     pub(super) inbox: Vec<(NodeId, NodeMessage)>,
     pub(super) roles: BTreeMap<GroupId, (Role, Term)>,
@@ -105,6 +107,7 @@ pub(super) struct Node {
     pub(super) wakes_at: Option<SimTime>,
     /// Operations of the disk whose end is planned.
     pub(super) planned: usize,
+    old_votes: OldVotes,
 }
 
 impl Node {
@@ -126,6 +129,7 @@ impl Node {
             slow_until: SimTime::ZERO,
             wakes_at: None,
             planned: 0,
+            old_votes: OldVotes::default(),
         }
     }
 
@@ -144,9 +148,10 @@ impl Node {
     /// What the host says when it does not open.
     pub(super) fn start(&mut self, settings: &Settings, members: &[NodeId]) -> Result<(), String> {
         let bug = settings.bug;
-        if !plant::has(bug, NodeBug::SameIncarnation) || self.incarnation == 0 {
+        if bug != Some(NodeBug::SameIncarnation) || self.incarnation == 0 {
             self.incarnation += 1;
         }
+        plant::before_start(&self.disk, bug, &mut self.old_votes);
         self.lives += 1;
         let env = Env {
             disk: plant::disk(&self.disk, bug),
@@ -175,6 +180,7 @@ impl Node {
             letters,
             ears,
             paused: false,
+            is_told: false,
             inbox: Vec::new(),
             roles: BTreeMap::new(),
             applied: BTreeMap::new(),

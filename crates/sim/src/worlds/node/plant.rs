@@ -1,24 +1,285 @@
 //! Bugs that can be planted in a node, to show that the checkers find them. Most of them sit in
-//! the disk that the node is given: a disk that says "done" too early is a host that does not
-//! wait.
+//! the disk that the node is given: a disk that says "done" too early is a node that does not
+//! wait. The others sit in the machine, and in how a client's wish is carried to it.
 
-use std::sync::Arc;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use trilith_env::{Disk, sim::SimDisk};
+use bytes::Bytes;
+use trilith_env::{
+    Completion, DirEntry, Disk, DurableWrites, File, FileLock, LockError, Mapping, OpenMode, Space,
+    sim::SimDisk,
+};
 
 /// A bug of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeBug {
+    /// The journal reports a frame before it is on disk.
+    JournalNotSynced,
+    /// Votes are answered before they are on disk.
+    VotesNotSynced,
+    /// A mark says that segments are on disk, and they were never synced.
+    SegmentsNotSynced,
+    /// Directories are never synced.
+    NamesNotSynced,
+    /// Pages that read back clean after a failed sync are trusted.
+    FailedSyncTrusted,
+    /// A node starts without the votes that it had.
+    VotesForgotten,
+    /// A node starts with the votes that it had at its first start.
+    OldVotesRestored,
+    /// A file of the journal is used again while it still holds what is nowhere else.
+    JournalRecycledEarly,
     /// A node comes back under the incarnation that it had.
     SameIncarnation,
+    /// What a machine gives away as its state lacks a part.
+    StateForgets,
+    /// After a restart, the first entry is applied once more than it should be.
+    AppliedTwice,
+    /// A write is confirmed when it is appended.
+    ConfirmedEarly,
+    /// A write of unknown outcome is reported as refused.
+    UnknownAsRefused,
+    /// A read is served without asking whether this node still leads.
+    ReadUnconfirmed,
 }
 
-/// Whether a bug is planted.
-pub(super) fn has(planted: Option<NodeBug>, bug: NodeBug) -> bool {
-    planted == Some(bug)
+impl NodeBug {
+    /// Every bug.
+    pub const ALL: [Self; 14] = [
+        Self::JournalNotSynced,
+        Self::VotesNotSynced,
+        Self::SegmentsNotSynced,
+        Self::NamesNotSynced,
+        Self::FailedSyncTrusted,
+        Self::VotesForgotten,
+        Self::OldVotesRestored,
+        Self::JournalRecycledEarly,
+        Self::SameIncarnation,
+        Self::StateForgets,
+        Self::AppliedTwice,
+        Self::ConfirmedEarly,
+        Self::UnknownAsRefused,
+        Self::ReadUnconfirmed,
+    ];
+}
+
+/// Where the journal and the votes are.
+const HOST_DIR: &str = "/node/host";
+
+/// Where the logs are.
+const GROUPS_DIR: &str = "/node/groups";
+
+/// Copies of votes as a node had them at its first start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OldVotes(Vec<(PathBuf, Vec<u8>)>);
+
+fn is_journal(path: &Path) -> bool {
+    path.starts_with(HOST_DIR) && path.extension().is_some_and(|is| is == "journal")
+}
+
+fn is_vote(path: &Path) -> bool {
+    path.starts_with(HOST_DIR)
+        && !is_journal(path)
+        && path.extension().is_none_or(|is| is != "lock")
 }
 
 /// The disk that a node is given.
-pub(super) fn disk(disk: &SimDisk, _: Option<NodeBug>) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
+pub(super) fn disk(disk: &SimDisk, bug: Option<NodeBug>) -> Arc<dyn Disk> {
+    let disk = Arc::new(disk.clone());
+    match bug {
+        None => disk,
+        Some(bug) => Arc::new(Lying { disk, bug }),
+    }
+}
+
+/// What happens to the files of a node that is about to start.
+pub(super) fn before_start(disk: &SimDisk, bug: Option<NodeBug>, old: &mut OldVotes) {
+    let files = |fits: fn(&Path) -> bool| {
+        let all = disk.list(Path::new(HOST_DIR)).unwrap_or_default();
+        let paths = all.into_iter().map(|entry| entry.path);
+        paths.filter(|path| fits(path)).collect::<Vec<PathBuf>>()
+    };
+    match bug {
+        Some(NodeBug::VotesForgotten) => {
+            for path in files(is_vote) {
+                drop(disk.remove_file(&path));
+            }
+        }
+        Some(NodeBug::OldVotesRestored) if old.0.is_empty() => {
+            let copy = |path: PathBuf| Some((path.clone(), disk.on_device(&path).ok()?));
+            old.0 = files(is_vote).into_iter().filter_map(copy).collect();
+        }
+        Some(NodeBug::OldVotesRestored) => {
+            for (path, bytes) in &old.0 {
+                let file = disk.open(path, OpenMode::CreateIfMissing);
+                let written = file.and_then(|file| {
+                    file.write_at(0, &[io::IoSlice::new(bytes)])?;
+                    file.sync()
+                });
+                drop(written);
+            }
+        }
+        Some(NodeBug::JournalRecycledEarly) => {
+            let journals = files(is_journal);
+            if let (Some(first), true) = (journals.first(), journals.len() > 1) {
+                drop(disk.remove_file(first));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A disk with a bug.
+#[derive(Debug)]
+struct Lying {
+    disk: Arc<SimDisk>,
+    bug: NodeBug,
+}
+
+impl Disk for Lying {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(path, mode)?;
+        let lies = match self.bug {
+            NodeBug::JournalNotSynced => is_journal(path),
+            NodeBug::VotesNotSynced => is_vote(path),
+            NodeBug::SegmentsNotSynced => path.starts_with(GROUPS_DIR),
+            _ => false,
+        };
+        let trusts = self.bug == NodeBug::FailedSyncTrusted;
+        Ok(match lies || trusts {
+            true => Arc::new(LyingFile {
+                disk: Arc::clone(&self.disk),
+                file,
+                lies,
+            }),
+            false => file,
+        })
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        self.disk.run(work);
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.bug {
+            NodeBug::NamesNotSynced => Ok(()),
+            _ => self.disk.sync_dir(dir),
+        }
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        match self.bug {
+            NodeBug::NamesNotSynced | NodeBug::SegmentsNotSynced => Ok(()),
+            NodeBug::FailedSyncTrusted => self.disk.sync_all(path).or(Ok(())),
+            _ => self.disk.sync_all(path),
+        }
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.space(path)
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> Result<Box<dyn FileLock>, LockError> {
+        self.disk.lock(path, holder)
+    }
+}
+
+/// A file that says "done" too early, or never says that something failed.
+#[derive(Debug)]
+struct LyingFile {
+    disk: Arc<SimDisk>,
+    file: Arc<dyn File>,
+    /// It says "done" too early.
+    lies: bool,
+}
+
+impl LyingFile {
+    /// Whatever became of it, it is called done.
+    fn believed(&self, done: Completion<()>) -> Completion<()> {
+        let disk = Arc::clone(&self.disk);
+        let (completer, believed) = Completion::driven(Arc::new(move || {
+            disk.complete_next();
+        }));
+        done.then(move |_| completer.complete(Ok(())));
+        believed
+    }
+}
+
+impl File for LyingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, pos: u64, len: u64) -> io::Result<()> {
+        self.file.allocate(pos, len)
+    }
+
+    fn read_at(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(pos, buf)
+    }
+
+    fn submit_write(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()> {
+        self.file.submit_write(pos, parts)
+    }
+
+    fn submit_sync(&self) -> Completion<()> {
+        match self.lies {
+            true => Completion::ready(Ok(())),
+            false => self.believed(self.file.submit_sync()),
+        }
+    }
+
+    fn submit_write_durable(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()> {
+        match self.lies {
+            true => self.file.submit_write(pos, parts),
+            false => self.believed(self.file.submit_write_durable(pos, parts)),
+        }
+    }
+
+    fn durable_writes(&self) -> DurableWrites {
+        self.file.durable_writes()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.lies {
+            true => Ok(()),
+            false => self.file.sync().or(Ok(())),
+        }
+    }
+
+    fn map(&self, pos: u64, len: usize) -> io::Result<Arc<dyn Mapping>> {
+        self.file.map(pos, len)
+    }
 }

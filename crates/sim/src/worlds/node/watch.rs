@@ -41,10 +41,15 @@ fn seen_configuration(configuration: &Configuration) -> event::Configuration {
 
 impl NodeWorld {
     /// Records that a node has started, with what its machine came back to.
-    pub(super) fn tell_start(&self, cx: &mut Cx, id: NodeId) {
-        let Some(node) = self.node(id) else { return };
-        let Some(life) = &node.life else { return };
-        let restored = life.ears.lock().iter().find_map(|said| match said {
+    fn tell_start(&mut self, cx: &mut Cx, id: NodeId, said: &[Said]) {
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        let Some(life) = &mut node.life else { return };
+        if std::mem::replace(&mut life.is_told, true) {
+            return;
+        }
+        let restored = said.iter().find_map(|said| match said {
             Said::Restored(FIRST, applied) => Some(applied.count),
             _ => None,
         });
@@ -76,6 +81,7 @@ impl NodeWorld {
         };
         let said = std::mem::take(&mut *life.ears.lock());
         let letters = std::mem::take(&mut *life.letters.lock());
+        self.tell_start(cx, id, &said);
         for said in said {
             self.hear(cx, id, said);
         }
@@ -106,8 +112,12 @@ impl NodeWorld {
     }
 
     fn not_opened(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, error: &str) {
-        if self.node(id).is_some_and(|node| node.disk.is_on()) {
+        let on = self.node(id).is_some_and(|node| node.disk.is_on());
+        if on && !super::is_faulty(error) {
             cx.fail("start", format!("group {group} of node {id}: {error}"));
+        } else {
+            let why = if on { Down::DiskFailed } else { Down::PowerCut };
+            self.stop(cx, id, why);
         }
     }
 
@@ -117,15 +127,21 @@ impl NodeWorld {
         self.stop(cx, id, why);
     }
 
+    /// A replica has stopped. When its disk refused something, an operator starts the node again.
+    fn stopped(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, reason: &str) {
+        let on = self.node(id).is_some_and(|node| node.disk.is_on());
+        if on && super::is_faulty(reason) {
+            self.stop(cx, id, Down::DiskFailed);
+        } else if on {
+            let what = format!("group {group} of node {id} stopped: {reason}");
+            cx.fail("host", what);
+        }
+    }
+
     fn alarm(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, alarm: &Alarm) {
         let kind = match alarm {
             Alarm::Stopped { reason } => {
-                if self.node(id).is_some_and(|node| node.disk.is_on()) {
-                    cx.fail(
-                        "host",
-                        format!("group {group} of node {id} stopped: {reason}"),
-                    );
-                }
+                self.stopped(cx, id, group, reason);
                 return;
             }
             Alarm::DiskFull => Note::Backpressure,
