@@ -108,6 +108,10 @@ impl Registry for Node {
         })
     }
 
+    fn knows_members(&self) -> bool {
+        !self.inner.book.nodes().is_empty()
+    }
+
     fn found(&self, found: Found) -> Result<(), String> {
         Self::found(self, &found).map_err(|error| error.to_string())
     }

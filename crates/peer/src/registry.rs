@@ -87,6 +87,10 @@ pub trait Registry: Send + Sync {
     /// one of the founders, or has registered before: an emptied directory is no new node.
     fn found_for(&self, name: &str) -> Option<Found>;
 
+    /// Whether [`Registry::found_for`] can be answered yet: not while this node has still to learn
+    /// who has registered. Who asks meanwhile is told to ask again.
+    fn knows_members(&self) -> bool;
+
     /// This node, which belongs to no cluster yet, is made a member of one. It is one of the
     /// members (checked); from the return on [`Registry::identity`] says so, durably.
     ///

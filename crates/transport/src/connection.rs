@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use trilith_peer::{ConnId, Frame, FrameReader, FrameWriter, Handshake, NodeMessage, Outgoing};
+use trilith_peer::{
+    ConnId, Frame, FrameError, FrameReader, FrameWriter, Handshake, NodeMessage, Outgoing,
+};
 use trilith_types::NodeId;
 
 use crate::{
@@ -145,19 +147,28 @@ impl Connection {
         &self,
         reader: &mut FrameReader,
         mut take: impl FnMut(Frame) -> Result<(), String>,
-    ) -> Result<bool, String> {
-        let count = self.stream.read(reader.space());
-        let count = count.map_err(|error| error.to_string())?;
+    ) -> Result<bool, ReadError> {
+        let count = self.stream.read(reader.space()).map_err(ReadError::Gone)?;
         if count == 0 {
             return Ok(false);
         }
         self.bytes_in.fetch_add(count as u64, Relaxed);
         reader.filled(count);
-        while let Some(frame) = reader.next_frame().map_err(|error| error.to_string())? {
-            take(frame)?;
+        let bad = |error: FrameError| ReadError::Bad(error.to_string());
+        while let Some(frame) = reader.next_frame().map_err(bad)? {
+            take(frame).map_err(ReadError::Bad)?;
         }
         Ok(true)
     }
+}
+
+/// Why reading ends.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The connection broke.
+    Gone(io::Error),
+    /// What came is not what nodes say.
+    Bad(String),
 }
 
 fn advance(parts: &mut Parts, mut written: usize) {

@@ -20,7 +20,7 @@ use trilith_raft::SplitMix64;
 use trilith_types::NodeId;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, ReadError},
     listen::{PeerListener, knock},
     stream::PeerStream,
     threads::Threads,
@@ -313,7 +313,11 @@ impl Shared {
                     connection.flush();
                 }
             }
-            Action::Close { conn, why } => self.close(conn, &why),
+            Action::Close {
+                conn,
+                why,
+                is_trouble,
+            } => self.close(conn, &why, is_trouble),
             Action::Event(event) => {
                 tracing::debug!(?event, "a peer");
                 registry.peer_event(event);
@@ -348,7 +352,10 @@ impl Shared {
             connection.close();
             return;
         }
-        tracing::info!(%node, ?class, address = ?connection.stream.peer_addr(), "connected");
+        match class {
+            Class::Control => tracing::info!(%node, "connected"),
+            Class::Bulk => tracing::debug!(%node, "connected, for snapshots"),
+        }
         let mut routes = self.routes.write();
         let route = routes.entry(node).or_default();
         if let Some(old) = route.of(class).replace(connection) {
@@ -356,33 +363,38 @@ impl Shared {
         }
     }
 
-    fn close(&self, conn: ConnId, why: &str) {
+    fn close(&self, conn: ConnId, why: &str, is_trouble: bool) {
         let Some(connection) = self.connections.lock().remove(&conn) else {
             return;
         };
+        let address = connection.stream.peer_addr();
+        let address = address.map_or_else(|| "a closed socket".to_owned(), |at| at.to_string());
         connection.close();
-        self.unroute(&connection);
+        let class = self.unroute(&connection);
         match connection.node.get() {
-            Some(node) => tracing::info!(%node, why, "disconnected"),
-            None => {
-                let address = connection.stream.peer_addr();
-                self.trouble(&format!("no connection with {address:?}: {why}"));
+            Some(node) if is_trouble => tracing::warn!(%node, why, "disconnected"),
+            Some(node) if class == Some(Class::Control) => {
+                tracing::info!(%node, why, "disconnected");
             }
+            Some(node) => tracing::debug!(%node, why, "disconnected, for snapshots"),
+            None if is_trouble => self.trouble(&format!("no connection with {address}: {why}")),
+            None => tracing::debug!(address, why, "no connection"),
         }
     }
 
-    fn unroute(&self, connection: &Arc<Connection>) {
-        let Some(node) = connection.node.get() else {
-            return;
-        };
-        if let Some(route) = self.routes.write().get_mut(node) {
-            for class in Class::ALL {
-                let slot = route.of(class);
-                if let Some(old) = slot.take_if(|open| Arc::ptr_eq(open, connection)) {
-                    route.dropped_before += old.queue().1;
-                }
+    /// Takes a connection out of the routes, and says what it was for.
+    fn unroute(&self, connection: &Arc<Connection>) -> Option<Class> {
+        let node = connection.node.get()?;
+        let mut routes = self.routes.write();
+        let route = routes.get_mut(node)?;
+        let is_it = |open: &mut Arc<Connection>| Arc::ptr_eq(open, connection);
+        for class in Class::ALL {
+            if let Some(old) = route.of(class).take_if(is_it) {
+                route.dropped_before += old.queue().1;
+                return Some(class);
             }
         }
+        None
     }
 
     /// Logs what keeps nodes apart: loudly when it is news, for it comes again with every dial.
@@ -442,6 +454,9 @@ impl Shared {
             };
             let mut accepted = None;
             self.decide(|links, now, _, _| accepted = links.accepted(now));
+            if self.is_stopping.load(Relaxed) {
+                return;
+            }
             let Some(conn) = accepted else {
                 self.trouble("too many handshakes at a time; a connection is closed");
                 continue;
@@ -454,7 +469,7 @@ impl Shared {
                 .spawn(name, move || shared.run_reader(&connection));
             if let Err(error) = spawned {
                 self.trouble(&format!("no thread for a connection: {error}"));
-                self.close(conn, "no thread for it");
+                self.close(conn, "no thread for it", false);
                 self.decide(|links, now, _, out| links.closed(now, conn, out));
             }
         }
@@ -464,7 +479,7 @@ impl Shared {
     fn run_reader(self: &Arc<Self>, connection: &Arc<Connection>) {
         let mut reader = FrameReader::default();
         let mut messages = Vec::new();
-        let why = loop {
+        let (why, is_trouble) = loop {
             let read = connection.read(&mut reader, |frame| match frame {
                 Frame::Handshake(step) => {
                     self.decide(|links, now, registry, out| {
@@ -478,15 +493,16 @@ impl Shared {
                 }
             });
             if let Err(why) = self.take(connection, &mut messages) {
-                break why;
+                break (why, true);
             }
             match read {
                 Ok(true) => {}
-                Ok(false) => break "the other side closed it".to_owned(),
-                Err(why) => break why,
+                Ok(false) => break ("the other side closed it".to_owned(), false),
+                Err(ReadError::Gone(error)) => break (error.to_string(), false),
+                Err(ReadError::Bad(why)) => break (why, true),
             }
         };
-        self.close(connection.id, &why);
+        self.close(connection.id, &why, is_trouble);
         self.decide(|links, now, _, out| links.closed(now, connection.id, out));
     }
 

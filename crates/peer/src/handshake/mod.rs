@@ -142,6 +142,14 @@ pub enum Reason {
     Other,
 }
 
+impl Reason {
+    /// Whether it comes between sound nodes and passes by itself.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Crossed | Self::Unfounded)
+    }
+}
+
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trilith_types::{Incarnation, NodeId};
 
-use super::{Action, Conn, ConnId, Links, Phase, check, dial};
+use super::{Action, Conn, ConnId, Links, Phase, Why, check, dial};
 use crate::{
     handshake::{Agreed, Handshake, Hello, Reason, Refusal},
     message::Class,
@@ -50,11 +50,14 @@ impl Links {
             }
             (Phase::AwaitFound, Handshake::Found(found)) => {
                 let outcome = Self::be_founded(found, registry);
-                let why = outcome.unwrap_or_else(|refusal| self.refuse(conn, refusal, out));
+                let why = match outcome {
+                    Ok(how) => Why::usual(how),
+                    Err(refusal) => self.refuse(conn, refusal, out),
+                };
                 self.close(now, conn, why, out);
             }
             _ => {
-                let why = "a step of the handshake that does not belong there".to_owned();
+                let why = Why::trouble("a step of the handshake that does not belong there");
                 self.close(now, conn, why, out);
             }
         }
@@ -99,8 +102,8 @@ impl Links {
     }
 
     /// Says why, and gives the reason for the log.
-    fn refuse(&self, conn: ConnId, refusal: Refusal, out: &mut Vec<Action>) -> String {
-        let why = format!("refused: {}", refusal.message);
+    fn refuse(&self, conn: ConnId, refusal: Refusal, out: &mut Vec<Action>) -> Why {
+        let why = Why::refused(&refusal);
         let step = Handshake::Refused(refusal);
         out.push(Action::Say { conn, step });
         why
@@ -112,11 +115,15 @@ impl Links {
         name: &str,
         registry: &dyn Registry,
         out: &mut Vec<Action>,
-    ) -> String {
+    ) -> Why {
         if let Some(found) = registry.found_for(name) {
             let step = Handshake::Found(found);
             out.push(Action::Say { conn, step });
-            return format!("{name:?} was handed its cluster");
+            return Why::usual(format!("{name:?} was handed its cluster"));
+        }
+        if !registry.knows_members() {
+            let message = format!("it is not known yet whether {name:?} is a new node; ask again");
+            return self.refuse(conn, Refusal::new(Reason::Unfounded, message), out);
         }
         let refusal = Refusal::new(
             Reason::NotAdmitted,
@@ -183,8 +190,7 @@ impl Links {
         if let Some(mine) = slot.conn.take_if(|_| slot.opened.is_none()) {
             // This node's own dial gives way; its slot is about to be filled.
             self.conns.remove(&mine);
-            let why = "the other node dialled too".to_owned();
-            out.push(Action::Close { conn: mine, why });
+            out.push(Why::usual("the other node dialled too").close(mine));
         }
         Ok(agreed)
     }
@@ -245,8 +251,7 @@ impl Links {
         let is_alive = class == Class::Control && (peer.health.connect(now) || is_new_life);
         for old in replaced {
             self.conns.remove(&old);
-            let why = "another connection took its place".to_owned();
-            out.push(Action::Close { conn: old, why });
+            out.push(Why::usual("another connection took its place").close(old));
         }
         out.push(Action::Open {
             conn,

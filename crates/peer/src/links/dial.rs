@@ -5,7 +5,7 @@ use std::time::Duration;
 use trilith_raft::Random;
 use trilith_types::{Incarnation, NodeId};
 
-use super::{Action, Conn, ConnId, Links, Phase, Slot, Target, check};
+use super::{Action, Conn, ConnId, Links, Phase, Slot, Target, Why, check};
 use crate::{
     config::LinkConfig,
     handshake::{Handshake, Hello, Introduction, Reason, Refusal},
@@ -37,8 +37,7 @@ impl Links {
         let from = self.introduction(&me);
         let Some(dialled) = self.conns.get_mut(&conn) else {
             // It was given up meanwhile.
-            let why = "not wanted any more".to_owned();
-            out.push(Action::Close { conn, why });
+            out.push(Why::usual("not wanted any more").close(conn));
             return;
         };
         dialled.phase = Phase::AwaitWelcome;
@@ -145,29 +144,30 @@ impl Links {
             Handshake::Welcome(them) => {
                 match self.welcomed(now, conn, target, &them, registry, out) {
                     Ok(()) => return,
-                    Err(refusal) => refusal.message,
+                    Err(refusal) => Why::refused(&refusal),
                 }
             }
             Handshake::Refused(refusal) => {
-                let why = format!("refused: {}", refusal.message);
-                if !matches!(refusal.reason, Reason::Crossed | Reason::Unfounded) {
+                let why = Why::usual(format!("refused: {}", refusal.message));
+                if !refusal.reason.passes() {
                     let address = self.address_of(target);
                     out.push(Action::Refused { address, refusal });
                 }
                 why
             }
-            Handshake::Found(found) => {
-                Self::be_founded(found, registry).unwrap_or_else(|refusal| refusal.message)
-            }
+            Handshake::Found(found) => match Self::be_founded(found, registry) {
+                Ok(how) => Why::usual(how),
+                Err(refusal) => Why::refused(&refusal),
+            },
             Handshake::Unfounded(name) => match registry.found_for(&name) {
                 Some(found) if registry.identity().member.is_some() => {
                     let step = Handshake::Found(found);
                     out.push(Action::Say { conn, step });
-                    format!("{name:?} was handed its cluster")
+                    Why::usual(format!("{name:?} was handed its cluster"))
                 }
-                _ => format!("{name:?} listens there and belongs to no cluster"),
+                _ => Why::usual(format!("{name:?} listens there and belongs to no cluster")),
             },
-            Handshake::Hello(_) => "a hello in answer to a hello".to_owned(),
+            Handshake::Hello(_) => Why::trouble("a hello in answer to a hello"),
         };
         self.close(now, conn, why, out);
     }

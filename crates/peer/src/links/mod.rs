@@ -74,6 +74,8 @@ pub enum Action {
         conn: ConnId,
         /// Why, for the log.
         why: String,
+        /// Whether somebody should look at it; else it is what happens between sound nodes.
+        is_trouble: bool,
     },
     /// Hand it to [`Registry::peer_event`].
     Event(PeerEvent),
@@ -190,6 +192,44 @@ pub struct LinkStatus {
     pub is_suspected: bool,
     /// The incarnation that was met last; 0 for none.
     pub incarnation: Incarnation,
+}
+
+/// Why a connection is closed.
+struct Why {
+    text: String,
+    is_trouble: bool,
+}
+
+impl Why {
+    fn usual(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_trouble: false,
+        }
+    }
+
+    fn trouble(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_trouble: true,
+        }
+    }
+
+    /// This node refuses, or finds out that it must.
+    fn refused(refusal: &Refusal) -> Self {
+        Self {
+            text: format!("refused: {}", refusal.message),
+            is_trouble: !refusal.reason.passes(),
+        }
+    }
+
+    fn close(self, conn: ConnId) -> Action {
+        Action::Close {
+            conn,
+            why: self.text,
+            is_trouble: self.is_trouble,
+        }
+    }
 }
 
 impl Links {
@@ -347,8 +387,8 @@ impl Links {
     }
 
     /// Closes a connection from this side.
-    fn close(&mut self, now: Duration, conn: ConnId, why: String, out: &mut Vec<Action>) {
-        out.push(Action::Close { conn, why });
+    fn close(&mut self, now: Duration, conn: ConnId, why: Why, out: &mut Vec<Action>) {
+        out.push(why.close(conn));
         self.closed(now, conn, out);
     }
 
@@ -358,7 +398,7 @@ impl Links {
         };
         for class in Class::ALL {
             if let Some(conn) = peer.slot(class).conn {
-                let why = format!("node {node} is no member any more");
+                let why = Why::usual(format!("node {node} is no member any more"));
                 self.close(now, conn, why, out);
             }
         }
@@ -396,7 +436,10 @@ impl Links {
             .filter_map(|(&id, conn)| late(conn).then_some(id))
             .collect();
         for conn in late {
-            let why = format!("no handshake within {:?}", self.config.handshake_max);
+            let why = Why::trouble(format!(
+                "no handshake within {:?}",
+                self.config.handshake_max
+            ));
             self.close(now, conn, why, out);
         }
     }
@@ -422,7 +465,7 @@ impl Links {
             }
         }
         for conn in silent {
-            let why = format!("nothing came for {:?}", self.config.close_after);
+            let why = Why::trouble(format!("nothing came for {:?}", self.config.close_after));
             self.close(now, conn, why, out);
         }
     }

@@ -87,6 +87,10 @@ impl Registry for Recorder {
         is_founder.then_some(founders)
     }
 
+    fn knows_members(&self) -> bool {
+        true
+    }
+
     fn found(&self, found: Found) -> Result<(), String> {
         self.change(|seen| {
             let identity = seen.identity.as_mut().expect("it has one");

@@ -58,6 +58,22 @@ fn a_node_that_is_not_named_stays_as_it_is() {
 }
 
 #[test]
+fn a_member_that_knows_no_members_yet_asks_for_patience() {
+    let mut net = Net::new(1);
+    net.add(member(1), "n1", 1, &[]);
+    net.add(None, "n2", 1, &[(None, 0)]);
+    net.nodes[0].registry.know(|k| k.knows_members = false);
+    net.run(millis(1_000));
+    assert!(net.nodes[1].refusals.is_empty());
+    net.nodes[0].registry.know(|k| {
+        k.founders = Some(founders(&["n1", "n2"]));
+        k.knows_members = true;
+    });
+    net.run(millis(1_000));
+    assert_eq!(node_of(&net, 1), Some(NodeId(2)));
+}
+
+#[test]
 fn a_list_that_does_not_name_it_or_names_it_twice_is_refused() {
     for names in [&["n1", "n3"][..], &["n1", "n2", "n2"][..]] {
         let mut net = Net::new(1);

@@ -23,6 +23,7 @@ pub(super) struct Knowledge {
     pub(super) peers: Vec<Peer>,
     pub(super) founders: Option<Found>,
     pub(super) admits: bool,
+    pub(super) knows_members: bool,
     pub(super) is_stuck: bool,
     progress: u64,
 }
@@ -59,6 +60,10 @@ impl Registry for TestRegistry {
             .iter()
             .any(|m| m.name == name)
             .then_some(found)
+    }
+
+    fn knows_members(&self) -> bool {
+        self.know(|k| k.knows_members)
     }
 
     fn found(&self, found: Found) -> Result<(), String> {
@@ -186,6 +191,7 @@ impl Net {
                 .collect(),
             founders: None,
             admits: true,
+            knows_members: true,
             is_stuck: false,
             progress: 0,
         };
@@ -326,7 +332,7 @@ impl Net {
                 };
                 self.send((at, conn), |conn| Parcel::Beat(conn, heartbeat));
             }
-            Action::Close { conn, why } => {
+            Action::Close { conn, why, .. } => {
                 self.nodes[at].closes.push(why);
                 self.nodes[at].open.retain(|_, open| open.0 != conn);
                 self.hang_up((at, conn));
