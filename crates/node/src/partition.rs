@@ -142,20 +142,30 @@ impl PartitionShared {
         leader.map(|node| self.book.leader(node))
     }
 
-    /// The replica's log, while this node leads.
+    /// The replica's group, while this node leads.
     pub(crate) fn led_here(&self) -> Result<&Arc<Group>, PartitionError> {
         self.still_there()?;
-        let (is_here, stopped) = {
-            let route = self.route.lock();
-            (route.is_here, route.stopped.clone())
-        };
-        if let Some(reason) = stopped {
-            return Err(self.unavailable(reason));
-        }
+        self.in_service()?;
+        let is_here = self.route.lock().is_here;
         match self.local.get() {
             Some(group) if is_here => Ok(group),
             _ => Err(self.not_leader(self.known_leader())),
         }
+    }
+
+    /// An error when the replica here is out of service: others may lead, if there are any.
+    pub(crate) fn in_service(&self) -> Result<(), PartitionError> {
+        match self.route.lock().stopped.clone() {
+            None => Ok(()),
+            Some(reason) if self.replicas.len() <= 1 => Err(self.unavailable(reason)),
+            Some(_) => Err(self.not_leader(None)),
+        }
+    }
+
+    /// Whether there is nothing to wait for: a leader is known, or will not come from here.
+    pub(crate) fn is_settled(&self) -> bool {
+        let is_stopped = self.route.lock().stopped.is_some();
+        is_stopped || self.leader().is_some()
     }
 
     pub(crate) fn not_leader(&self, leader: Option<Leader>) -> PartitionError {

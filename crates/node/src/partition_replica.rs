@@ -101,8 +101,8 @@ fn refused(partition: &PartitionShared, why: Refusal) -> ProduceError {
     match why {
         Refusal::NotLeader { leader, .. } => partition.not_leader(partition.address(leader)).into(),
         Refusal::Transferring { to } => partition.not_leader(partition.address(Some(to))).into(),
-        Refusal::UnknownGroup => match partition.still_there() {
-            Err(gone) => gone.into(),
+        Refusal::UnknownGroup => match partition.still_there().and(partition.in_service()) {
+            Err(error) => error.into(),
             // It is about to be opened here, or has no replica here.
             Ok(()) => partition.not_leader(partition.known_leader()).into(),
         },

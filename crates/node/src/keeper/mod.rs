@@ -202,7 +202,7 @@ impl Keeper {
         let served = &self.served;
         let is_founded = self.inner.controller.read().cluster().is_some();
         let is_led =
-            |topic: &Arc<ServedTopic>| topic.partitions.iter().all(|p| p.leader().is_some());
+            |topic: &Arc<ServedTopic>| topic.partitions.iter().all(|p| p.is_settled());
         let is_ready = |waiting: &mut Waiting| match waiting.topic {
             _ if waiting.until <= now => true,
             Some(topic) => served.get(&topic).is_none_or(is_led),
