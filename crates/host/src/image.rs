@@ -4,11 +4,12 @@
 //! directory (8); the offset behind the last applied record (8); flags (1): whether the end of the
 //! log is in doubt, and whether the machine's state is lost; with the first of them the last entry
 //! that may have been there, term and index (16); the number of configurations (4) and for each its entry's index (8), its length (4) and its
-//! bytes; then the machine's state up to the end.
+//! bytes; the number of terms (4) and for each the term (8) and its first entry (8); then the
+//! machine's state up to the end.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use trilith_raft::{Configuration, EntryId};
-use trilith_types::{LogIndex, Offset};
+use trilith_types::{LogIndex, Offset, Term};
 
 use crate::configuration_codec::{
     CONFIGURATION_BYTES_MAX, decode_configuration, encode_configuration,
@@ -35,6 +36,9 @@ pub(crate) struct Image {
     pub(crate) is_lost: bool,
     /// The members as of the log's base, then every configuration in the log, ascending.
     pub(crate) configurations: Vec<(LogIndex, Configuration)>,
+    /// The terms of the log's entries: each with the first entry of it, ascending. A log that is
+    /// damaged may not know them any more, and peers are asked by term and index.
+    pub(crate) terms: Vec<(Term, LogIndex)>,
     /// The machine.
     pub(crate) machine: Bytes,
 }
@@ -58,6 +62,11 @@ impl Image {
             out.put_u64_le(index.0);
             out.put_u32_le(bytes.len() as u32);
             out.put_slice(&bytes);
+        }
+        out.put_u32_le(self.terms.len() as u32);
+        for (term, first) in &self.terms {
+            out.put_u64_le(term.0);
+            out.put_u64_le(first.0);
         }
         out.put_slice(&self.machine);
         out.freeze()
@@ -99,7 +108,13 @@ impl Image {
             let configuration = decode_configuration(&from.split_to(len)).ok()?;
             configurations.push((index, configuration));
         }
+        let mut terms = Vec::new();
+        for _ in 0..from.try_get_u32_le().ok()? {
+            let term = Term(from.try_get_u64_le().ok()?);
+            terms.push((term, LogIndex(from.try_get_u64_le().ok()?)));
+        }
         Some(Self {
+            terms,
             generation,
             visible,
             doubt,
@@ -126,6 +141,7 @@ mod tests {
                 (LogIndex(0), Configuration::of_voters([NodeId(1)])),
                 (LogIndex(9), Configuration::default()),
             ],
+            terms: vec![(Term(1), LogIndex(1)), (Term(4), LogIndex(3))],
             machine: Bytes::from_static(b"state"),
         }
     }

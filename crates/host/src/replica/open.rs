@@ -372,9 +372,13 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
         index: log.start_index().prev(),
     };
     let mut runs = TermRuns::starting_after(base);
+    known_terms(&mut runs, found);
     for run in log.term_runs() {
-        let count = run.last.next().since(run.first).unwrap_or_default();
-        runs.append(run.term, count);
+        let next = runs.last_index().next();
+        if run.last >= next {
+            let count = run.last.next().since(run.first.max(next));
+            runs.append(run.term.max(runs.last().term), count.unwrap_or_default());
+        }
     }
     fill_terms(&mut runs, found);
     for (meta, _) in limbo.iter() {
@@ -398,6 +402,29 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
         unknown_suffix: unknown(found, last),
         state_machine_lost,
     })
+}
+
+/// Terms that were kept beside the mark, as far as the mark's entries are still the log's.
+fn known_terms(runs: &mut TermRuns, found: &Found) {
+    let Some(mark) = found.mark.as_ref().filter(|_| found.replay.reset.is_none()) else {
+        return;
+    };
+    let cut = found.replay.truncated.map_or(LogIndex::MAX, LogIndex::prev);
+    let upto = mark.index.min(found.log.last_index()).min(cut);
+    let terms = &found.image.terms;
+    for (place, (term, first)) in terms.iter().enumerate() {
+        let next = runs.last_index().next();
+        let end = terms
+            .get(place + 1)
+            .map_or(upto, |(_, after)| after.prev().min(upto));
+        // The oldest may have been left out.
+        if *first > next {
+            return;
+        }
+        if end >= next {
+            runs.append(*term, end.next().since(next).unwrap_or_default());
+        }
+    }
 }
 
 /// Of entries that are damaged at the log's end, the log may not know the terms. The mark has that

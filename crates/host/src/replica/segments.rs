@@ -9,7 +9,7 @@ use trilith_storage::{
     SyncOutcome,
     journal::{JournalFailed, JournalOp, Mark, Submission},
 };
-use trilith_types::{LogIndex, Offset};
+use trilith_types::{LogIndex, Offset, Term};
 
 use super::{Cx, Replica};
 use crate::{event::Event, image::Image, machine::Machine};
@@ -17,6 +17,9 @@ use crate::{event::Event, image::Image, machine::Machine};
 /// Most syncs of segments that a shard has under way; others wait for one to end. Those that wait
 /// for the disk at the same time are made together.
 const SYNCS_MAX: usize = 1024;
+
+/// Most terms that are kept beside a mark: the newest.
+const TERMS_MAX: usize = 1024;
 
 /// What is to be done about segments.
 #[derive(Debug, Default)]
@@ -235,12 +238,32 @@ impl<M: Machine> Replica<M> {
             doubt: self.doubt,
             is_lost,
             configurations: self.configurations.clone(),
+            terms: self.terms(),
             machine: if is_lost {
                 Bytes::new()
             } else {
                 self.machine.state()
             },
         }
+    }
+
+    /// The terms of the log's entries: as the core knows them, and before its base as the log does.
+    fn terms(&self) -> Vec<(Term, LogIndex)> {
+        let known = self.core.log();
+        let base = known.base().index;
+        let before = self.log.term_runs().into_iter();
+        let before = before.filter(|run| run.first <= base);
+        let mut terms: Vec<_> = before.map(|run| (run.term, run.first)).collect();
+        let mut first = base.next();
+        for run in known.slice(first, known.last_index()).iter() {
+            if terms.last().is_none_or(|(term, _)| *term != run.term) {
+                terms.push((run.term, first));
+            }
+            first = first.plus(run.count);
+        }
+        let kept = terms.len().saturating_sub(TERMS_MAX);
+        terms.drain(..kept);
+        terms
     }
 
     /// A mark is durable: what it covers need not be kept.
