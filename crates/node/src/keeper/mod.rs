@@ -201,8 +201,7 @@ impl Keeper {
     fn finish_waiting(&mut self, now: Duration) {
         let served = &self.served;
         let is_founded = self.inner.controller.read().cluster().is_some();
-        let is_led =
-            |topic: &Arc<ServedTopic>| topic.partitions.iter().all(|p| p.is_settled());
+        let is_led = |topic: &Arc<ServedTopic>| topic.partitions.iter().all(|p| p.is_settled());
         let is_ready = |waiting: &mut Waiting| match waiting.topic {
             _ if waiting.until <= now => true,
             Some(topic) => served.get(&topic).is_none_or(is_led),

@@ -1,11 +1,14 @@
 //! Three nodes and one: topics, batches, restarts.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
+
+use trilith_env::sim::{Failure, Op};
 
 use trilith_topics::TopicSettingsPatch;
 use trilith_types::{GroupId, Offset};
 
-use super::{World, numbered};
+use super::{World, batch_of, numbered};
+use crate::ProduceError;
 
 #[test]
 fn three_nodes_make_a_topic_and_keep_what_is_produced() {
@@ -147,4 +150,33 @@ fn retention_moves_the_start_on_every_replica_alike() {
         let group = shared.unwrap().local.get().unwrap().clone();
         assert_eq!(group.reader().start_offset(), earliest, "node {number}");
     }
+}
+
+#[test]
+fn a_full_disk_refuses_batches_and_takes_them_again_when_there_is_room() {
+    let mut world = World::new(1);
+    world.create("stones", 1);
+    world.produce("stones", 0, &["a"]);
+    let disk = world.machine(1).disk.clone();
+    for op in [Op::Allocate, Op::SetLen, Op::Create] {
+        disk.fail(Failure::of(op).forever().with(ErrorKind::StorageFull));
+    }
+    let large = "x".repeat(200_000);
+    let taken = world.send(1, ("stones", 0), batch_of(&[&large], None));
+    world.run(Duration::from_millis(100));
+    let refused = world.send(1, ("stones", 0), batch_of(&["no"], None));
+    let error = world.wait(&refused).unwrap_err();
+    assert!(matches!(error, ProduceError::DiskFull { .. }), "{error}");
+    assert_eq!(world.values("stones", 0), numbered(&["a"]));
+    assert!(taken.poll().is_none(), "neither stored nor refused");
+    disk.clear_failures();
+    // A leader whose disk hangs steps down, so that it may not hear what became of it.
+    let outcome = world.wait(&taken);
+    assert!(
+        matches!(outcome, Ok(_) | Err(ProduceError::OutcomeUnknown)),
+        "{outcome:?}"
+    );
+    world.produce("stones", 0, &["b"]);
+    let values = world.values("stones", 0);
+    assert_eq!(values, numbered(&["a", &large, "b"]));
 }
