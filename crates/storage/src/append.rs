@@ -66,6 +66,35 @@ impl Log {
         Ok(())
     }
 
+    /// Sees to it that `entry` finds room, as the last of entries with `bytes` of frames that are
+    /// to be appended next: for whoever must not promise what the disk cannot take. Cheap while
+    /// enough is reserved. An append may find no room all the same.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn make_room(&mut self, entry: &Entry<'_>, bytes: u64) -> Result<(), AppendError> {
+        self.shared.poison.check()?;
+        let has_room =
+            |active: &Active| active.end.position.saturating_add(bytes) <= active.allocated;
+        if self.active.as_ref().is_some_and(has_room) {
+            return Ok(());
+        }
+        if entry.index == self.next_index {
+            self.make_ready(entry)?;
+        }
+        let max = self.config.segment_bytes;
+        let fits = |active: &Active| active.end.position.saturating_add(bytes) <= max;
+        if self.active.as_ref().is_some_and(fits) {
+            return self.reserve(&Group {
+                frames: Vec::new(),
+                bytes,
+                records: 0,
+            });
+        }
+        let (dir, disk) = (&self.place.dir, &*self.place.disk);
+        self.space.check(disk, dir, bytes, &self.config)
+    }
+
     /// Appends the longest run from the front that fits one write and one segment.
     fn append_some(&mut self, entries: &[Entry<'_>]) -> Result<usize, AppendError> {
         self.shared.poison.check()?;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use trilith_raft::{EntryId, ProposeError, Role, RoleChange};
-use trilith_storage::{LogReader, ReadError, StoredEntry};
-use trilith_types::{EntryMeta, LogIndex};
+use trilith_storage::{AppendError, Entry, LogReader, ReadError, StoredEntry};
+use trilith_types::{EntryKind, EntryMeta, LogIndex, TimestampMs};
 
 use super::{Cx, Replica};
 use crate::{
@@ -143,7 +143,7 @@ impl<M: Machine> Replica<M> {
         self.pending.push(EntryId { term, index: to }, pending);
     }
 
-    fn propose(&mut self, cx: &Cx<M>, at: &Leading, draft: Draft, pending: M::Pending) {
+    fn propose(&mut self, cx: &mut Cx<M>, at: &Leading, draft: Draft, pending: M::Pending) {
         match self.append_draft(cx, at, draft) {
             Ok(id) => {
                 cx.metrics.pending_requests.add(1);
@@ -156,7 +156,42 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn append_draft(&mut self, cx: &Cx<M>, at: &Leading, draft: Draft) -> Result<EntryId, Refusal> {
+    /// Sees to it that the log takes what is proposed: nothing is promised that the disk cannot
+    /// take.
+    fn find_room(
+        &mut self,
+        cx: &mut Cx<M>,
+        at: &Leading,
+        meta: &EntryMeta,
+        bytes: u64,
+    ) -> Result<(), Refusal> {
+        if self.proposed.is_empty() {
+            self.proposed_bytes = 0;
+        }
+        let wanted = self.proposed_bytes + frame_bytes(bytes);
+        match self.log.make_room(&Entry::new(meta, &[]), wanted) {
+            Err(AppendError::DiskFull { .. }) => {
+                self.no_room_for(
+                    cx,
+                    EntryMeta {
+                        index: at.next_index,
+                        ..*meta
+                    },
+                    wanted,
+                );
+                Err(Refusal::DiskFull)
+            }
+            // Whatever else is wrong shows when it is appended.
+            _ => Ok(()),
+        }
+    }
+
+    fn append_draft(
+        &mut self,
+        cx: &mut Cx<M>,
+        at: &Leading,
+        draft: Draft,
+    ) -> Result<EntryId, Refusal> {
         let payload = joined(draft.payload);
         let (bytes, max) = (payload.len() as u64, self.log_config.payload_bytes_max);
         if bytes > u64::from(max) {
@@ -165,6 +200,7 @@ impl<M: Machine> Replica<M> {
                 max: max.into(),
             });
         }
+        self.find_room(cx, at, &draft_meta(at, draft.kind), bytes)?;
         let proposed = self.core.propose(1, bytes).map_err(|e| refused(&e, at))?;
         let meta = EntryMeta {
             index: proposed.first,
@@ -177,6 +213,7 @@ impl<M: Machine> Replica<M> {
         };
         self.tail.follow(&meta);
         self.proposed.push_back((meta, payload));
+        self.proposed_bytes += frame_bytes(bytes);
         cx.metrics.proposed_entries.add(1);
         cx.metrics.proposed_bytes.add(bytes);
         Ok(EntryId {
@@ -197,6 +234,24 @@ impl<M: Machine> Replica<M> {
         if let Some((draft, pending)) = self.machine.chore(&at, &self.log) {
             self.propose(cx, &at, draft, pending);
         }
+    }
+}
+
+/// Bytes of a frame with such a payload, or a few more.
+const fn frame_bytes(payload: u64) -> u64 {
+    payload + 128
+}
+
+/// What a draft's entry will be, as far as it matters for its room.
+fn draft_meta(at: &Leading, kind: EntryKind) -> EntryMeta {
+    EntryMeta {
+        index: at.next_index,
+        term: at.term,
+        kind,
+        first_offset: at.next_offset,
+        records: 0,
+        append_time: at.time,
+        max_timestamp: TimestampMs::MIN,
     }
 }
 

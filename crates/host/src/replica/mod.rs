@@ -76,6 +76,8 @@ pub(crate) struct Replica<M: Machine> {
     requests: Vec<M::Request>,
     /// Entries that were proposed and that the core has not handed out yet.
     proposed: VecDeque<(EntryMeta, Bytes)>,
+    /// What their frames take, roughly.
+    proposed_bytes: u64,
     /// Entries that came with the message that is being worked on.
     received: Vec<(EntryMeta, Bytes)>,
     pending: Pending<M::Pending>,

@@ -106,6 +106,7 @@ impl<M: Machine> Replica<M> {
             recent: Recent::default(),
             requests: Vec::new(),
             proposed: VecDeque::new(),
+            proposed_bytes: 0,
             received: Vec::new(),
             pending: Pending::default(),
             changes: Pending::default(),

@@ -88,8 +88,10 @@ pub(super) struct Writing {
     votes_stored: u64,
     /// When a vote that found no room is stored again.
     vote_retry: Option<Duration>,
-    /// Since when the disk has had no room, and when it is tried again.
+    /// When it is tried again, since the disk has no room.
     stalled: Option<Duration>,
+    /// What a proposal wanted that found no room: an entry, and bytes.
+    wanted: Option<(EntryMeta, u64)>,
 }
 
 impl Writing {
@@ -477,11 +479,38 @@ impl<M: Machine> Replica<M> {
                 Step::Stopped => return,
             }
         }
+        if self.write.stalled.is_some() && self.still_wants() {
+            self.no_room(cx);
+            return;
+        }
+        self.write.wanted = None;
         if self.write.stalled.take().is_some() {
             cx.metrics.full.sub(1);
             self.core.set_priority(self.priority);
             cx.observer.alarm(self.group, &Alarm::DiskHasRoom);
         }
+    }
+
+    /// A proposal found no room.
+    pub(super) fn no_room_for(&mut self, cx: &mut Cx<M>, meta: EntryMeta, bytes: u64) {
+        self.write.wanted = Some((meta, bytes));
+        self.no_room(cx);
+    }
+
+    /// Whether what a proposal wanted still finds no room.
+    fn still_wants(&mut self) -> bool {
+        let Some((meta, bytes)) = self.write.wanted else {
+            return false;
+        };
+        // The log may have grown, or be another one.
+        let meta = EntryMeta {
+            index: self.log.last_index().next(),
+            term: self.log.last_term().max(meta.term),
+            first_offset: self.log.end_offset(),
+            ..meta
+        };
+        let room = self.log.make_room(&Entry::new(&meta, &[]), bytes);
+        matches!(room, Err(AppendError::DiskFull { .. }))
     }
 
     fn no_room(&mut self, cx: &mut Cx<M>) {

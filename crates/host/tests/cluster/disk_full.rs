@@ -58,6 +58,33 @@ fn a_node_that_starts_on_a_full_disk_is_there_and_comes_back() {
 }
 
 #[test]
+fn what_finds_no_room_is_refused_and_not_kept_waiting() {
+    let mut cluster = Cluster::started(84, 1);
+    let stored = cluster.store(3, 1_000);
+    let leader = cluster.leader().unwrap();
+    fill(&cluster, leader);
+    let (_, ticket) = cluster.put_at(leader, 200_000);
+    cluster.settle();
+    let full = Outcome::Refused(Refusal::DiskFull);
+    assert_eq!(ticket.outcome(), Some(full.clone()));
+    let (_, ticket) = cluster.put_at(leader, 8);
+    cluster.settle();
+    assert_eq!(ticket.outcome(), Some(full));
+    assert_eq!(cluster.read_log(leader), stored);
+    cluster.ticks(100);
+    let alarms = cluster.alarms(leader);
+    assert_eq!(
+        alarms,
+        [Alarm::DiskFull],
+        "told once, however often it is tried"
+    );
+    make_room(&cluster, leader);
+    cluster.until("there is room", |c| !is_full(c, leader));
+    let more = cluster.store(1, 200_000);
+    assert_eq!(cluster.agree(), [stored, more].concat());
+}
+
+#[test]
 fn a_full_leader_hands_leadership_over() {
     let mut cluster = Cluster::started(81, 3);
     cluster.store(5, 1_000);
