@@ -31,8 +31,9 @@
 //!
 //! # What is promised
 //! An acknowledged record is as durable as its [`Delivered::durability`] says. A record that is
-//! not acknowledged has a [`Fate`]: not stored, or unknown. Nothing is retried behind one's back,
-//! so no record is stored twice.
+//! not acknowledged has a [`Fate`]: not stored, or unknown. Producers number their batches and send
+//! them again to whoever leads then, and the leader stores each once; consumers go on where they
+//! were. Other requests are sent again only when that can do no harm.
 
 mod client;
 mod cluster;

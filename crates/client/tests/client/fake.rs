@@ -1,6 +1,13 @@
 //! A server whose answers the test gives, request by request.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures::Stream;
 use parking_lot::Mutex;
@@ -14,6 +21,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use trilith_client::{Bytes, Client};
 use trilith_proto::v1::{
     self,
+    cluster_server::{Cluster, ClusterServer},
     log_server::{Log, LogServer},
     topics_server::{Topics, TopicsServer},
 };
@@ -72,11 +80,23 @@ impl ProduceStream {
     }
 
     pub(crate) async fn refuse(&self, request: &Produced, code: tonic::Code, reason: &str) {
+        self.refuse_with(request, code, reason, &[]).await;
+    }
+
+    /// The same with named details.
+    pub(crate) async fn refuse_with(
+        &self,
+        request: &Produced,
+        code: tonic::Code,
+        reason: &str,
+        details: &[(&str, String)],
+    ) {
+        let details = details.iter().map(|(k, v)| ((*k).to_owned(), v.clone()));
         let error = v1::Error {
             code: code as i32,
             reason: reason.into(),
             message: format!("refused: {reason}"),
-            ..v1::Error::default()
+            metadata: details.collect(),
         };
         self.answer(request, v1::produce_stream_response::Result::Error(error))
             .await;
@@ -123,6 +143,10 @@ struct Service {
     streams: mpsc::Sender<ProduceStream>,
     consume: Arc<Mutex<Vec<(Script, bool)>>>,
     consumed: Arc<Mutex<Vec<v1::ConsumeRequest>>>,
+    /// Where it says that everything is led; until it is told, it knows no cluster.
+    leader: Arc<Mutex<Option<String>>>,
+    /// Producers that were numbered.
+    producers: Arc<AtomicU64>,
 }
 
 impl Fake {
@@ -137,10 +161,13 @@ impl Fake {
             streams: sender,
             consume: Arc::default(),
             consumed: Arc::default(),
+            leader: Arc::default(),
+            producers: Arc::default(),
         };
         let serve = Server::builder()
             .add_service(LogServer::new(service.clone()))
             .add_service(TopicsServer::new(service.clone()))
+            .add_service(ClusterServer::new(service.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 let _ = stopped.await;
             });
@@ -154,6 +181,11 @@ impl Fake {
             server,
             shutdown,
         }
+    }
+
+    /// Says from now on that everything is led at this address.
+    pub(crate) fn led_at(&self, leader: SocketAddr) {
+        *self.service.leader.lock() = Some(leader.to_string());
     }
 
     /// The next produce stream that the client opens.
@@ -236,6 +268,64 @@ impl Log for Service {
         };
         let partitions = (0..self.partitions).rev().map(offsets).collect();
         Ok(Response::new(v1::ListOffsetsResponse { partitions }))
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn init(
+        &self,
+        _: Request<v1::InitRequest>,
+    ) -> Result<Response<v1::InitResponse>, Status> {
+        Err(Status::unimplemented("no test founds a cluster"))
+    }
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
+    async fn metadata(
+        &self,
+        _: Request<v1::MetadataRequest>,
+    ) -> Result<Response<v1::MetadataResponse>, Status> {
+        let Some(client_address) = self.leader.lock().clone() else {
+            return Err(Status::unimplemented("alone"));
+        };
+        let node = v1::ClusterNode {
+            id: 1,
+            client_address,
+            ..v1::ClusterNode::default()
+        };
+        let partition = |partition| v1::PartitionMetadata {
+            partition,
+            leader: 1,
+            replicas: vec![1],
+        };
+        Ok(Response::new(v1::MetadataResponse {
+            cluster_id: "f00".into(),
+            nodes: vec![node],
+            topics: vec![v1::TopicMetadata {
+                name: "t".into(),
+                id: 7,
+                partitions: (0..self.partitions).map(partition).collect(),
+            }],
+        }))
+    }
+
+    async fn init_producer(
+        &self,
+        _: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        match *self.leader.lock() {
+            None => Err(Status::unimplemented("alone")),
+            Some(_) => Ok(Response::new(v1::InitProducerResponse {
+                producer_id: self.producers.fetch_add(1, Ordering::Relaxed),
+                epoch: 0,
+            })),
+        }
     }
 }
 

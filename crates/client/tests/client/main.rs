@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod fake;
+mod leaders;
 
 mod consumer;
 mod producer;
