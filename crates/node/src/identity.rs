@@ -9,11 +9,12 @@
 //! name              u16 length, bytes
 //! founders          u16, then each: node u64, name, peer address, client address
 //!                         (u16 length and bytes each)
+//! peers             u16, then each: node u64, incarnation u64
 //! ```
 //!
 //! All numbers are little-endian; version and checksum are those of the mirrored file.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use trilith_env::{Disk, Env};
 use trilith_peer::{Found, Founder, Membership, NODE_NAME_BYTES_MAX};
@@ -42,6 +43,8 @@ pub struct Identity {
     pub name: String,
     /// The cluster's first nodes: the first configuration of its controller group.
     pub founders: Vec<Founder>,
+    /// The latest incarnation of each other node that was ever let in.
+    pub peers: BTreeMap<NodeId, Incarnation>,
 }
 
 /// Why a node's identity could not be read or written.
@@ -145,6 +148,20 @@ impl IdentityFile {
         self.identity = founded;
         Ok(())
     }
+
+    /// Notes durably that another node was let in, so that an earlier life of it, or another under
+    /// its name, never is.
+    pub(crate) fn note_peer(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) -> Result<(), IdentityError> {
+        let mut noted = self.identity.clone();
+        noted.peers.insert(node, incarnation);
+        self.file.store(&noted.encode())?;
+        self.identity = noted;
+        Ok(())
+    }
 }
 
 /// An incarnation is the number of starts in its high half, so that each is above the one before,
@@ -233,6 +250,7 @@ impl Identity {
             incarnation: Incarnation(directory.into()),
             name: name.to_owned(),
             founders: Vec::new(),
+            peers: BTreeMap::new(),
         })
     }
 
@@ -253,6 +271,11 @@ impl Identity {
             put_text(&mut out, &founder.peer_address);
             put_text(&mut out, &founder.client_address);
         }
+        out.extend_from_slice(&(self.peers.len() as u16).to_le_bytes());
+        for (node, incarnation) in &self.peers {
+            out.extend_from_slice(&node.0.to_le_bytes());
+            out.extend_from_slice(&incarnation.0.to_le_bytes());
+        }
         out
     }
 
@@ -264,11 +287,15 @@ impl Identity {
         let incarnation = Incarnation(input.u64()?);
         let name = input.text()?;
         let founders: Option<Vec<Founder>> = (0..input.u16()?).map(|_| input.founder()).collect();
+        let founders = founders?;
+        let peers: Option<BTreeMap<_, _>> = (0..input.u16()?).map(|_| input.peer()).collect();
+        let peers = peers?;
         input.0.is_empty().then_some(Self {
             member: (cluster.0 != 0).then_some(Membership { cluster, node }),
             incarnation,
             name,
-            founders: founders?,
+            founders,
+            peers,
         })
     }
 }
@@ -300,6 +327,10 @@ impl Input<'_> {
         let (text, rest) = self.0.split_at_checked(len.into())?;
         self.0 = rest;
         String::from_utf8(text.to_vec()).ok()
+    }
+
+    fn peer(&mut self) -> Option<(NodeId, Incarnation)> {
+        Some((NodeId(self.u64()?), Incarnation(self.u64()?)))
     }
 
     fn founder(&mut self) -> Option<Founder> {

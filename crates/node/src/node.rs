@@ -39,6 +39,7 @@ pub struct Node {
 pub(crate) struct Closer(pub(crate) Arc<Inner>);
 
 /// A node that belongs to a cluster.
+#[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) host: HostHandle<GroupMachine>,
     pub(crate) cluster: ClusterId,
@@ -71,8 +72,8 @@ pub(crate) struct Inner {
     /// The file is held while a cluster is founded; the copy is for everybody else.
     pub(crate) identity_file: Mutex<IdentityFile>,
     pub(crate) identity: ArcSwap<Identity>,
-    /// The latest start of each other node that knocked here.
-    pub(crate) seen: Mutex<std::collections::BTreeMap<NodeId, Incarnation>>,
+    /// The node became a founder in this life.
+    pub(crate) was_founded_now: AtomicBool,
     /// Other nodes that are heard of in time.
     pub(crate) alive: Mutex<std::collections::BTreeSet<NodeId>>,
     /// On the monotonic clock.

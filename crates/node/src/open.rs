@@ -128,9 +128,11 @@ impl Node {
         let holder = format!("process {}", std::process::id());
         let data_dir = DataDir::take(&env.disk, &config.data, &holder)?;
         let mut identity = IdentityFile::start(env, &config.data, config.name.as_deref())?;
-        if identity.get().member.is_none() {
+        let was_member = identity.get().member.is_some();
+        if !was_member {
             found_by_itself(env, &config, &mut identity)?;
         }
+        let was_founded_now = !was_member && identity.get().member.is_some();
         let inner = Arc::new(Inner {
             env: env.clone(),
             metrics: Arc::new(Metrics::default()),
@@ -143,7 +145,7 @@ impl Node {
             live: OnceLock::new(),
             identity: ArcSwap::from_pointee(identity.get().clone()),
             identity_file: Mutex::new(identity),
-            seen: Mutex::default(),
+            was_founded_now: was_founded_now.into(),
             alive: Mutex::default(),
             opened_at: began,
             refusals: Mutex::default(),
@@ -370,6 +372,7 @@ impl Node {
         }
         let number = number_of(found, &identity.name)?;
         file.found(found, number)?;
+        self.inner.was_founded_now.store(true, Ordering::Release);
         self.inner.identity.store(Arc::new(file.get().clone()));
         drop(file);
         drop(self.inner.keeper.send(Note::Founded));

@@ -9,7 +9,7 @@ use trilith_host::{Group, Wait};
 use trilith_storage::{EntryKind, LogCursor, LogReader, ReadChunk, ReadError as LogError};
 use trilith_types::{Offset, PartitionId, TimestampMs};
 
-use super::{ReadError, partition::PartitionShared};
+use super::{ReadError, node::Live, partition::PartitionShared};
 use crate::Metrics;
 
 /// Reads a partition on the node that leads it; clones are cheap, and any thread may use one. Once
@@ -18,6 +18,7 @@ use crate::Metrics;
 #[derive(Clone, Debug)]
 pub struct PartitionReader {
     pub(crate) shared: Arc<PartitionShared>,
+    pub(crate) live: Arc<Live>,
     pub(crate) group: Arc<Group>,
     pub(crate) log: LogReader,
     pub(crate) metrics: Arc<Metrics>,
@@ -54,6 +55,13 @@ impl PartitionReader {
     #[must_use]
     pub fn partition(&self) -> PartitionId {
         self.shared.partition
+    }
+
+    /// Whether other nodes have the partition too. Then damage that a read meets is mended from
+    /// there, which takes a moment: the same read succeeds after it.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.shared.replicas.len() > 1
     }
 
     /// The earliest record's offset.
@@ -176,6 +184,11 @@ impl PartitionReader {
         {
             let (topic, partition) = (&self.shared.topic, self.shared.partition);
             tracing::error!(%topic, %partition, %error, "a reader met damage on disk");
+        }
+        if let LogError::Damaged { next, .. } = &error
+            && self.is_replicated()
+        {
+            self.live.host.damaged(self.shared.group, *next);
         }
         match error {
             LogError::OffsetGone { offset, earliest } => ReadError::OutOfRange {

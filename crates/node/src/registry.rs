@@ -1,5 +1,7 @@
 //! The node as the links to other nodes see it.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use trilith_host::PeerEvent;
 use trilith_peer::{
     Found, Identity as PeerIdentity, NodeMessage, Peer, Progress, Reason, Refusal, Registry,
@@ -70,12 +72,9 @@ impl Registry for Node {
                 info.name
             ));
         }
-        let mut seen = self.inner.seen.lock();
-        let known = seen
-            .get(&node)
-            .copied()
-            .unwrap_or_default()
-            .max(info.incarnation);
+        let mut file = self.inner.identity_file.lock();
+        let seen = file.get().peers.get(&node).copied().unwrap_or_default();
+        let known = seen.max(info.incarnation);
         if known != Incarnation(0) && !is_same_directory(known, incarnation) {
             return Err(format!(
                 "{name:?} (node {node}) comes with another data directory than the one it had: it \
@@ -91,25 +90,36 @@ impl Registry for Node {
                 start_number(known)
             ));
         }
-        seen.insert(node, incarnation);
+        if incarnation != seen {
+            let noted = file.note_peer(node, incarnation);
+            noted.map_err(|error| format!("a peer cannot be noted: {error}"))?;
+            self.inner.identity.store(Arc::new(file.get().clone()));
+        }
         Ok(())
     }
 
     fn found_for(&self, name: &str) -> Option<Found> {
-        let live = self.inner.live.get()?;
+        let identity = self.inner.identity.load();
+        let cluster = identity.member?.cluster;
+        let founder = identity
+            .founders
+            .iter()
+            .find(|founder| founder.name == name)?;
         let nodes = self.inner.book.nodes();
-        let info = nodes.values().find(|info| info.name == name)?;
-        let is_new = info.incarnation == Incarnation(0)
-            && !self.inner.seen.lock().contains_key(&info.node)
-            && live.founders.iter().any(|founder| founder.name == name);
-        is_new.then(|| Found {
-            cluster: live.cluster,
-            members: live.founders.clone(),
+        let has_registered = nodes
+            .get(&founder.node)
+            .is_some_and(|info| info.incarnation != Incarnation(0));
+        let was_seen = identity.peers.contains_key(&founder.node);
+        (!has_registered && !was_seen).then(|| Found {
+            cluster,
+            members: identity.founders.clone(),
         })
     }
 
     fn knows_members(&self) -> bool {
-        !self.inner.book.nodes().is_empty()
+        // Who was a founder a moment ago knows that nobody has come yet.
+        self.inner.was_founded_now.load(Ordering::Acquire)
+            || self.inner.controller.read().cluster().is_some()
     }
 
     fn found(&self, found: Found) -> Result<(), String> {
@@ -136,7 +146,13 @@ impl Registry for Node {
     fn peer_event(&self, event: PeerEvent) {
         match event {
             PeerEvent::Suspect(node) => drop(self.inner.alive.lock().remove(&node)),
-            PeerEvent::Alive(node) => drop(self.inner.alive.lock().insert(node)),
+            PeerEvent::Alive(node) => {
+                self.inner.alive.lock().insert(node);
+                // It lets this one in by now.
+                if let Some(info) = self.inner.book.nodes().get(&node) {
+                    self.inner.refusals.lock().remove(&info.peer_address);
+                }
+            }
             PeerEvent::Reset(..) => {}
         }
         if let Some(live) = self.inner.live.get() {

@@ -64,7 +64,7 @@ pub struct NodeStatus {
     pub controller: Option<NodeId>,
     /// All nodes that the cluster has.
     pub nodes: Vec<NodeInfo>,
-    /// The latest start of each other node that has connected to this one.
+    /// The latest start of each other node that has ever connected to this one.
     pub connected: Vec<(NodeId, Incarnation)>,
     /// The other nodes that are heard of in time.
     pub alive: Vec<NodeId>,
@@ -130,7 +130,7 @@ impl Node {
             cluster_feature_level: inner.controller.read().feature_level(),
             controller: inner.controller_leader(),
             nodes: inner.book.nodes().values().cloned().collect(),
-            connected: inner.seen.lock().iter().map(|(n, i)| (*n, *i)).collect(),
+            connected: inner.identity.load().peers.clone().into_iter().collect(),
             alive: inner.alive.lock().iter().copied().collect(),
             uptime: inner.env.clock.monotonic().saturating_sub(inner.opened_at),
             refused_by: inner.refusals.lock().clone().into_iter().collect(),

@@ -14,7 +14,7 @@ use super::{
     controller_replica::{Answer, Change},
     keeper::Note,
     machine::GroupRequest,
-    node::Inner,
+    node::{Inner, Live},
     partition::PartitionShared,
 };
 
@@ -259,9 +259,10 @@ impl Node {
             Err(error) => return done(Err(error.into())),
         };
         let metrics = Arc::clone(&self.inner.metrics);
+        let reading = Arc::clone(&live);
         live.host.read(shared.group, move |confirmed| {
             done(match confirmed {
-                Ok(_) => reader_of(shared, metrics),
+                Ok(_) => reader_of(reading, shared, metrics),
                 Err(ReadRefused::Stopped) => Err(ReadError::ShuttingDown),
                 Err(refused) => Err(ReadError::NoQuorum {
                     reason: refused.to_string(),
@@ -274,7 +275,7 @@ impl Node {
         &self,
         topic: &str,
         partition: PartitionId,
-    ) -> Result<(Arc<super::node::Live>, Arc<PartitionShared>), PartitionError> {
+    ) -> Result<(Arc<Live>, Arc<PartitionShared>), PartitionError> {
         let live = Arc::clone(self.inner.live()?);
         let shared = self.inner.partition(topic, partition)?;
         shared.led_here()?;
@@ -283,12 +284,14 @@ impl Node {
 }
 
 fn reader_of(
+    live: Arc<Live>,
     shared: Arc<PartitionShared>,
     metrics: Arc<crate::Metrics>,
 ) -> Result<PartitionReader, ReadError> {
     let group = Arc::clone(shared.led_here()?);
     let log = group.reader();
     Ok(PartitionReader {
+        live,
         shared,
         group,
         log,
