@@ -6,7 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
 use crate::network::{NetworkError, run};
+
+/// Room is taken in pieces, from large ones down to blocks, in bytes.
+const PIECE_MAX: u64 = 1 << 30;
+const PIECE_MIN: u64 = 4 << 10;
 
 /// A small file system. It is gone with this process's mount namespace.
 #[derive(Debug)]
@@ -43,20 +52,16 @@ impl SmallDisk {
     /// # Errors
     /// What the file system answers, but that it is full.
     pub fn fill(&self) -> io::Result<()> {
-        let mut ballast = File::create(self.ballast())?;
-        let zeros = vec![0_u8; 1 << 20];
-        // The last blocks one by one.
-        for piece in [1 << 20, 4 << 10] {
-            let zeros = zeros.get(..piece).unwrap_or_default();
-            loop {
-                match io::Write::write(&mut ballast, zeros) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
-                    Err(error) => return Err(error),
-                }
+        let ballast = File::create(self.ballast())?;
+        let (mut taken, mut piece) = (0, PIECE_MAX);
+        while piece >= PIECE_MIN {
+            match fallocate(&ballast, FallocateFlags::empty(), taken, piece) {
+                Ok(()) => taken += piece,
+                Err(Errno::NOSPC) => piece /= 2,
+                Err(error) => return Err(error.into()),
             }
         }
-        ballast.sync_all()
+        Ok(())
     }
 
     /// Gives the room back.

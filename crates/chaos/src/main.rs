@@ -69,9 +69,9 @@ struct Run {
     /// Leave the network alone: links are not cut
     #[arg(long)]
     no_network: bool,
-    /// The size of the one small disk, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
-    small_disk: u64,
+    /// The size of the one small disk, in MiB; by default what the run's records need, twice
+    #[arg(long, value_name = "MIB")]
+    small_disk: Option<u64>,
     /// Keep the directory after a good run
     #[arg(long)]
     keep: bool,
@@ -107,6 +107,7 @@ fn start(arguments: Run) -> Result<bool, String> {
         ));
     }
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| error.to_string());
+    let small_disk_mib = own_network.then(|| small_disk(&arguments));
     let plan = Plan {
         program: absolute(&arguments.program)?,
         dir: absolute(&arguments.dir)?,
@@ -118,7 +119,7 @@ fn start(arguments: Run) -> Result<bool, String> {
         rate: arguments.rate,
         port: arguments.port,
         own_network,
-        small_disk_mib: own_network.then_some(arguments.small_disk),
+        small_disk_mib,
     };
     let panics = count_panics();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
@@ -141,6 +142,15 @@ fn start(arguments: Run) -> Result<bool, String> {
         println!("everything is in {}", plan.dir.display());
     }
     Ok(good)
+}
+
+/// Room for the journal and, at a kilobyte a record, for what is produced.
+fn small_disk(arguments: &Run) -> u64 {
+    let records = u64::from(arguments.producers) * u64::from(arguments.rate);
+    let minutes = arguments.minutes.max(2);
+    arguments
+        .small_disk
+        .unwrap_or(768 + records * minutes * 60 / 1024)
 }
 
 /// Counts panics from here on: a client's task that is gone must not go unnoticed.

@@ -293,6 +293,29 @@ impl Nodes {
         }
     }
 
+    /// Checks every checksum of a node that does not run.
+    ///
+    /// # Errors
+    /// What the program found, for people.
+    pub async fn verify(&self, i: usize) -> Result<(), String> {
+        let Some(node) = self.nodes.get(i) else {
+            return Ok(());
+        };
+        let verified = Command::new(&self.program)
+            .arg("verify")
+            .arg(&node.data)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .map_err(|source| node.error("verify", source).to_string())?;
+        if verified.status.success() {
+            return Ok(());
+        }
+        let out = [verified.stdout, verified.stderr].concat();
+        let (name, out) = (&node.name, String::from_utf8_lossy(&out));
+        Err(format!("damage on the disk of node {name}:\n{out}"))
+    }
+
     /// Whether every node that was started still runs.
     ///
     /// # Errors

@@ -271,7 +271,7 @@ async fn progress(history: &History, since: u64) -> Result<(), ()> {
     timeout(PATIENCE, waiting).await.map_err(|_| ())
 }
 
-/// Lets the producers finish, reads the log, and stops the nodes in order.
+/// Lets the producers finish, reads the log, stops the nodes in order, and looks at their files.
 async fn wind_up(
     breaker: &mut Breaker,
     mut clients: Clients,
@@ -287,6 +287,9 @@ async fn wind_up(
     for i in 0..breaker.nodes.len() {
         let stopped = breaker.nodes.stop(i).await;
         stopped.map_err(|error| error.to_string())?;
+    }
+    for i in 0..breaker.nodes.len() {
+        breaker.nodes.verify(i).await?;
     }
     Ok(())
 }
