@@ -1,6 +1,7 @@
 //! Readers and those who wait.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,6 +9,10 @@ use std::{
     time::Duration,
 };
 
+use trilith_env::{
+    Disk, OpenMode,
+    sim::{FlipIn, SimDisk},
+};
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, answer, numbered};
@@ -124,4 +129,46 @@ fn a_node_that_does_not_lead_names_the_one_that_does() {
         (status.groups, status.nodes.len(), status.leaderless),
         (2, 3, 0)
     );
+}
+
+#[test]
+fn damage_that_a_reader_meets_is_mended_by_another_node() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    for value in ["first record", "second record", "third record"] {
+        world.produce("stones", 0, &[value]);
+    }
+    let leader = world.leader("stones", 0);
+    let reader = world.reader("stones", 0);
+    assert!(reader.is_replicated());
+    let data = Path::new("/data/groups");
+    let damaged = damage(&world.machine(leader).disk, data, b"second record");
+    assert_eq!(damaged, 1, "the text stands in one segment");
+    let error = reader.read(Offset(1), 1000).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+    world.until("it can be read", |_| reader.read(Offset(1), 1000).is_ok());
+    assert_eq!(
+        world.values("stones", 0),
+        numbered(&["first record", "second record", "third record"])
+    );
+}
+
+/// Flips a bit of `text` in each file below `dir` that holds it; how many there were.
+fn damage(disk: &SimDisk, dir: &Path, text: &[u8]) -> usize {
+    let mut damaged = 0;
+    for entry in disk.list(dir).unwrap() {
+        if entry.is_dir {
+            damaged += damage(disk, &entry.path, text);
+            continue;
+        }
+        let file = disk.open(&entry.path, OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
+            disk.flip_bit(&entry.path, at as u64, 1, FlipIn::Both)
+                .unwrap();
+            damaged += 1;
+        }
+    }
+    damaged
 }

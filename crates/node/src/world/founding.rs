@@ -108,4 +108,15 @@ fn emptied_directories_old_copies_and_strangers_are_refused() {
         .unwrap_err();
     assert!(reason.contains("node 1 itself"), "{reason}");
     judge.admit(NodeId(3), "n3", before.incarnation).unwrap();
+    // A node that was started a moment ago and reaches nobody remembers.
+    world.kill(2);
+    world.kill(1);
+    drop(judge);
+    world.start(1).unwrap();
+    let judge = world.node(1);
+    let reason = judge
+        .admit(NodeId(3), "n3", emptied.incarnation)
+        .unwrap_err();
+    assert!(reason.contains("another data directory"), "{reason}");
+    assert!(judge.found_for("n3").is_none());
 }

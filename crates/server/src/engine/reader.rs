@@ -1,13 +1,13 @@
 //! One reader of a partition.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, oneshot},
     time::Instant,
 };
 use tonic::Streaming;
-use trilith_node::{PartitionCursor, PartitionReader};
+use trilith_node::{PartitionCursor, PartitionReader, ReadError};
 use trilith_proto::v1;
 use trilith_types::{Offset, PartitionId, TimestampMs};
 
@@ -123,6 +123,12 @@ impl Engine {
     }
 }
 
+/// How long a read that met damage waits for other nodes to mend it.
+const MENDING_MAX: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const MENDING_LOOK: Duration = Duration::from_millis(20);
+
 /// Reads a partition forward.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -167,13 +173,27 @@ impl Reader {
             .take()
             .filter(|cursor| cursor.position() == from);
         let mut cursor = left.unwrap_or_else(|| self.reader.cursor(from));
-        let read = move || {
-            let batches = cursor.read(bytes_max);
-            (cursor, batches)
+        let mended_by = Instant::now() + MENDING_MAX;
+        let batches = loop {
+            let read = move || {
+                let batches = cursor.read(bytes_max);
+                (cursor, batches)
+            };
+            let (after, batches) = self.turns.run(read).await?;
+            match batches {
+                // The node has begun to fetch what is lost from others.
+                Err(ReadError::Damaged { .. })
+                    if self.reader.is_replicated() && Instant::now() < mended_by =>
+                {
+                    cursor = after;
+                    tokio::time::sleep(MENDING_LOOK).await;
+                }
+                other => {
+                    self.cursor = Some(after);
+                    break other?;
+                }
+            }
         };
-        let (cursor, batches) = self.turns.run(read).await?;
-        self.cursor = Some(cursor);
-        let batches = batches?;
         Ok(Chunk {
             batches: batches
                 .batches
