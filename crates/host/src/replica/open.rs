@@ -325,7 +325,11 @@ fn replay_entries<M: Machine>(
                     bytes = 0;
                 }
             }
-            payload => limbo.push(entry.meta, payload),
+            payload => {
+                // What comes before goes first, wherever it finds room.
+                append(log, &mut batch, &mut limbo).map_err(|e| failed(index, &e))?;
+                limbo.push(entry.meta, payload);
+            }
         }
     }
     append(log, &mut batch, &mut limbo).map_err(|e| failed(next, &e))?;
