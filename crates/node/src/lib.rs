@@ -71,11 +71,6 @@ mod topics;
 #[cfg(test)]
 mod world;
 
-/// Everything, under the name it had while it grew beside the node that was alone.
-pub mod cluster {
-    pub use crate::*;
-}
-
 pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit, REQUEST_BYTES};
 pub use book::NodeInfo;
 pub use config::{Addresses, NodeConfig};
