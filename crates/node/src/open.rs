@@ -15,7 +15,7 @@ use trilith_env::Env;
 use trilith_host::{GroupSpec, HostConfig, HostParts, HostReport, Outbound, Shard, Workers};
 use trilith_peer::{Found, Founder};
 use trilith_raft::Configuration;
-use trilith_storage::DataDir;
+use trilith_storage::{DataDir, SyncPolicy};
 use trilith_topics::controller::CONTROLLER_GROUP;
 use trilith_types::{ClusterId, LogIndex};
 
@@ -214,6 +214,12 @@ impl Inner {
             HostConfig::new(member.node, identity.incarnation, self.config.data.clone());
         config.shards = self.config.shards;
         config.journal = self.config.journal;
+        // Among several, a node that forgets what it has acknowledged may cost the others' records.
+        config.journal.sync = if identity.founders.len() == 1 {
+            self.config.sync
+        } else {
+            SyncPolicy::Always
+        };
         config.open_segments_max = self.config.open_segments_max;
         let ears = Ears {
             keeper: Arc::clone(&self.keeper),

@@ -8,7 +8,7 @@ use trilith_topics::TopicSettingsPatch;
 use trilith_types::{GroupId, Offset};
 
 use super::{World, batch_of, numbered};
-use crate::ProduceError;
+use crate::{Durability, ProduceError, SyncPolicy};
 
 #[test]
 fn three_nodes_make_a_topic_and_keep_what_is_produced() {
@@ -173,4 +173,29 @@ fn a_full_disk_refuses_batches_and_takes_them_again_when_there_is_room() {
     world.run(Duration::from_secs(1));
     world.produce("stones", 0, &["b"]);
     assert_eq!(world.values("stones", 0), numbered(&["a", "b"]));
+}
+
+#[test]
+fn one_node_may_acknowledge_before_it_syncs_and_three_may_not() {
+    for (nodes, durability) in [(1, Durability::Written), (3, Durability::Synced)] {
+        let mut world = World::unstarted(nodes);
+        for number in 1..=nodes {
+            world.machine(number).config.sync = SyncPolicy::Os;
+            world.start(number).unwrap();
+        }
+        world.create("stones", 1);
+        assert_eq!(world.produce("stones", 0, &["a"]).durability, durability);
+        for number in 1..=nodes {
+            world.kill(number);
+        }
+        for number in 1..=nodes {
+            world.start(number).unwrap();
+        }
+        let values = world.values("stones", 0);
+        assert_eq!(
+            values,
+            numbered(&["a"]),
+            "a process that ends takes nothing along"
+        );
+    }
 }
