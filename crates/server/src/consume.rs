@@ -140,14 +140,13 @@ impl Session {
         let draining = self.app.shutdown.clone();
         let follows = self.stop.is_none();
         let reading = async {
-            let chunk = match &mut self.source {
+            match &mut self.source {
                 Source::Here(reader) => {
                     let chunk = read_here(reader, self.next, self.bytes_max);
                     chunk.await.map(Some)
                 }
                 Source::There(responses) => read_there(responses, self.next).await,
-            };
-            chunk
+            }
         };
         let reading = async {
             tokio::select! {

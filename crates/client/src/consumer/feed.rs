@@ -45,7 +45,7 @@ pub(super) struct Feed {
 }
 
 enum State {
-    Open(Route, Streaming<v1::ConsumeResponse>),
+    Open(Route, Box<Streaming<v1::ConsumeResponse>>),
     Opening(Opening),
     Ended,
 }
@@ -94,7 +94,7 @@ impl Feed {
             topic: topic.to_owned(),
             partition,
             options,
-            state: State::Open(route, responses),
+            state: State::Open(route, Box::new(responses)),
             backoff: Backoff::default(),
             opened: Instant::now(),
             heard: Instant::now(),
@@ -128,7 +128,7 @@ impl Feed {
             match &mut self.state {
                 State::Ended => return Poll::Ready(Ok(Next::End)),
                 State::Open(route, responses) => {
-                    let error = match ready!(Pin::new(responses).poll_next(cx)) {
+                    let error = match ready!(Pin::new(&mut **responses).poll_next(cx)) {
                         Some(Ok(response)) => {
                             self.heard = Instant::now();
                             self.backoff = Backoff::default();
@@ -148,7 +148,7 @@ impl Feed {
                 }
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                     Ok((route, responses)) => {
-                        self.state = State::Open(route, responses);
+                        self.state = State::Open(route, Box::new(responses));
                         self.opened = Instant::now();
                         return Poll::Ready(Ok(Next::Resumed));
                     }

@@ -49,6 +49,8 @@ pub(super) struct Batch {
     doubtful: bool,
 }
 
+// A batch is open for a moment only; a box would be one more allocation for each.
+#[allow(clippy::large_enum_variant)]
 enum Body {
     Open(BatchBuilder),
     /// Taken out of [`Body::Open`] once the bytes are made.

@@ -179,10 +179,6 @@ impl From<TopicError> for ApiError {
             TopicError::Setting(_)
             | TopicError::TooManyTopics
             | TopicError::TooManyPartitions { .. } => Self::new(Reason::InvalidSetting, message),
-            TopicError::Catalog(_) | TopicError::Partition { .. } => {
-                Self::new(Reason::Internal, message)
-            }
-            TopicError::ShuttingDown => Self::shutting_down(),
         }
     }
 }
