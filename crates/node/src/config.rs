@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use trilith_storage::{LogConfig, SyncPolicy, journal::JournalConfig};
 
-use super::Start;
+use super::{FEATURE_LEVEL, Start};
 
 /// Most shards by default, however many cores there are: shards wait for the disk more than they
 /// compute.
@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub log: LogConfig,
     /// The journal's sizes.
     pub journal: JournalConfig,
+    /// What the node says its program can do; below [`FEATURE_LEVEL`] it is as an earlier one.
+    pub feature_level: u32,
     /// How often a leader with a retention setting looks for segments to remove.
     pub retention_interval: Duration,
 }
@@ -72,6 +74,7 @@ impl NodeConfig {
             open_segments_max: 64,
             log: LogConfig::default(),
             journal: JournalConfig::default(),
+            feature_level: FEATURE_LEVEL,
             retention_interval: Duration::from_secs(10),
         }
     }

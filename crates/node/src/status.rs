@@ -8,7 +8,7 @@ use trilith_host::GroupStatus;
 use trilith_raft::Role;
 use trilith_types::{ClusterId, GroupId, Incarnation, NodeId, PartitionId};
 
-use super::{AlarmCounts, Identity, Node, NodeInfo, node::FEATURE_LEVEL};
+use super::{AlarmCounts, Identity, Node, NodeInfo};
 
 /// Who leads what, for clients that go to leaders themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Node {
             identity: inner.identity.load_full(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
-            feature_level: FEATURE_LEVEL,
+            feature_level: inner.config.feature_level,
             cluster_feature_level: inner.controller.read().feature_level(),
             controller: inner.controller_leader(),
             nodes: inner.book.nodes().values().cloned().collect(),

@@ -11,14 +11,15 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use trilith_peer::{Call, NodeMessage};
 use trilith_topics::controller::{
-    CONTROLLER_GROUP, Controller, ControllerCommand, Node as ControllerNode, NodeName,
+    CONTROLLER_GROUP, Controller, ControllerCommand, FEATURE_LEVEL_FIRST, Node as ControllerNode,
+    NodeName,
 };
 use trilith_types::{Incarnation, NodeId};
 
 use crate::{
     controller_replica::Change,
     machine::GroupRequest,
-    node::{FEATURE_LEVEL, Inner, Live},
+    node::{Inner, Live},
 };
 
 /// How soon it is said again.
@@ -72,9 +73,14 @@ fn wanted(state: &Controller, inner: &Inner, live: &Live) -> Option<ControllerCo
         peer_address: or(&addresses.peer, &known.peer_address),
         client_address: or(&addresses.client, &known.client_address),
         incarnation: live.incarnation,
-        feature_level: FEATURE_LEVEL,
+        feature_level: inner.config.feature_level,
     };
-    (*known != wanted).then_some(ControllerCommand::RegisterNode(wanted))
+    if *known != wanted {
+        return Some(ControllerCommand::RegisterNode(wanted));
+    }
+    let level = state.feature_level_possible();
+    let rises = level > state.feature_level() && inner.controller.leads();
+    rises.then_some(ControllerCommand::RaiseFeatureLevel { level })
 }
 
 /// The first command of all. Every founder may say it; the first to be committed counts.
@@ -86,7 +92,8 @@ fn found(live: &Live) -> Option<ControllerCommand> {
             peer_address: founder.peer_address.clone(),
             client_address: founder.client_address.clone(),
             incarnation: Incarnation(0),
-            feature_level: FEATURE_LEVEL,
+            // What the others can do they say themselves.
+            feature_level: FEATURE_LEVEL_FIRST,
         })
     };
     let nodes: Option<Vec<_>> = live.founders.iter().map(node).collect();

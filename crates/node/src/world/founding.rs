@@ -120,3 +120,46 @@ fn emptied_directories_old_copies_and_strangers_are_refused() {
     assert!(reason.contains("another data directory"), "{reason}");
     assert!(judge.found_for("n3").is_none());
 }
+
+#[test]
+fn the_feature_level_rises_when_every_node_has_it_and_never_falls() {
+    let mut world = World::unstarted(3);
+    for (number, level) in [(1, 2), (2, 2), (3, 1)] {
+        world.machine(number).config.feature_level = level;
+        world.start(number).unwrap();
+    }
+    let levels = |world: &World| {
+        let level = |n| world.node(n).inner.controller.read().feature_level();
+        world.running().into_iter().map(level).collect::<Vec<u32>>()
+    };
+    world.create("stones", 1);
+    world.run(Duration::from_secs(2));
+    assert_eq!(
+        levels(&world),
+        [1, 1, 1],
+        "one of them is of an earlier version"
+    );
+    world.kill(3);
+    world.produce("stones", 0, &["a"]);
+    world.machine(3).config.feature_level = 2;
+    world.start(3).unwrap();
+    world.until("all have it", |world| levels(world) == [2, 2, 2]);
+    world.kill(3);
+    world.machine(3).config.feature_level = 1;
+    world.start(3).unwrap();
+    world.run(Duration::from_secs(2));
+    assert_eq!(levels(&world), [2, 2, 2]);
+    let known = world
+        .node(1)
+        .inner
+        .controller
+        .read()
+        .node(NodeId(3))
+        .cloned();
+    assert_eq!(
+        known.unwrap().feature_level,
+        2,
+        "its start is not registered"
+    );
+    assert_eq!(world.values("stones", 0), numbered(&["a"]));
+}
