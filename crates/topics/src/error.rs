@@ -2,10 +2,7 @@
 
 use trilith_types::NameError;
 
-use crate::{
-    catalog::CatalogError,
-    state::{PARTITIONS_MAX, TOPICS_MAX},
-};
+use crate::{PARTITIONS_MAX, TOPICS_MAX};
 
 /// A setting that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +38,7 @@ pub enum SettingError {
 }
 
 /// Why a topic was not created, altered, deleted or found.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// The name breaks a rule.
     #[error(transparent)]
@@ -62,11 +59,11 @@ pub enum TopicError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// Too many topics.
-    #[error("a node holds at most {TOPICS_MAX} topics; delete one first")]
+    #[error("a cluster holds at most {TOPICS_MAX} topics; delete one first")]
     TooManyTopics,
     /// Too many partitions in all topics together.
     #[error(
-        "a node holds at most {PARTITIONS_MAX} partitions; it has {has}, and {asked} more were asked for"
+        "a cluster holds at most {PARTITIONS_MAX} partitions; it has {has}, and {asked} more were asked for"
     )]
     TooManyPartitions {
         /// How many there are.
@@ -74,22 +71,6 @@ pub enum TopicError {
         /// How many more were asked for.
         asked: u32,
     },
-    /// The catalog could not be written.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A partition's log could not be made or opened.
-    #[error("cannot open partition {partition} of topic {topic:?}: {reason}")]
-    Partition {
-        /// The topic's name.
-        topic: String,
-        /// The partition.
-        partition: u32,
-        /// What is in the way.
-        reason: String,
-    },
-    /// The node is shutting down.
-    #[error("the node is shutting down")]
-    ShuttingDown,
 }
 
 /// A machine's state that cannot be read.

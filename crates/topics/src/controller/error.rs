@@ -6,7 +6,7 @@ use super::{NODES_MAX, PRODUCER_IDS_MAX, node::NodeFieldError};
 use crate::TopicError;
 
 /// Why a command changed nothing. It is the command's answer, alike on every replica.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControllerError {
     /// A topic's name, settings or number.
     #[error(transparent)]

@@ -5,7 +5,6 @@
 //! uncommitted tail ([`PartitionMachine::decide`]). The reasons are in
 //! `docs/adr/0007-exactly-once.md`, the bytes in `docs/format-partition.md`.
 
-mod assign;
 mod codec;
 mod command;
 mod machine;
@@ -15,7 +14,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use assign::{Assigned, Partition};
 pub use codec::fuzz_partition_state;
 pub use command::PartitionCommand;
 pub use machine::{Decision, PartitionMachine, ProduceRefusal, stored_batch};
