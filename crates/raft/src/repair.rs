@@ -3,7 +3,7 @@
 //! After Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST'18). An
 //! entry whose bytes are lost and whose identity is known counts as *had*: the node votes by it
 //! and never acknowledges or applies past it. It asks for the bytes by identity: a follower asks
-//! the leader, a leader asks everybody.
+//! the leader first and then everybody, a leader asks everybody.
 //!
 //! - Somebody has it: it is written again.
 //! - An entry at or below the known commit index is never discarded: asked for until somebody
@@ -24,6 +24,7 @@ use crate::{
     error::{Dropped, HostError},
     message::{Body, Holding, Message, Repair, RepairReply, RepairRequest},
     output::{LogOp, SendOutcome, SendRepair},
+    progress::Progress,
     status::Role,
     step::Sender,
 };
@@ -122,7 +123,7 @@ impl Core {
         }
         self.repairs.start_over();
         self.repairs.asked = Some(id);
-        self.send_repair_request(id, through);
+        self.send_repair_request(id, through, false);
     }
 
     /// The leader has only a snapshot of the entries up to `index`, and the state machine here
@@ -153,9 +154,11 @@ impl Core {
         }
     }
 
-    fn send_repair_request(&mut self, id: EntryId, through: EntryId) {
+    /// A follower asks its leader. When that has not helped, it asks everybody: the leader may
+    /// itself have lost what it is asked for.
+    fn send_repair_request(&mut self, id: EntryId, through: EntryId, again: bool) {
         let body = || Body::RepairRequest(RepairRequest { id, through });
-        if !self.is_leading() {
+        if !self.is_leading() && (self.leader.is_none() || !again) {
             if let Some(leader) = self.leader {
                 self.send(leader, body());
             }
@@ -187,7 +190,7 @@ impl Core {
         self.repairs.elapsed = 0;
         match self.next_damage() {
             Some((id, through)) if self.repairs.asked == Some(id) => {
-                self.send_repair_request(id, through);
+                self.send_repair_request(id, through, true);
             }
             _ => self.ask_for_repair(),
         }
@@ -228,7 +231,10 @@ impl Core {
         } else {
             Holding::Never
         };
-        if holding == Holding::Compacted && self.role == Role::Leader {
+        // What the leader has in its state alone, it has no longer in its log.
+        let in_state = holding == Holding::Compacted
+            || holding == Holding::Damaged && id.index <= self.log.applied;
+        if in_state && self.role == Role::Leader {
             self.offer_once(from.id);
             return Ok(());
         }
@@ -347,6 +353,7 @@ impl Core {
         }
         self.repairs.answers.push((from, reply.holding));
         if self.role != Role::Repairing {
+            self.give_up_applied(reply.id, reply.holding);
             return Ok(());
         }
         if reply.holding == Holding::Compacted {
@@ -360,6 +367,18 @@ impl Core {
             self.repair_or_lead();
         }
         Ok(())
+    }
+
+    /// Leader: nobody has a damaged entry any more but in a snapshot, or nobody at all. Who needs
+    /// it gets one of this node's state, which has applied it; the search goes on behind it.
+    fn give_up_applied(&mut self, id: EntryId, holding: Holding) {
+        let answered = |peer: &Progress| self.repairs.holding(peer.id).is_some();
+        let nobody = holding == Holding::Compacted || self.peers.iter().all(answered);
+        if nobody && id.index <= self.log.applied {
+            self.repair_is_of_no_use_to(id.index);
+            self.repairs.start_over();
+            self.ask_for_repair();
+        }
     }
 
     /// Whether the entry that was asked for cannot have been committed.

@@ -37,7 +37,7 @@ impl Core {
             return Err(Dropped::VoteLost);
         }
         self.check_membership(&message)?;
-        if self.leader == Some(message.from) {
+        if self.is_news_of_leader(&message) {
             self.wake_silently();
         } else if !self.lets_sleep(&message) {
             self.wake();
@@ -136,6 +136,14 @@ impl Core {
             return Ok(());
         }
         Err(Dropped::UnknownPeer { from })
+    }
+
+    /// Whether the leader is surely awake: it sends what this node does not have. Anything else of
+    /// its may be late.
+    fn is_news_of_leader(&self, message: &Message) -> bool {
+        let news = matches!(&message.body, Body::Append(append)
+            if append.last_index() > self.log.last_index());
+        news && self.leader == Some(message.from) && message.term == self.hard.term
     }
 
     /// What leaves a quiet group quiet: an answer "I am quiet", and the pre-votes of a server that

@@ -130,6 +130,7 @@ fn run(seed: u64, case: &Case, with_bug: bool) -> Finished {
         let options = node::Options {
             always: case.with.to_vec(),
             bug: with_bug.then_some(bug),
+            ..node::Options::default()
         };
         let run = Run {
             seed,

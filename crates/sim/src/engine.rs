@@ -220,6 +220,16 @@ pub fn run<W: World>(run: &Run<W::Options>, recorder: impl FnOnce(u64) -> Record
     engine.cx.recorder.finish()
 }
 
+/// Runs a world for `lasts` on a good network, without faults of the engine's and without its
+/// clients: the world has its own. Nothing is recorded. Gives the world as it is in the end.
+pub fn observe<W: World>(seed: u64, options: &W::Options, nodes: u64, lasts: Span) -> W {
+    let plan = FaultPlan::none(nodes);
+    let mut engine = Engine::<W>::with_plan(seed, options, plan, Recorder::deaf);
+    engine.world.boot(&mut engine.cx);
+    engine.run_until(SimTime::ZERO.plus(lasts));
+    engine.world
+}
+
 struct Engine<W: World> {
     cx: Context<W>,
     world: W,
@@ -241,10 +251,22 @@ enum Stream {
 
 impl<W: World> Engine<W> {
     fn new(run: &Run<W::Options>, recorder: impl FnOnce(u64) -> Recorder) -> Self {
-        let stream = |stream: Stream| Rng::new(run.seed, stream as u64);
-        let shape = W::shape(&run.options);
-        let mut plan_rng = stream(Stream::Plan);
-        let plan = FaultPlan::draw(&shape, &mut plan_rng);
+        let mut plan_rng = Rng::new(run.seed, Stream::Plan as u64);
+        let plan = FaultPlan::draw(&W::shape(&run.options), &mut plan_rng);
+        let mut engine = Self::with_plan(run.seed, &run.options, plan, recorder);
+        engine.plan_rng = plan_rng;
+        engine.start();
+        engine
+    }
+
+    fn with_plan(
+        seed: u64,
+        options: &W::Options,
+        plan: FaultPlan,
+        recorder: impl FnOnce(u64) -> Recorder,
+    ) -> Self {
+        let stream = |stream: Stream| Rng::new(seed, stream as u64);
+        let shape = W::shape(options);
         let nodes_max = W::nodes_max(plan.nodes);
         let mut cx = Context {
             scheduler: Scheduler::default(),
@@ -255,19 +277,17 @@ impl<W: World> Engine<W> {
             messages: 0,
             held: Vec::new(),
         };
-        let world = W::new(&plan, &run.options, &mut cx.rng);
+        let world = W::new(&plan, options, &mut cx.rng);
         let election_timeout = shape.election_timeout;
-        let mut engine = Self {
+        Self {
             cx,
             world,
             plan,
-            plan_rng,
+            plan_rng: stream(Stream::Plan),
             healed: false,
             happenings: 0,
             election_timeout,
-        };
-        engine.start();
-        engine
+        }
     }
 
     fn start(&mut self) {

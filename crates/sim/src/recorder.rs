@@ -19,9 +19,20 @@ pub struct Recorder {
     stats: Stats,
     trace: Trace,
     picture: Option<Picture>,
+    /// Nothing is taken in.
+    is_deaf: bool,
 }
 
 impl Recorder {
+    /// A recorder that takes nothing in, for worlds that keep their own account.
+    #[must_use]
+    pub fn deaf(nodes: u64) -> Self {
+        Self {
+            is_deaf: true,
+            ..Self::new(nodes, Trace::new(None), None)
+        }
+    }
+
     /// A recorder of a run with nodes `1..=nodes`.
     #[must_use]
     pub fn new(nodes: u64, trace: Trace, picture: Option<Picture>) -> Self {
@@ -32,6 +43,7 @@ impl Recorder {
             stats: Stats::default(),
             trace,
             picture,
+            is_deaf: false,
         }
     }
 
@@ -42,6 +54,9 @@ impl Recorder {
 
     /// Takes an event in.
     pub fn record(&mut self, event: &Event<'_>) {
+        if self.is_deaf {
+            return;
+        }
         self.trace.add(self.now, event);
         self.stats.observe(event);
         if let Some(picture) = &mut self.picture {

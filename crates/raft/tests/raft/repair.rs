@@ -498,3 +498,22 @@ fn what_is_applied_and_only_in_snapshots_is_to_be_trimmed() {
     cluster.host(2).trim(i(4)).unwrap();
     assert_mended(&mut cluster, &[1, 2, 3]);
 }
+
+/// The leader has applied an entry and lost its bytes since, and so has a follower that needs it:
+/// the follower gets a snapshot, since nobody has the entry.
+#[test]
+fn what_the_leader_has_in_its_state_alone_goes_as_a_snapshot() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.propose(1, "a");
+    cluster.propose(1, "b");
+    cluster.settle();
+    cluster.run(2);
+    cluster.isolate(3);
+    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    start(&mut cluster, 2, damaged(2, 2));
+    cluster.run(30);
+    let (leader, state) = (cluster.core(1).status(), cluster.host(1).state.clone());
+    assert_eq!(cluster.core(2).status().applied, leader.applied);
+    assert_eq!(cluster.host(2).state, state);
+}

@@ -62,6 +62,9 @@ fn gives_up(node: NodeId, from: LogIndex, before: &View) -> Result<(), String> {
     while index <= last {
         if let (Some(own), Some(known)) = (n.entry(index), before.committed(index))
             && own == known.entry
+            // Who has not heard of the term in which it was committed may lose it to an earlier
+            // leader, and gets it again: nobody counted its copy.
+            && n.term >= known.in_term
         {
             return Err(format!("node {node} gives up {own}, which was committed"));
         }

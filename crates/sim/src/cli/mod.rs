@@ -1,5 +1,6 @@
 //! The command line.
 
+mod availability;
 #[cfg(feature = "planted-bugs")]
 mod bugs;
 mod many;
@@ -85,6 +86,19 @@ enum What {
         )]
         sums: PathBuf,
     },
+    /// Offers writes to a group of real nodes all the time while now and then one of the three is
+    /// in trouble, and prints which share is acknowledged within a second.
+    Availability {
+        /// Simulated hours of each seed.
+        #[arg(long, default_value_t = 6)]
+        hours: u64,
+        /// How many seeds.
+        #[arg(long)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+    },
     /// Plants one known bug after another and prints which checker finds it after how many seeds.
     #[cfg(feature = "planted-bugs")]
     Bugs(bugs::BugArgs),
@@ -166,7 +180,7 @@ impl WorldArgs {
             WorldName::Node => {
                 let options = node::Options {
                     always: self.with.clone(),
-                    bug: None,
+                    ..node::Options::default()
                 };
                 let run = Run {
                     seed,
@@ -247,6 +261,11 @@ impl Command {
                 jobs,
                 sums,
             } => soak::run(&world, minutes, jobs, &sums),
+            What::Availability {
+                hours,
+                seeds,
+                first,
+            } => Ok(availability::run(hours, first..first + seeds)),
             #[cfg(feature = "planted-bugs")]
             What::Bugs(args) => bugs::run(&args),
         }

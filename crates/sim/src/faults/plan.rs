@@ -34,6 +34,19 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
+    /// No faults, on a good network.
+    #[must_use]
+    pub fn none(nodes: u64) -> Self {
+        Self {
+            nodes,
+            links: LinkFaults::CALM,
+            timed: Vec::new(),
+            drift: 0,
+            sync_mean: Span::millis(1),
+            enabled: Vec::new(),
+        }
+    }
+
     /// Draws the plan of a seed.
     pub fn draw(shape: &Shape, rng: &mut Rng) -> Self {
         let focused = rng.below(3) == 0;

@@ -6,6 +6,7 @@
 //!   operator's to replace.
 //! - **A failed write or sync** counts as a power cut of that node's process, not as damage: what
 //!   was to be durable was promised to nobody.
+//! - A failed sync of a **directory** is the end of the machine: no file system goes on after it.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::NodeId;

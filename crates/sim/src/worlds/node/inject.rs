@@ -151,7 +151,8 @@ impl NodeWorld {
             Some(id),
             &format_args!("{op:?}, the {nth}."),
         );
-        if let Some(node) = self.node(id) {
+        if let Some(node) = self.node_mut(id) {
+            node.names_fail |= op == Op::SyncDir;
             node.disk.fail(Failure::of(op).nth(nth));
         }
     }

@@ -6,6 +6,7 @@
 //! The node is seen from outside alone: the roles that it reports, what its machines apply, what
 //! its logs give to readers, and what clients are told.
 
+mod availability;
 mod bounds;
 mod inject;
 mod ledger;
@@ -21,11 +22,13 @@ use std::collections::BTreeMap;
 use trilith_peer::FrameReader;
 use trilith_types::{GroupId, LogIndex, NodeId};
 
+pub use availability::Account;
 pub use packet::Packet;
 pub use plant::NodeBug;
 pub use settings::Options;
 
 use self::{
+    availability::Probing,
     ledger::Ledger,
     machine::Ask,
     node::Node,
@@ -69,6 +72,7 @@ pub struct NodeWorld {
     damaged: Vec<NodeId>,
     /// Up to here each node's log of each group has been read.
     read_upto: BTreeMap<(NodeId, GroupId), LogIndex>,
+    probing: Option<Probing>,
 }
 
 /// What a node or the world waits for. What is meant for an earlier life is void.
@@ -109,6 +113,15 @@ pub enum Timer {
     },
     /// Nodes look at their connections, and consumers at the logs.
     Detector,
+    /// A write is offered.
+    Offer,
+    /// Some try of an offered write is due, or its time is up.
+    Try {
+        /// Which write.
+        write: u64,
+    },
+    /// A node gets into trouble, or out of it.
+    Trouble,
 }
 
 /// The group that an object is in.
@@ -230,6 +243,11 @@ impl NodeWorld {
             return;
         };
         let Some(life) = node.life.take() else { return };
+        // A file system that cannot store its names any more does not live on.
+        let why = match why {
+            Down::DiskFailed if std::mem::take(&mut node.names_fail) => Down::PowerCut,
+            why => why,
+        };
         match why {
             Down::PowerCut => node.disk.power_cut(),
             _ => node.disk.crash_process(),
@@ -308,7 +326,10 @@ impl World for NodeWorld {
     fn new(plan: &FaultPlan, options: &Options, rng: &mut Rng) -> Self {
         let members: Vec<NodeId> = (1..=plan.nodes).map(NodeId).collect();
         Self {
-            settings: Settings::draw(plan, options, rng),
+            settings: match options.availability {
+                true => Settings::usual(),
+                false => Settings::draw(plan, options, rng),
+            },
             nodes: members.iter().map(|id| Node::new(*id, rng)).collect(),
             members,
             ledger: Ledger::default(),
@@ -317,6 +338,7 @@ impl World for NodeWorld {
             marks: BTreeMap::new(),
             damaged: Vec::new(),
             read_upto: BTreeMap::new(),
+            probing: options.availability.then(Probing::default),
         }
     }
 
@@ -325,6 +347,7 @@ impl World for NodeWorld {
             self.start(cx, id);
         }
         cx.after(ELECTION_TIMEOUT, Timer::Detector);
+        self.begin_probing(cx);
     }
 
     fn receive(&mut self, cx: &mut Cx, id: u64, to: NodeId, from: NodeId, packet: Packet) {
@@ -351,6 +374,9 @@ impl World for NodeWorld {
     fn timer(&mut self, cx: &mut Cx, timer: Timer) {
         match timer {
             Timer::Detector => self.look_around(cx),
+            Timer::Offer => self.offer(cx),
+            Timer::Try { write } => self.try_write(cx, write),
+            Timer::Trouble => self.trouble(cx),
             Timer::Restart { node, number } => {
                 if self.node(node).is_some_and(|n| n.restarts == number) {
                     self.start(cx, node);

@@ -108,6 +108,8 @@ pub(super) struct Node {
     /// Operations of the disk whose end is planned.
     pub(super) planned: usize,
     old_votes: OldVotes,
+    /// A sync of a directory was made to fail.
+    pub(super) names_fail: bool,
 }
 
 impl Node {
@@ -130,6 +132,7 @@ impl Node {
             wakes_at: None,
             planned: 0,
             old_votes: OldVotes::default(),
+            names_fail: false,
         }
     }
 

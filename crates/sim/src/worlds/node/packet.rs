@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use trilith_peer::{Frame, FrameReader, FrameWriter, NodeMessage};
+use trilith_raft::Body;
 
 /// A frame with one message, and what it says for traces.
 #[derive(Clone, Debug)]
@@ -18,12 +19,34 @@ impl fmt::Display for Packet {
     }
 }
 
+fn name(body: &Body) -> &'static str {
+    match body {
+        Body::PreVote(_) => "pre-vote?",
+        Body::PreVoteReply(_) => "pre-vote",
+        Body::Vote(_) => "vote?",
+        Body::VoteReply(_) => "vote",
+        Body::Append(_) => "append",
+        Body::AppendReply(_) => "ack",
+        Body::Heartbeat(_) => "heartbeat",
+        Body::HeartbeatReply(_) => "heartbeat answered",
+        Body::SnapshotOffer(_) => "snapshot offered",
+        Body::SnapshotReply(_) => "snapshot answered",
+        Body::SnapshotRequest => "snapshot wanted",
+        Body::ReadRequest { .. } => "read?",
+        Body::ReadReply { .. } => "read",
+        Body::TimeoutNow { .. } => "time out now",
+        Body::RepairRequest(_) => "repair?",
+        Body::RepairReply(_) => "no repair",
+        Body::Repair(_) => "repair",
+        Body::NewerTerm => "newer term",
+    }
+}
+
 fn text(message: &NodeMessage) -> String {
     match message {
         NodeMessage::Group(group) => {
             let m = &group.message;
-            let (body, entries) = (format!("{:?}", m.body), group.entries.len());
-            let name = body.split(['(', ' ', '{']).next().unwrap_or_default();
+            let (name, entries) = (name(&m.body), group.entries.len());
             format!("g{} t{} {name} with {entries}", m.group, m.term)
         }
         NodeMessage::SnapshotChunk(chunk) => {

@@ -31,6 +31,9 @@ pub struct Options {
     pub always: Vec<FaultKind>,
     /// A bug of the nodes.
     pub bug: Option<NodeBug>,
+    /// Clients offer writes all the time, and now and then one node is in trouble: how many are
+    /// acknowledged in time?
+    pub availability: bool,
 }
 
 /// The settings of every node of a run.
@@ -38,6 +41,8 @@ pub struct Options {
 pub(super) struct Settings {
     pub(super) bug: Option<NodeBug>,
     pub(super) sync_mean: Span,
+    /// Time passes as it does on a real node.
+    usual: bool,
     shards: usize,
     heartbeat_ticks: u32,
     quiet_after_ticks: Option<u32>,
@@ -55,6 +60,7 @@ impl Settings {
         Self {
             bug: options.bug,
             sync_mean: plan.sync_mean.min(Span::millis(12)),
+            usual: false,
             shards: rng.between(1, 2) as usize,
             heartbeat_ticks: rng.between(1, 3) as u32,
             quiet_after_ticks: (rng.below(3) > 0).then(|| rng.between(5, 60) as u32),
@@ -68,13 +74,35 @@ impl Settings {
         }
     }
 
+    /// As a node is set without a word from anybody, but with smaller files.
+    pub(super) fn usual() -> Self {
+        Self {
+            bug: None,
+            sync_mean: Span::millis(1),
+            usual: true,
+            shards: 2,
+            heartbeat_ticks: 3,
+            quiet_after_ticks: Some(50),
+            recent_bytes_max: 8 << 20,
+            send_bytes_max: 1 << 20,
+            sync_bytes: 1 << 20,
+            segment_bytes: 256 << 10,
+            journal_bytes: 1 << 20,
+            frame_bytes: 256 << 10,
+            park_after: Duration::from_secs(10),
+        }
+    }
+
     pub(super) fn host(&self, node: NodeId, incarnation: Incarnation) -> HostConfig {
         let base = HostConfig::new(node, incarnation, "/node/host");
         HostConfig {
             shards: self.shards,
             open_segments_max: 16,
-            tick: TICK,
-            election_ticks: ELECTION_TICKS,
+            tick: if self.usual { base.tick } else { TICK },
+            election_ticks: match self.usual {
+                true => base.election_ticks,
+                false => ELECTION_TICKS,
+            },
             heartbeat_ticks: self.heartbeat_ticks,
             quiet_after_ticks: self.quiet_after_ticks,
             disk_stall_ticks: 50,
