@@ -20,6 +20,8 @@ mod listen;
 #[cfg(loom)]
 mod model;
 mod peers;
+mod shared;
+mod sockets;
 mod stream;
 mod threads;
 
