@@ -85,7 +85,7 @@ impl Clients {
         }
     }
 
-    /// Another reader, from the start of its partition, for the first [`LATE_MAX`] records.
+    /// Another reader, from the start of its partition, for the first 20,000 records.
     pub fn add_reader(&mut self, reader: u32, load: &Load, history: &Arc<History>) {
         let (load, at) = (load.clone(), Arc::default());
         self.others.spawn(follow(
