@@ -1,11 +1,15 @@
-//! A shard's inbox: events come in from any thread and are taken out all at once.
+//! The keeper's inbox: notes come in from any thread and are taken out all at once.
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Events for one shard. It is bounded by what may send: appends by the bytes and the number in
-/// flight, syncs by one for each log, and the rest by topic changes, one at a time.
+/// With so many notes waiting, calls of other nodes are dropped: they are made again.
+pub(crate) const CALLS_WAITING_MAX: usize = 4096;
+
+/// Notes for the keeper. It is bounded by what may send: answers by the requests that the
+/// controller's group takes, roles by a few for each group, and calls of other nodes by
+/// [`CALLS_WAITING_MAX`].
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     queue: Mutex<Queue<T>>,
@@ -59,9 +63,9 @@ impl<T> Inbox<T> {
         std::mem::swap(&mut queue.events, into);
     }
 
-    /// Whether nothing has come.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.lock().events.is_empty()
+    /// How much has come.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().events.len()
     }
 
     /// Takes nothing more in, and gives what has come.

@@ -11,6 +11,7 @@ use trilith_types::{Incarnation, NodeId};
 use super::{
     Node,
     identity::{is_same_directory, start_number},
+    inbox::CALLS_WAITING_MAX,
     keeper::Note,
 };
 
@@ -137,7 +138,9 @@ impl Registry for Node {
             return;
         };
         for message in messages.drain(..) {
-            if let Some(NodeMessage::Call(call)) = live.host.deliver(from, message) {
+            if let Some(NodeMessage::Call(call)) = live.host.deliver(from, message)
+                && self.inner.keeper.len() < CALLS_WAITING_MAX
+            {
                 drop(self.inner.keeper.send(Note::Call(from, call)));
             }
         }

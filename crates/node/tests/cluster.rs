@@ -67,6 +67,7 @@ fn start(count: u64) -> Cluster {
             peer: format!("127.0.0.1:{number}"),
         };
         config.start = Start::With(members.clone());
+        config.journal.file_bytes = 16 << 20;
         let port = Port {
             from: NodeId(number),
             mesh: Arc::clone(&mesh),
@@ -245,18 +246,10 @@ fn one_node_is_a_cluster_and_finds_its_topics_again() {
 
 #[test]
 fn a_topic_of_many_partitions_takes_records_in_all_of_them() {
-    let begun = std::time::Instant::now();
     let cluster = start(3);
-    let started = begun.elapsed();
     cluster.create("many", 300);
-    let created = begun.elapsed();
     for partition in 0..300 {
         cluster.produce("many", partition, "x");
     }
-    println!(
-        "started in {started:?}, created by {created:?}, one record each by {:?}",
-        begun.elapsed()
-    );
     cluster.close();
-    println!("closed by {:?}", begun.elapsed());
 }

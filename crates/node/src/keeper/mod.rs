@@ -145,7 +145,7 @@ impl Keeper {
 
     /// Whether there is something to look at.
     pub(crate) fn has_notes(&self) -> bool {
-        !self.notes.is_empty() || !self.inner.keeper.is_empty()
+        !self.notes.is_empty() || self.inner.keeper.len() > 0
     }
 
     /// Waits for something to do.
