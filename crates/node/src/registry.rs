@@ -76,21 +76,7 @@ impl Registry for Node {
         let mut file = self.inner.identity_file.lock();
         let seen = file.get().peers.get(&node).copied().unwrap_or_default();
         let known = seen.max(info.incarnation);
-        if known != Incarnation(0) && !is_same_directory(known, incarnation) {
-            return Err(format!(
-                "{name:?} (node {node}) comes with another data directory than the one it had: it \
-                 was emptied, or there are two of that name; start it with its own directory, or \
-                 remove it from the cluster and let it join anew"
-            ));
-        }
-        if incarnation < known {
-            return Err(format!(
-                "{name:?} (node {node}) says that this is its start number {}, but number {} was \
-                 seen: its data directory is an old copy, or two processes use copies of one",
-                start_number(incarnation),
-                start_number(known)
-            ));
-        }
+        check_start((node, name), known, incarnation)?;
         if incarnation != seen {
             let noted = file.note_peer(node, incarnation);
             noted.map_err(|error| format!("a peer cannot be noted: {error}"))?;
@@ -179,4 +165,28 @@ impl Registry for Node {
             );
         }
     }
+}
+
+/// Whether `incarnation` may be a life of the node after the one that is `known`, 0 for none.
+fn check_start(
+    (node, name): (NodeId, &str),
+    known: Incarnation,
+    incarnation: Incarnation,
+) -> Result<(), String> {
+    if known != Incarnation(0) && !is_same_directory(known, incarnation) {
+        return Err(format!(
+            "{name:?} (node {node}) comes with another data directory than the one it had: it \
+                 was emptied, or there are two of that name; start it with its own directory, or \
+                 remove it from the cluster and let it join anew"
+        ));
+    }
+    if incarnation < known {
+        return Err(format!(
+            "{name:?} (node {node}) says that this is its start number {}, but number {} was \
+                 seen: its data directory is an old copy, or two processes use copies of one",
+            start_number(incarnation),
+            start_number(known)
+        ));
+    }
+    Ok(())
 }
