@@ -100,10 +100,7 @@ fn inspecting_shows_logs_segments_and_batches() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("partition 0"), "{shown}");
     assert!(shown.contains("journal: ") && shown.contains("votes of 2 groups"));
-    assert!(
-        shown.contains("offsets 0 to 40000, "),
-        "{shown}"
-    );
+    assert!(shown.contains("offsets 0 to 40000, "), "{shown}");
 
     let json = offline("inspect", &data, &["--batches", "--output", "json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
