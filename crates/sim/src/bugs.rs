@@ -331,7 +331,7 @@ pub const CASES: &[Case] = &[
         NodeBug::FailedSyncTrusted,
         &[READS, STATE, MATCHING, PROGRESS, START],
     )
-    .with(&[FaultKind::DiskFailure, FaultKind::PowerCut]),
+    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
     node(
         NodeBug::VotesForgotten,
         &[ELECTION, READS, STATE, MATCHING, PROGRESS],
@@ -347,11 +347,6 @@ pub const CASES: &[Case] = &[
         &[READS, STATE, MATCHING, PROGRESS, START],
     )
     .with(&[FaultKind::Crash]),
-    node(
-        NodeBug::SameIncarnation,
-        &[READS, STATE, MATCHING, PROGRESS],
-    )
-    .with(&[FaultKind::PowerCut, FaultKind::Straggle]),
     node(NodeBug::StateForgets, &[READS, STATE]),
     node(NodeBug::AppliedTwice, &[READS, STATE]).with(&[FaultKind::Crash]),
     node(NodeBug::ConfirmedEarly, &[READS]),

@@ -12,7 +12,7 @@ use std::fmt;
 use trilith_types::{LogIndex, NodeId};
 
 use crate::{
-    checkers::{PROGRESS, unsettled},
+    checkers::{PROGRESS, Violation, unsettled},
     event::{EntryId, Event},
     faults::{FaultKind, FaultPlan},
     history::{OpId, Outcome},
@@ -221,13 +221,20 @@ pub fn run<W: World>(run: &Run<W::Options>, recorder: impl FnOnce(u64) -> Record
 }
 
 /// Runs a world for `lasts` on a good network, without faults of the engine's and without its
-/// clients: the world has its own. Nothing is recorded. Gives the world as it is in the end.
-pub fn observe<W: World>(seed: u64, options: &W::Options, nodes: u64, lasts: Span) -> W {
+/// clients: the world has its own. Nothing is recorded. Gives the world as it is in the end, and
+/// what went wrong, which ends the run early.
+pub fn observe<W: World>(
+    seed: u64,
+    options: &W::Options,
+    nodes: u64,
+    lasts: Span,
+) -> (W, Option<Violation>) {
     let plan = FaultPlan::none(nodes);
     let mut engine = Engine::<W>::with_plan(seed, options, plan, Recorder::deaf);
     engine.world.boot(&mut engine.cx);
     engine.run_until(SimTime::ZERO.plus(lasts));
-    engine.world
+    let violation = engine.cx.recorder.checkers().violation().cloned();
+    (engine.world, violation)
 }
 
 struct Engine<W: World> {

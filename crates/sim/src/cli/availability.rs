@@ -23,7 +23,11 @@ pub(super) fn run(hours: u64, seeds: Range<u64>) -> bool {
     let mut sum = Account::default();
     for seed in seeds {
         let lasts = Span::secs(hours * 3_600);
-        let world = engine::observe::<NodeWorld>(seed, &options, NODES, lasts);
+        let (world, violation) = engine::observe::<NodeWorld>(seed, &options, NODES, lasts);
+        if let Some(violation) = violation {
+            println!("seed {seed} FAILED: {violation}");
+            return false;
+        }
         let account = world.account();
         println!("seed {seed}: {account}");
         sum.add(&account);

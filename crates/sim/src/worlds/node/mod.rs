@@ -84,6 +84,8 @@ pub enum Timer {
         node: NodeId,
         /// In which life.
         life: u64,
+        /// When; void when an earlier moment was planned since.
+        at: SimTime,
     },
     /// The disk is done with an operation.
     Disk {
@@ -218,7 +220,12 @@ impl NodeWorld {
         let next = next.max(now.plus(Span(1)));
         if node.wakes_at.is_none_or(|at| next < at || at <= now) {
             node.wakes_at = Some(next);
-            cx.after(next.since(now), Timer::Wake { node: id, life });
+            let timer = Timer::Wake {
+                node: id,
+                life,
+                at: next,
+            };
+            cx.after(next.since(now), timer);
         }
     }
 
@@ -262,6 +269,7 @@ impl NodeWorld {
             return;
         };
         match timer {
+            Timer::Wake { at, .. } if node.wakes_at != Some(*at) => return,
             Timer::Wake { .. } => node.wakes_at = None,
             Timer::Disk { .. } => {
                 node.planned = node.planned.saturating_sub(1);
@@ -383,7 +391,7 @@ impl World for NodeWorld {
                 }
             }
             Timer::Room { node } => self.make_room(node),
-            Timer::Wake { node, life }
+            Timer::Wake { node, life, .. }
             | Timer::Disk { node, life }
             | Timer::Resume { node, life } => {
                 if self.in_life(node, life) {

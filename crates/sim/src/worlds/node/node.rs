@@ -20,7 +20,7 @@ use trilith_types::{GroupId, Incarnation, NodeId, Term, TimestampMs};
 
 use super::{
     machine::{Ears, Lists, Said},
-    plant::{self, NodeBug, OldVotes},
+    plant::{self, OldVotes},
     settings::{GROUPS, Settings},
 };
 use crate::{rng::Rng, time::SimTime};
@@ -151,9 +151,7 @@ impl Node {
     /// What the host says when it does not open.
     pub(super) fn start(&mut self, settings: &Settings, members: &[NodeId]) -> Result<(), String> {
         let bug = settings.bug;
-        if bug != Some(NodeBug::SameIncarnation) || self.incarnation == 0 {
-            self.incarnation += 1;
-        }
+        self.incarnation += 1;
         plant::before_start(&self.disk, bug, &mut self.old_votes);
         self.lives += 1;
         let env = Env {

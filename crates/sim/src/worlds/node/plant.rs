@@ -5,13 +5,16 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use trilith_env::{
     Completion, DirEntry, Disk, DurableWrites, File, FileLock, LockError, Mapping, OpenMode, Space,
-    sim::SimDisk,
+    sim::{Failure, Op, SimDisk},
 };
 
 /// A bug of a node.
@@ -33,8 +36,6 @@ pub enum NodeBug {
     OldVotesRestored,
     /// A file of the journal is used again while it still holds what is nowhere else.
     JournalRecycledEarly,
-    /// A node comes back under the incarnation that it had.
-    SameIncarnation,
     /// What a machine gives away as its state lacks a part.
     StateForgets,
     /// After a restart, the first entry is applied once more than it should be.
@@ -49,7 +50,7 @@ pub enum NodeBug {
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -58,7 +59,6 @@ impl NodeBug {
         Self::VotesForgotten,
         Self::OldVotesRestored,
         Self::JournalRecycledEarly,
-        Self::SameIncarnation,
         Self::StateForgets,
         Self::AppliedTwice,
         Self::ConfirmedEarly,
@@ -69,6 +69,9 @@ impl NodeBug {
 
 /// Where the journal and the votes are.
 const HOST_DIR: &str = "/node/host";
+
+/// Of the durable writes of a node that believes every one of them, each so many fails.
+const FAILS_EVERY: u64 = 4;
 
 /// Where the logs are.
 const GROUPS_DIR: &str = "/node/groups";
@@ -154,6 +157,7 @@ impl Disk for Lying {
             true => Arc::new(LyingFile {
                 disk: Arc::clone(&self.disk),
                 file,
+                writes: AtomicU64::new(0),
                 lies,
             }),
             false => file,
@@ -217,6 +221,7 @@ impl Disk for Lying {
 struct LyingFile {
     disk: Arc<SimDisk>,
     file: Arc<dyn File>,
+    writes: AtomicU64,
     /// It says "done" too early.
     lies: bool,
 }
@@ -264,7 +269,12 @@ impl File for LyingFile {
     fn submit_write_durable(&self, pos: u64, parts: Vec<Bytes>) -> Completion<()> {
         match self.lies {
             true => self.file.submit_write(pos, parts),
-            false => self.believed(self.file.submit_write_durable(pos, parts)),
+            false => {
+                if self.writes.fetch_add(1, Ordering::Relaxed) % FAILS_EVERY == 0 {
+                    self.disk.fail(Failure::of(Op::WriteDurable));
+                }
+                self.believed(self.file.submit_write_durable(pos, parts))
+            }
         }
     }
 
