@@ -69,6 +69,10 @@ impl Seek {
             }
             // A leader that was just elected confirms itself with its first round.
             Reason::NoQuorum if self.may_forward => self.pause(error).await,
+            // A node that was just founded is about to take part.
+            Reason::NotFounded if engine.node().identity().member.is_some() => {
+                self.pause(error).await
+            }
             Reason::UnknownTopic | Reason::UnknownPartition if !self.caught_up => {
                 self.caught_up = true;
                 match engine.catch_up(self.until).await {

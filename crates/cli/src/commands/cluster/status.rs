@@ -119,6 +119,8 @@ fn state(report: &NodeReport) -> String {
     let node = &report.node;
     if report.cluster_id.is_none() {
         "waits".to_owned()
+    } else if report.controller.is_none() {
+        "begins".to_owned()
     } else if !node.alarms.is_empty() {
         "alarm".to_owned()
     } else if node.leaderless > 0 {
