@@ -169,7 +169,11 @@ impl NodeWorld {
         if let Err(error) = node.start(&settings, &members) {
             if !node.disk.is_on() || is_faulty(&error) {
                 // The power went again while it started, or the disk failed.
-                node.disk.crash_process();
+                if node.names_fail {
+                    node.disk.power_cut();
+                } else {
+                    node.disk.crash_process();
+                }
                 self.restart_later(cx, id);
             } else {
                 cx.fail("start", format!("node {id} does not start: {error}"));
@@ -252,7 +256,7 @@ impl NodeWorld {
         let Some(life) = node.life.take() else { return };
         // A file system that cannot store its names any more does not live on.
         let why = match why {
-            Down::DiskFailed if std::mem::take(&mut node.names_fail) => Down::PowerCut,
+            Down::DiskFailed if node.names_fail => Down::PowerCut,
             why => why,
         };
         match why {
