@@ -11,9 +11,9 @@ mod bounds;
 mod inject;
 mod ledger;
 mod machine;
-mod node;
 mod packet;
 mod plant;
+mod process;
 mod settings;
 mod watch;
 
@@ -31,7 +31,7 @@ use self::{
     availability::Probing,
     ledger::Ledger,
     machine::Ask,
-    node::Node,
+    process::Node,
     settings::{ELECTION_TIMEOUT, GROUPS, Settings},
 };
 use crate::{

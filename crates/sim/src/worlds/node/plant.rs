@@ -270,7 +270,11 @@ impl File for LyingFile {
         match self.lies {
             true => self.file.submit_write(pos, parts),
             false => {
-                if self.writes.fetch_add(1, Ordering::Relaxed) % FAILS_EVERY == 0 {
+                if self
+                    .writes
+                    .fetch_add(1, Ordering::Relaxed)
+                    .is_multiple_of(FAILS_EVERY)
+                {
                     self.disk.fail(Failure::of(Op::WriteDurable));
                 }
                 self.believed(self.file.submit_write_durable(pos, parts))
