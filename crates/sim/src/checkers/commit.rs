@@ -62,9 +62,9 @@ fn gives_up(node: NodeId, from: LogIndex, before: &View) -> Result<(), String> {
     while index <= last {
         if let (Some(own), Some(known)) = (n.entry(index), before.committed(index))
             && own == known.entry
-            // Who has not heard of the term in which it was committed may lose it to an earlier
-            // leader, and gets it again: nobody counted its copy.
-            && n.term >= known.in_term
+            // Who neither knows that it is committed nor has heard of the term in which it was may
+            // lose it to an earlier leader, and gets it again: nobody counted its copy.
+            && (index <= n.committed || n.term >= known.in_term)
         {
             return Err(format!("node {node} gives up {own}, which was committed"));
         }
@@ -168,6 +168,12 @@ mod tests {
                 })
                 .contains("gives up")
         );
+        // Neither an older term nor a later one is an excuse for who knows.
+        let from_first = Event::Truncated {
+            node: NodeId(1),
+            from: LogIndex(1),
+        };
+        assert!(bench.bad(&from_first).contains("gives up"));
         let snapshot = |index| Event::Installed {
             node: NodeId(2),
             last: (LogIndex(index), Term(1)),
@@ -177,5 +183,22 @@ mod tests {
         assert!(bench.bad(&snapshot(1)).contains("gives up"));
         bench.good(&snapshot(2));
         assert!(bench.bad(&snapshot(1)).contains("behind its state"));
+    }
+
+    #[test]
+    fn who_has_not_heard_of_the_committing_term_may_lose_its_copy_until_it_has() {
+        let mut bench = bench();
+        bench.role(1, 3, crate::event::Role::Leader);
+        bench.append(1, 4, &[3]);
+        bench.append(2, 3, &[2]);
+        bench.good(&commit(1, 4));
+        let loses = |from| Event::Truncated {
+            node: NodeId(2),
+            from: LogIndex(from),
+        };
+        bench.good(&loses(3));
+        bench.append(2, 3, &[2, 3]);
+        bench.role(2, 3, crate::event::Role::Follower);
+        assert!(bench.bad(&loses(3)).contains("gives up"));
     }
 }
