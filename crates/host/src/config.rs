@@ -17,6 +17,9 @@ pub struct HostConfig {
     pub shards: usize,
     /// Most segment files that are kept open for readers, over all groups.
     pub open_segments_max: usize,
+    /// Most logs of one shard that have files open for writing, and most whose segments are being
+    /// synced, which opens the files of those that have none. Each has four files.
+    pub open_logs_max: usize,
     /// How often time passes for cores that are awake.
     pub tick: Duration,
     /// Ticks without a leader until an election; the real number is random, up to twice it.
@@ -79,6 +82,7 @@ impl HostConfig {
             dir: dir.into(),
             shards: 2,
             open_segments_max: 64,
+            open_logs_max: 1024,
             tick: Duration::from_millis(20),
             election_ticks: 15,
             heartbeat_ticks: 3,
@@ -110,6 +114,7 @@ impl HostConfig {
             ("node", self.node.0),
             ("incarnation", self.incarnation.0),
             ("shards", self.shards as u64),
+            ("open_logs_max", self.open_logs_max as u64),
             ("tick", self.tick.as_micros() as u64),
             ("send_bytes_max", self.send_bytes_max),
             ("sync_bytes", self.sync_bytes),

@@ -36,6 +36,8 @@ pub struct Shard<M: Machine> {
     awake: BTreeSet<GroupId>,
     /// Groups to look at later.
     timers: BTreeSet<(Duration, GroupId)>,
+    /// Groups whose logs had files open for writing after their last turn.
+    open_logs: BTreeSet<GroupId>,
     next_tick: Duration,
     closing: Closing,
     told_failure: bool,
@@ -64,6 +66,7 @@ impl<M: Machine> Shard<M> {
             touched: Vec::new(),
             awake: BTreeSet::new(),
             timers: BTreeSet::new(),
+            open_logs: BTreeSet::new(),
             next_tick,
             closing: Closing::No,
             told_failure: false,
@@ -185,10 +188,35 @@ impl<M: Machine> Shard<M> {
             };
             replica.turn(&mut self.cx);
             arm(&mut self.cx, &mut self.awake, &mut self.timers, replica);
+            if replica.log.is_open_for_writing() {
+                self.open_logs.insert(group);
+            } else {
+                self.open_logs.remove(&group);
+            }
+            self.close_logs();
         }
         // Its memory serves the next turn.
         self.touched = touched;
         self.touched.append(&mut self.cx.again);
+    }
+
+    /// Keeps the files that are open for writing within their bound: closes those of the groups that
+    /// have gone without an entry for longest. Those that are being synced stay open; syncs have
+    /// the same bound.
+    fn close_logs(&mut self) {
+        while self.open_logs.len() > self.cx.config.open_logs_max {
+            let by_age = self.open_logs.iter().filter_map(|group| {
+                let replica = self.replicas.get(group)?;
+                replica.may_park().then_some((replica.last_append, *group))
+            });
+            let Some((_, group)) = by_age.min() else {
+                return;
+            };
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.park();
+            }
+            self.open_logs.remove(&group);
+        }
     }
 
     fn with(&mut self, group: GroupId, work: impl FnOnce(&mut Replica<M>, &mut Cx<M>)) -> bool {
@@ -409,6 +437,7 @@ impl<M: Machine> Shard<M> {
         let dir = self.replicas.remove(&group).map(|mut replica| {
             replica.leave(&mut self.cx);
             self.awake.remove(&group);
+            self.open_logs.remove(&group);
             if let Some(at) = replica.armed {
                 self.timers.remove(&(at, group));
             }

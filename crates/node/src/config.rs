@@ -16,6 +16,10 @@ const FILES_PER_SEGMENT: u64 = 4;
 /// More open segments than this are of no use, however many files may be open: each is memory, too.
 const SEGMENTS_MAX: usize = 4096;
 
+/// More logs than this are not kept open for writing: their indexes are mapped, and systems bound
+/// the mappings of a process (65,530 on Linux).
+const LOGS_MAX: usize = 8192;
+
 /// Where a node is reached, as it tells others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
@@ -47,6 +51,9 @@ pub struct NodeConfig {
     pub inflight_bytes_max: usize,
     /// Most ended segments that are kept open, over all partitions, with four files each.
     pub open_segments_max: usize,
+    /// Most logs with files open for writing, over all shards, with four files each; at least one a
+    /// shard.
+    pub open_logs_max: usize,
     /// What topics do not set about the logs of their partitions: reserves and index settings.
     pub log: LogConfig,
     /// The journal's sizes.
@@ -72,6 +79,7 @@ impl NodeConfig {
             shards: cores.min(SHARDS_DEFAULT_MAX),
             inflight_bytes_max: 64 << 20,
             open_segments_max: 64,
+            open_logs_max: 2048,
             log: LogConfig::default(),
             journal: JournalConfig::default(),
             feature_level: FEATURE_LEVEL,
@@ -80,8 +88,9 @@ impl NodeConfig {
     }
 
     /// These settings for a process that may have `files` files open. Reads under way may hold
-    /// segments that the cache has closed meanwhile; a quarter of what is left goes to segments,
-    /// the rest is for groups that are being appended to, connections and everything else.
+    /// segments that the cache has closed meanwhile; a quarter of what is left goes to segments
+    /// that are read, a quarter to logs that are written and another to those that are being synced;
+    /// the rest is for connections and everything else.
     #[must_use]
     pub fn with_open_files(self, files: u64) -> Self {
         /// Sixteen reads at a time, and a few files that are always open.
@@ -92,6 +101,7 @@ impl NodeConfig {
         let segments = usize::try_from(left / SHARE).unwrap_or(usize::MAX);
         Self {
             open_segments_max: segments.clamp(1, SEGMENTS_MAX),
+            open_logs_max: segments.clamp(1, LOGS_MAX),
             ..self
         }
     }

@@ -221,6 +221,7 @@ impl Inner {
             SyncPolicy::Always
         };
         config.open_segments_max = self.config.open_segments_max;
+        config.open_logs_max = (self.config.open_logs_max / config.shards.max(1)).max(1);
         let ears = Ears {
             keeper: Arc::clone(&self.keeper),
             inner: Arc::downgrade(self),

@@ -249,7 +249,7 @@ fn a_producer_without_input_notices_that_its_last_records_are_lost() {
 #[test]
 fn few_open_files_are_enough_for_many_partitions() {
     let (_dir, data) = data_dir();
-    let server = Server::start_limited(&data, 1024);
+    let server = Server::start_limited(&data, 128);
     server.ok(&["topic", "create", "t", "--partitions", "100"]);
     let lines: String = (0..2000).map(|n| format!("{n}:{n}\n")).collect();
     server.feed(&["produce", "t", "--key-delimiter", ":"], lines.as_bytes());

@@ -117,7 +117,7 @@ pub(crate) struct Replica<M: Machine> {
     next_number: u64,
 
     chore_at: Option<Duration>,
-    last_append: Duration,
+    pub(crate) last_append: Duration,
     /// When the shard looks at it next, apart from ticks.
     pub(crate) armed: Option<Duration>,
     /// Whether it is among those that tick.

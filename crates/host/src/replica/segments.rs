@@ -14,10 +14,6 @@ use trilith_types::{LogIndex, Offset, Term};
 use super::{Cx, Replica};
 use crate::{event::Event, image::Image, machine::Machine};
 
-/// Most syncs of segments that a shard has under way; others wait for one to end. Those that wait
-/// for the disk at the same time are made together.
-const SYNCS_MAX: usize = 1024;
-
 /// Most terms that are kept beside a mark: the newest.
 const TERMS_MAX: usize = 1024;
 
@@ -122,17 +118,34 @@ impl<M: Machine> Replica<M> {
         }
         let may_sync = !self.segments.is_syncing && self.segments.held == 0;
         if self.segments.wants_sync && may_sync && self.log.poisoned().is_none() {
-            if cx.syncs < SYNCS_MAX {
+            // Others wait for one to end; those that wait for the disk at the same time are made
+            // together.
+            if cx.syncs < cx.config.open_logs_max {
                 self.begin_sync(cx);
             } else if !self.segments.is_queued {
                 self.segments.is_queued = true;
                 cx.sync_queue.push_back(self.group);
             }
         }
-        if self.log.is_open_for_writing() && self.park_at(cx) <= cx.now.monotonic && may_sync {
-            self.log.park();
+        if self.park_at(cx) <= cx.now.monotonic && self.park() {
             self.recent_cleared(cx);
         }
+    }
+
+    /// Closes the files that are open for writing, unless something is under way with them. Returns
+    /// whether it has closed any.
+    pub(crate) fn park(&mut self) -> bool {
+        let may = self.may_park();
+        if may {
+            self.log.park();
+        }
+        may
+    }
+
+    /// Whether files are open for writing, and nothing is under way with them.
+    pub(crate) fn may_park(&self) -> bool {
+        let is_in_use = self.segments.is_syncing || self.segments.held > 0;
+        !is_in_use && self.log.is_open_for_writing()
     }
 
     fn park_at(&self, cx: &Cx<M>) -> Duration {
