@@ -69,9 +69,15 @@ impl Inspect {
         let offline = Offline::open(&self.dir)?;
         let mut documents = Vec::new();
         let mut failed = false;
+        // A node that stops cleanly syncs its logs and then closes the journal, which says so for
+        // all. A journal that cannot be read is reported below.
+        let journal = offline
+            .whole()
+            .map(|data| journal::inspect(&*offline.disk, data));
+        let is_closed = matches!(&journal, Some(Ok(journal)) if journal.clean);
         for log in offline.logs()? {
             // One log that cannot be read does not hide the others.
-            if let Err(failure) = self.log(&offline, &log, &mut documents) {
+            if let Err(failure) = self.log(&offline, &log, is_closed, &mut documents) {
                 if matches!(failure, Failure::OutputClosed) {
                     return Err(failure);
                 }
@@ -79,8 +85,9 @@ impl Inspect {
                 failed = true;
             }
         }
-        if let Some(data) = offline.whole() {
-            self.node_files(&offline, data, &mut documents)?;
+        if let (Some(data), Some(journal)) = (offline.whole(), journal) {
+            let journal = journal.map_err(|error| Failure::Failed(error.to_string()))?;
+            self.node_files(&offline, data, &journal, &mut documents)?;
         }
         if self.output == Listing::Json {
             print_json(&documents)?;
@@ -97,11 +104,11 @@ impl Inspect {
         &self,
         offline: &Offline,
         data: &Path,
+        journal: &journal::Inspection,
         documents: &mut Vec<Value>,
     ) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-        let journal = journal::inspect(&*offline.disk, data).map_err(|error| failed(&error))?;
-        let votes = votes::inspect(&*offline.disk, data).map_err(|error| failed(&error))?;
+        let votes = votes::inspect(&*offline.disk, data)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let entries = |frame: &FrameInfo| {
             let ops = frame.content.iter().flat_map(|content| &content.ops);
             ops.filter(|op| matches!(op.what, OpKind::Append { .. }))
@@ -147,6 +154,7 @@ impl Inspect {
         &self,
         offline: &Offline,
         log: &Path,
+        is_closed: bool,
         documents: &mut Vec<Value>,
     ) -> Result<(), Failure> {
         let manifest = inspect::manifest(&offline.disk, log)
@@ -154,9 +162,12 @@ impl Inspect {
         let segments = manifest.segments.iter();
         let summaries = segments.map(|meta| self.summary(offline, log, meta));
         let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
+        let is_closed = is_closed || manifest.is_clean();
         match self.output {
-            Listing::Json => documents.push(log_json(offline, log, &manifest, &summaries)),
-            Listing::Table => self.print(offline, log, &manifest, &summaries)?,
+            Listing::Json => {
+                documents.push(log_json(offline, log, &manifest, is_closed, &summaries));
+            }
+            Listing::Table => self.print(offline, log, &manifest, is_closed, &summaries)?,
         }
         Ok(())
     }
@@ -185,6 +196,7 @@ impl Inspect {
         offline: &Offline,
         log: &Path,
         manifest: &Manifest,
+        is_closed: bool,
         summaries: &[Summary],
     ) -> Result<(), Failure> {
         print_line(&format!(
@@ -195,7 +207,7 @@ impl Inspect {
             summaries
                 .last()
                 .map_or(manifest.start.offset, |last| last.end),
-            if manifest.is_clean() {
+            if is_closed {
                 "closed cleanly"
             } else {
                 "in use or not closed cleanly"
@@ -384,7 +396,13 @@ fn segments_table(summaries: &[Summary]) -> Table {
     table
 }
 
-fn log_json(offline: &Offline, log: &Path, manifest: &Manifest, summaries: &[Summary]) -> Value {
+fn log_json(
+    offline: &Offline,
+    log: &Path,
+    manifest: &Manifest,
+    is_closed: bool,
+    summaries: &[Summary],
+) -> Value {
     let owner = offline.owner(log);
     let (topic, partition) = owner.as_ref().map_or((None, None), Owner::topic);
     let damage = manifest.damage.iter().map(|damage| {
@@ -403,7 +421,7 @@ fn log_json(offline: &Offline, log: &Path, manifest: &Manifest, summaries: &[Sum
         "group": manifest.group.get(),
         "start_offset": manifest.start.offset.get(),
         "end_offset": summaries.last().map_or(manifest.start.offset, |last| last.end).get(),
-        "closed_cleanly": manifest.is_clean(),
+        "closed_cleanly": is_closed,
         "damage": damage.collect::<Vec<_>>(),
         "segments": summaries.iter().map(Summary::json).collect::<Vec<_>>(),
     })

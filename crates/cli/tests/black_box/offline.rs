@@ -79,14 +79,14 @@ fn a_flipped_byte_is_found_with_file_and_place_and_costs_nothing_else() {
         line.contains(store.to_str().unwrap()) && line.contains("at byte"),
         "{line}"
     );
-    assert!(line.contains("partition 0"), "{line}");
+    assert!(line.contains("topic orders, partition 0"), "{line}");
 
     let json = offline("verify", &data, &["--output", "json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let finding = &json["findings"][0];
     assert_eq!(
-        (finding["partition"].as_u64(), &finding["loses_records"]),
-        (Some(0), &true.into())
+        (finding["topic"].as_str(), &finding["loses_records"]),
+        (Some("orders"), &true.into())
     );
     let position = finding["position"].as_u64().unwrap() as usize;
     assert!(position <= place, "{position} is behind {place}");
@@ -98,9 +98,12 @@ fn inspecting_shows_logs_segments_and_batches() {
     filled(&data);
     let shown = offline("inspect", &data, &[]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("partition 0"), "{shown}");
+    assert!(shown.contains("topic orders, partition 0"), "{shown}");
     assert!(shown.contains("journal: ") && shown.contains("votes of 2 groups"));
-    assert!(shown.contains("offsets 0 to 40000, "), "{shown}");
+    assert!(
+        shown.contains("offsets 0 to 40000, closed cleanly"),
+        "{shown}"
+    );
 
     let json = offline("inspect", &data, &["--batches", "--output", "json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -178,7 +181,7 @@ fn one_log_that_is_lost_does_not_hide_the_others() {
     let inspected = offline("inspect", &data, &[]);
     assert_eq!(inspected.status.code(), Some(1));
     let shown = String::from_utf8(inspected.stdout).unwrap();
-    assert!(shown.contains("partition 2"), "{shown}");
+    assert!(shown.contains("topic orders, partition 2"), "{shown}");
 }
 
 #[test]
