@@ -64,6 +64,7 @@ fn on_a_disk_smaller_than_the_reserve_the_server_says_so_and_can_be_told_to_keep
     server.stop();
     let log = fs::read_to_string(data.with_extension("stderr")).unwrap();
     assert!(log.contains("--reserve"), "{log}");
+    assert!(log.contains("the disk is full: no appends"), "{log}");
 
     let server = Server::start_with(
         &data,
