@@ -135,6 +135,16 @@ impl<M: Machine> Replica<M> {
         }
     }
 
+    /// Whether this node leads and has proposed these entries.
+    pub(super) fn is_own(&self, entries: &[(EntryMeta, Bytes)]) -> bool {
+        let status = self.core.status();
+        let leads = status.role == Role::Leader;
+        leads
+            && entries
+                .first()
+                .is_some_and(|(meta, _)| meta.term == status.term)
+    }
+
     fn attach(&mut self, cx: &Cx<M>, to: LogIndex, pending: M::Pending) {
         let id = self.core.log().id_at(to);
         // What was proposed in this turn is not in the core's log before it is drained.

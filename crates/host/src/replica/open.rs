@@ -16,7 +16,7 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    AppendError, Entry, Log, MarkPart, Opened,
+    AppendError, Entry, Log, LogConfig, MarkPart, Opened,
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
@@ -59,7 +59,9 @@ impl<M: Machine> Replica<M> {
     ) -> Result<Self, OpenGroupError> {
         let group = spec.group;
         let mut found = find(cx, &spec, replay, vote)?;
-        let limbo = replay_entries(cx, group, &mut found)?;
+        let replay = &found.replay;
+        // What the journal has may use the space that is kept free for such things.
+        let limbo = in_reserve(&mut found.log, |log| replay_entries(cx, group, replay, log))?;
         let mut machine = spec.machine;
         let restored = restored(group, &found, &limbo)?;
         if !restored.state_machine_lost {
@@ -268,40 +270,46 @@ fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, generation: u64) -> std::io
     Ok(())
 }
 
+/// Does `work` with a log that may use the space that is kept free: for what is promised already.
+pub(super) fn in_reserve<T>(log: &mut Log, work: impl FnOnce(&mut Log) -> T) -> T {
+    let config = log.config().clone();
+    let unlimited = LogConfig {
+        reserve_bytes: 0,
+        resume_bytes: 0,
+        ..config.clone()
+    };
+    drop(log.set_config(unlimited));
+    let result = work(log);
+    drop(log.set_config(config));
+    result
+}
+
 /// Appends what the journal has after the mark.
 fn replay_entries<M: Machine>(
     cx: &Cx<M>,
     group: GroupId,
-    found: &mut Found,
+    replay: &GroupReplay,
+    log: &mut Log,
 ) -> Result<Limbo, OpenGroupError> {
     let failed = |index: LogIndex, what: &dyn std::fmt::Display| OpenGroupError::Replay {
         group,
         index,
         what: what.to_string(),
     };
-    let log = &mut found.log;
-    // What the journal has may use the space that is kept free for such things.
-    let config = log.config().clone();
-    let unlimited = trilith_storage::LogConfig {
-        reserve_bytes: 0,
-        resume_bytes: 0,
-        ..config.clone()
-    };
-    drop(log.set_config(unlimited));
-    if let Some(reset) = found.replay.reset
+    if let Some(reset) = replay.reset
         && log.start_index() != reset.next_index
     {
         log.reset(reset.next_index, reset.next_offset, reset.term)
             .map_err(|e| failed(reset.next_index, &e))?;
     }
-    if let Some(from) = found.replay.truncated {
+    if let Some(from) = replay.truncated {
         log.truncate(from).map_err(|e| failed(from, &e))?;
     }
     let mut limbo = Limbo::default();
     let mut batch: Vec<(EntryMeta, Bytes)> = Vec::new();
     let mut bytes = 0;
     let mut next = log.last_index().next();
-    for entry in &found.replay.entries {
+    for entry in &replay.entries {
         let index = entry.meta.index;
         if index < next {
             if index < log.start_index() || log.term_at(index) == Some(entry.meta.term) {
@@ -333,7 +341,6 @@ fn replay_entries<M: Machine>(
         }
     }
     append(log, &mut batch, &mut limbo).map_err(|e| failed(next, &e))?;
-    drop(log.set_config(config));
     Ok(limbo)
 }
 

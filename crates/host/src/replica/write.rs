@@ -8,7 +8,9 @@
 //!            └ for room on the disk
 //! ```
 //!
-//! What the journal has fits the log, since it is in the log first. When the disk has no room, the
+//! What the journal has fits the log, since it is in the log first. A leader asks for room before it
+//! takes a proposal, and writes what it has taken into the reserve if need be. When the disk has no
+//! room for what another leader sends, the
 //! operations wait in `todo`: their entries stay in memory and go to followers, nothing is
 //! acknowledged by this node, no proposal and no further entry is taken, and the core steps down
 //! when that lasts.
@@ -24,7 +26,7 @@ use trilith_storage::{
 };
 use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
-use super::{Cx, Replica, limbo::Limbo};
+use super::{Cx, Replica, limbo::Limbo, open::in_reserve};
 use crate::{
     Alarm, configuration_codec::encode_configuration, decode_configuration, event::Event,
     machine::Machine,
@@ -564,7 +566,22 @@ impl<M: Machine> Replica<M> {
         let list: Vec<Entry<'_>> = list
             .map(|((meta, _), parts)| Entry::new(meta, parts))
             .collect();
-        let result = self.log.append_all(&list);
+        let mut result = self.log.append_all(&list);
+        // A leader found room for its entries before it took them; where that is gone meanwhile,
+        // they may use what is kept free. Left unwritten they would cost it its leadership, and a
+        // node alone could not even be read.
+        if let Err(full) = &result
+            && matches!(full.source, AppendError::DiskFull { .. })
+            && self.is_own(entries)
+        {
+            let before = full.appended;
+            let rest = list.get(before..).unwrap_or_default();
+            result =
+                in_reserve(&mut self.log, |log| log.append_all(rest)).map_err(|mut partial| {
+                    partial.appended += before;
+                    partial
+                });
+        }
         let appended = result
             .as_ref()
             .map_or_else(|e| e.appended, |()| entries.len());
