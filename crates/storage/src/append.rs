@@ -5,6 +5,7 @@ use std::{io, sync::atomic::Ordering};
 use trilith_types::TimestampMs;
 
 use crate::{
+    config::LogConfig,
     entry::{Entry, EntryKind},
     error::{AppendError, PartialAppend},
     frame::{FrameHeader, frame_len},
@@ -47,6 +48,37 @@ impl Log {
         Ok(())
     }
 
+    /// Appends entries that are promised already: where the disk has no room for them, they take
+    /// what is kept free, no more than they need. The log counts as full from then on, until there
+    /// is clearly enough space again: what is kept free is for nothing that can be refused.
+    ///
+    /// # Errors
+    /// As [`Log::append_all`]; [`AppendError::DiskFull`] when nothing at all is free.
+    pub fn append_promised(&mut self, entries: &[Entry<'_>]) -> Result<(), PartialAppend> {
+        let Err(full) = self.append_all(entries) else {
+            return Ok(());
+        };
+        if !matches!(full.source, AppendError::DiskFull { .. }) {
+            return Err(full);
+        }
+        let rest = entries.get(full.appended..).unwrap_or_default();
+        let in_reserve = LogConfig {
+            reserve_bytes: 0,
+            resume_bytes: 0,
+            preallocate_bytes_min: 0,
+            preallocate_bytes_max: 0,
+            ..self.config.clone()
+        };
+        let config = std::mem::replace(&mut self.config, in_reserve);
+        let result = self.append_all(rest);
+        self.config = config;
+        self.space.note_full();
+        result.map_err(|partial| PartialAppend {
+            appended: full.appended + partial.appended,
+            ..partial
+        })
+    }
+
     /// Appends the place of an entry, without its bytes.
     pub(crate) fn append_hole(&mut self, entry: &Entry<'_>) -> Result<(), AppendError> {
         self.shared.poison.check()?;
@@ -77,7 +109,12 @@ impl Log {
         let has_room =
             |active: &Active| active.end.position.saturating_add(bytes) <= active.allocated;
         if self.active.as_ref().is_some_and(has_room) {
-            return Ok(());
+            if !self.space.is_full() {
+                return Ok(());
+            }
+            // What is there may have been taken from what is kept free.
+            let (dir, disk) = (&self.place.dir, &*self.place.disk);
+            return self.space.check(disk, dir, bytes, &self.config);
         }
         if entry.index == self.next_index {
             self.make_ready(entry)?;

@@ -260,7 +260,7 @@ impl Log {
         self.shared.poison.reason()
     }
 
-    /// Whether the last append was refused for want of space.
+    /// Whether the last append was refused for want of space, or took what is kept free.
     #[must_use]
     pub const fn is_disk_full(&self) -> bool {
         self.space.is_full()

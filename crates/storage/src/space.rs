@@ -70,6 +70,11 @@ impl SpaceGuard {
         }
     }
 
+    /// Space was taken that is to be left free.
+    pub(crate) const fn note_full(&mut self) {
+        self.full = true;
+    }
+
     /// Whether the last append was refused for want of space.
     pub(crate) const fn is_full(&self) -> bool {
         self.full

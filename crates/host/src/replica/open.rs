@@ -16,7 +16,7 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    AppendError, Entry, Log, LogConfig, MarkPart, Opened,
+    AppendError, Entry, Log, MarkPart, Opened,
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
@@ -59,9 +59,7 @@ impl<M: Machine> Replica<M> {
     ) -> Result<Self, OpenGroupError> {
         let group = spec.group;
         let mut found = find(cx, &spec, replay, vote)?;
-        let replay = &found.replay;
-        // What the journal has may use the space that is kept free for such things.
-        let limbo = in_reserve(&mut found.log, |log| replay_entries(cx, group, replay, log))?;
+        let limbo = replay_entries(cx, group, &found.replay, &mut found.log)?;
         let mut machine = spec.machine;
         let restored = restored(group, &found, &limbo)?;
         if !restored.state_machine_lost {
@@ -270,20 +268,6 @@ fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, generation: u64) -> std::io
     Ok(())
 }
 
-/// Does `work` with a log that may use the space that is kept free: for what is promised already.
-pub(super) fn in_reserve<T>(log: &mut Log, work: impl FnOnce(&mut Log) -> T) -> T {
-    let config = log.config().clone();
-    let unlimited = LogConfig {
-        reserve_bytes: 0,
-        resume_bytes: 0,
-        ..config.clone()
-    };
-    drop(log.set_config(unlimited));
-    let result = work(log);
-    drop(log.set_config(config));
-    result
-}
-
 /// Appends what the journal has after the mark.
 fn replay_entries<M: Machine>(
     cx: &Cx<M>,
@@ -362,7 +346,8 @@ fn append(
     let list: Vec<Entry<'_>> = list
         .map(|((meta, _), parts)| Entry::new(meta, parts))
         .collect();
-    let result = log.append_all(&list);
+    // What the journal has may use the space that is kept free for such things.
+    let result = log.append_promised(&list);
     drop(list);
     drop(parts);
     let appended = match result {

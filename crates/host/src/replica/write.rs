@@ -26,7 +26,7 @@ use trilith_storage::{
 };
 use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
-use super::{Cx, Replica, limbo::Limbo, open::in_reserve};
+use super::{Cx, Replica, limbo::Limbo};
 use crate::{
     Alarm, configuration_codec::encode_configuration, decode_configuration, event::Event,
     machine::Machine,
@@ -566,22 +566,14 @@ impl<M: Machine> Replica<M> {
         let list: Vec<Entry<'_>> = list
             .map(|((meta, _), parts)| Entry::new(meta, parts))
             .collect();
-        let mut result = self.log.append_all(&list);
-        // A leader found room for its entries before it took them; where that is gone meanwhile,
-        // they may use what is kept free. Left unwritten they would cost it its leadership, and a
-        // node alone could not even be read.
-        if let Err(full) = &result
-            && matches!(full.source, AppendError::DiskFull { .. })
-            && self.is_own(entries)
-        {
-            let before = full.appended;
-            let rest = list.get(before..).unwrap_or_default();
-            result =
-                in_reserve(&mut self.log, |log| log.append_all(rest)).map_err(|mut partial| {
-                    partial.appended += before;
-                    partial
-                });
-        }
+        // A leader found room for its entries before it took them, and its first of a term nobody
+        // could refuse. Left unwritten they would cost it its leadership, and a node alone could
+        // not even be read.
+        let result = if self.is_own(entries) {
+            self.log.append_promised(&list)
+        } else {
+            self.log.append_all(&list)
+        };
         let appended = result
             .as_ref()
             .map_or_else(|e| e.appended, |()| entries.len());
