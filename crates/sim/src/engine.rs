@@ -431,7 +431,7 @@ impl<W: World> Engine<W> {
 
     fn unsettled(&self, healed: SimTime, mark: LogIndex) -> Option<String> {
         if !self.world.is_whole() {
-            return Some("not everybody has started again".to_owned());
+            return Some("not everybody has started again and is seen to run".to_owned());
         }
         let recorder = &self.cx.recorder;
         unsettled(recorder.checkers().view(), recorder.history(), healed, mark)

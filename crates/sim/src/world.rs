@@ -61,7 +61,7 @@ pub trait World: Sized {
     /// The faults are over: whatever can run again does, and stays.
     fn heal(&mut self, cx: &mut Context<Self>);
 
-    /// Whether whatever can run again after healing does.
+    /// Whether whatever can run again after healing does, and everybody has noticed.
     fn is_whole(&self) -> bool;
 
     /// Nothing is wrong, but somebody thinks so: a follower is told that its leader is not to be

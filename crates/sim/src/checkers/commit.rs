@@ -2,7 +2,9 @@
 //! same entries committed; no node gives up an entry that was committed; and what a leader
 //! commits by counting copies ends with an entry of its own term (Raft §5.4.2, figure 8).
 
-use trilith_types::{LogIndex, NodeId};
+use std::collections::BTreeMap;
+
+use trilith_types::{Incarnation, LogIndex, NodeId, Term};
 
 use super::Checker;
 use crate::{
@@ -10,9 +12,41 @@ use crate::{
     view::View,
 };
 
-/// Has nothing to remember.
-#[derive(Debug)]
-pub(super) struct Commit;
+/// Remembers which terms were durable on a node. What it acknowledged in one of them counts even
+/// if a later life has forgotten the term, so that no such life may lose it.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    saved: BTreeMap<NodeId, Saved>,
+}
+
+/// The latest directory of a node, and the highest term that was durable in it.
+#[derive(Debug, Default)]
+struct Saved {
+    incarnation: Incarnation,
+    term: Term,
+}
+
+impl Commit {
+    /// A directory that was emptied, or one of an earlier incarnation, is another one: what it
+    /// lost is within the bounds on what may be gone for good.
+    fn started(&mut self, node: NodeId, incarnation: Incarnation, term: Term) {
+        let saved = self.saved.entry(node).or_default();
+        if incarnation < saved.incarnation {
+            saved.term = Term::ZERO;
+        }
+        saved.incarnation = incarnation;
+        saved.term = saved.term.max(term);
+    }
+
+    fn save(&mut self, node: NodeId, term: Term) {
+        let saved = self.saved.entry(node).or_default();
+        saved.term = saved.term.max(term);
+    }
+
+    fn saved_term(&self, node: NodeId) -> Term {
+        self.saved.get(&node).map_or(Term::ZERO, |saved| saved.term)
+    }
+}
 
 fn rises(node: NodeId, index: LogIndex, before: &View) -> Result<(), String> {
     let Some(n) = before.node(node) else {
@@ -53,7 +87,14 @@ fn rises(node: NodeId, index: LogIndex, before: &View) -> Result<(), String> {
 }
 
 /// Nothing from `from` to the end of the node's log was committed.
-fn gives_up(node: NodeId, from: LogIndex, before: &View) -> Result<(), String> {
+///
+/// With one exception, which Raft allows: a copy that nobody counted. A leader of term `t` counts
+/// what is acknowledged in `t`, and who acknowledges in `t` has `t` on its disk before. So a node
+/// that has not saved the committing term, is not in it, and does not know of the commit may still
+/// follow a leader of an earlier term that lacks the entry, lose its copy to that leader, and get
+/// it again from a later one. In or past the committing term every leader has the entry (Raft
+/// §5.4.3), and nothing excuses the loss.
+fn gives_up(node: NodeId, from: LogIndex, saved: Term, before: &View) -> Result<(), String> {
     let Some(n) = before.node(node) else {
         return Ok(());
     };
@@ -62,9 +103,7 @@ fn gives_up(node: NodeId, from: LogIndex, before: &View) -> Result<(), String> {
     while index <= last {
         if let (Some(own), Some(known)) = (n.entry(index), before.committed(index))
             && own == known.entry
-            // Who neither knows that it is committed nor has heard of the term in which it was may
-            // lose it to an earlier leader, and gets it again: nobody counted its copy.
-            && (index <= n.committed || n.term >= known.in_term)
+            && (index <= n.committed || n.term.max(saved) >= known.in_term)
         {
             return Err(format!("node {node} gives up {own}, which was committed"));
         }
@@ -81,7 +120,20 @@ impl Checker for Commit {
     fn check(&mut self, event: &Event<'_>, before: &View) -> Result<(), String> {
         match *event {
             Event::Committed { node, index } => rises(node, index, before),
-            Event::Truncated { node, from } => gives_up(node, from, before),
+            Event::Started {
+                node,
+                incarnation,
+                vote: (term, _),
+                ..
+            } => {
+                self.started(node, incarnation, term);
+                Ok(())
+            }
+            Event::VoteSaved { node, term, .. } => {
+                self.save(node, term);
+                Ok(())
+            }
+            Event::Truncated { node, from } => gives_up(node, from, self.saved_term(node), before),
             Event::Installed {
                 node,
                 last,
@@ -97,7 +149,7 @@ impl Checker for Commit {
                 if kept_log {
                     Ok(())
                 } else {
-                    gives_up(node, last.0.next(), before)
+                    gives_up(node, last.0.next(), self.saved_term(node), before)
                 }
             }
             _ => Ok(()),
@@ -110,7 +162,7 @@ mod tests {
     use trilith_types::Term;
 
     use super::*;
-    use crate::checkers::testing::Bench;
+    use crate::checkers::testing::{Bench, entries};
 
     fn commit(node: u64, index: u64) -> Event<'static> {
         Event::Committed {
@@ -120,7 +172,7 @@ mod tests {
     }
 
     fn bench() -> Bench<Commit> {
-        let mut bench = Bench::new(Commit, 3);
+        let mut bench = Bench::new(Commit::default(), 3);
         bench.append(1, 1, &[1, 1, 2]);
         bench.append(2, 1, &[1, 1]);
         bench.append(3, 1, &[1, 3]);
@@ -200,5 +252,39 @@ mod tests {
         bench.append(2, 3, &[2, 3]);
         bench.role(2, 3, crate::event::Role::Follower);
         assert!(bench.bad(&loses(3)).contains("gives up"));
+    }
+
+    #[test]
+    fn a_term_that_was_saved_and_forgotten_is_no_excuse_but_in_another_directory() {
+        let mut bench = bench();
+        bench.append(2, 3, &[2]);
+        bench.good(&Event::VoteSaved {
+            node: NodeId(2),
+            term: Term(3),
+            vote: None,
+        });
+        bench.role(1, 3, crate::event::Role::Leader);
+        bench.append(1, 4, &[3]);
+        bench.good(&commit(1, 4));
+        let third = Event::Truncated {
+            node: NodeId(2),
+            from: LogIndex(3),
+        };
+        let log = entries(1, &[1, 1, 2]);
+        let starts = |incarnation| Event::Started {
+            node: NodeId(2),
+            incarnation: Incarnation(incarnation),
+            base: (LogIndex::ZERO, Term::ZERO),
+            applied: LogIndex::ZERO,
+            log: &log,
+            damaged: &[],
+            unknown_suffix: false,
+            lost_vote: false,
+            vote: (Term(2), None),
+        };
+        bench.good(&starts(5));
+        assert!(bench.bad(&third).contains("gives up"));
+        bench.good(&starts(3));
+        bench.good(&third);
     }
 }

@@ -83,7 +83,7 @@ impl Checkers {
             Box::new(log_matching::LogMatching::default()),
             Box::new(leader_completeness::LeaderCompleteness),
             Box::new(acknowledged::Acknowledged::default()),
-            Box::new(commit::Commit),
+            Box::new(commit::Commit::default()),
             Box::new(configuration::ConfigurationSafety::default()),
             Box::new(state_machine::StateMachineSafety::default()),
             Box::new(lease::LeaseSafety::default()),

@@ -284,7 +284,7 @@ impl World for RaftWorld {
 
     fn is_whole(&self) -> bool {
         let runs = |r: &Replica| r.life.is_some() || r.refused || r.disk.incarnation.get() == 0;
-        self.replicas.iter().all(runs)
+        self.replicas.iter().all(runs) && !self.is_anybody_suspected_in_vain()
     }
 
     fn disturb(&mut self, cx: &mut Cx) {

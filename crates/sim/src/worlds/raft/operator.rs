@@ -207,6 +207,18 @@ impl RaftWorld {
         }
     }
 
+    /// Whether a host still takes a node for failed that runs: it has not looked at its connections
+    /// since. A majority of such hosts may rightly depose a leader, so that until they have looked
+    /// nobody can say that nothing is wrong.
+    pub(super) fn is_anybody_suspected_in_vain(&self) -> bool {
+        let runs = |peer: &NodeId| self.replica(*peer).is_some_and(Replica::is_awake);
+        self.replicas
+            .iter()
+            .filter(|r| r.is_awake())
+            .filter_map(|r| r.life.as_ref())
+            .any(|life| life.suspected.iter().any(runs))
+    }
+
     pub(super) fn tell_suspicion(
         &mut self,
         cx: &mut Cx,
