@@ -50,6 +50,8 @@ pub struct Core {
     pub(crate) election_elapsed: u32,
     /// At how many of them this node campaigns.
     pub(crate) election_timeout: u32,
+    /// How often it asks for pre-votes ahead of it, because the leader is suspected.
+    pub(crate) hurry: u32,
     pub(crate) votes: Votes,
 
     /// Leader: ticks since the last heartbeat.
@@ -127,6 +129,7 @@ impl Core {
             writes: Writes::default(),
             election_elapsed: 0,
             election_timeout: 0,
+            hurry: 0,
             votes: Votes::default(),
             heartbeat_elapsed: 0,
             check_elapsed: 0,

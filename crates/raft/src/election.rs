@@ -18,6 +18,17 @@ use crate::{
     writes::Gated,
 };
 
+/// How often a node whose leader is suspected asks for pre-votes ahead of its timeout. They cost a
+/// message to each voter and nothing else; who suspects wrongly does not go on with it for ever.
+const HURRIED_TRIES: u32 = 3;
+
+/// Ticks until the first repetition: longer than the turns of a usual group take.
+const RETRY_TICKS: u32 = 4;
+
+/// Ticks by which each step of priority stands later after a suspicion: enough for a pre-vote, a
+/// vote and its write.
+const STEP_TICKS: u32 = 2;
+
 /// Why a node stands for election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Campaign {
@@ -54,24 +65,60 @@ impl Core {
         self.election_elapsed = 0;
     }
 
-    /// The leader is suspected: stands for election in a few ticks. The voters that are left stand
-    /// one after another, in an order that differs from group to group and from term to term, so
-    /// that they seldom meet and no node gets all the groups of one that failed. Should the
-    /// leader be heard after all, the timeout begins again.
+    /// The leader is suspected: stands for election in a few ticks, and again a little later when
+    /// that is of no use because others have not noticed yet. Should the leader be heard after
+    /// all, the timeout begins again.
     pub(crate) fn stand_soon(&mut self) {
+        self.hurry = HURRIED_TRIES;
+        self.stand_in(1 + self.turn() + STEP_TICKS * self.steps_behind());
+    }
+
+    /// Somebody asks for votes whom this node's log lets down: it is this node's turn, whatever its
+    /// priority.
+    fn stand_instead(&mut self) {
+        if self.hurry > 0 && matches!(self.role, Role::Follower | Role::PreCandidate) {
+            self.stand_in(1 + self.turn());
+        }
+    }
+
+    /// A pre-vote that was brought forward is repeated, each time after twice the time.
+    pub(crate) fn stand_again(&mut self) {
+        if let Some(left) = self.hurry.checked_sub(1) {
+            self.hurry = left;
+            self.stand_in(RETRY_TICKS << (HURRIED_TRIES - 1 - left));
+        }
+    }
+
+    fn stand_in(&mut self, ticks: u32) {
+        let mending = if self.needs_mending() {
+            self.config.election_ticks
+        } else {
+            0
+        };
+        let elapsed = self.election_timeout.saturating_sub(ticks + mending);
+        self.election_elapsed = self.election_elapsed.max(elapsed);
+    }
+
+    /// This node's place among the voters that are left, in an order that differs from group to
+    /// group and from term to term: they seldom meet, and no node gets all the groups of one that
+    /// failed.
+    fn turn(&self) -> u32 {
         let voters = &self.configuration().voters;
         let left = |id: &NodeId| !self.peers.get(*id).is_some_and(|peer| peer.suspected);
         let (count, before) = voters.voters().filter(left).fold((0_u64, 0_u64), |at, id| {
             (at.0 + 1, at.1 + u64::from(id < self.id()))
         });
         let turn = self.config.group.0.wrapping_add(self.hard.term.0);
-        let rank = before.wrapping_add(turn).checked_rem(count).unwrap_or(0) as u32;
-        let base = self.config.election_ticks;
+        before.wrapping_add(turn).checked_rem(count).unwrap_or(0) as u32
+    }
+
+    /// How many steps of priority this node leaves to others. Those that are suspected were most
+    /// likely the ones to be left room for: the second of three stands first once the first is gone.
+    fn steps_behind(&self) -> u32 {
+        let voters = self.configuration().voters.voters();
+        let gone = voters.filter(|id| self.peers.get(*id).is_some_and(|peer| peer.suspected));
         let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
-        let penalty = steps * base / 5 + if self.needs_mending() { base } else { 0 };
-        let delay = 1 + 2 * rank + self.random.below(2) as u32 + penalty;
-        let elapsed = self.election_timeout.saturating_sub(delay);
-        self.election_elapsed = self.election_elapsed.max(elapsed);
+        steps.saturating_sub(gone.count() as u32)
     }
 
     /// Whether others would make a better leader.
@@ -106,6 +153,7 @@ impl Core {
         self.votes.clear();
         self.reset_election_timer();
         if kind == Campaign::PreVote {
+            self.stand_again();
             self.role = Role::PreCandidate;
             self.ask_for_votes(kind, self.hard.term.next());
             self.votes.record(self.id(), self.own_answer());
@@ -251,8 +299,10 @@ impl Core {
         };
         let reply = self.message_to_life(from.id, from.life, Body::PreVoteReply(reply));
         self.out.messages.push(reply);
-        if answer == VoteAnswer::Granted {
-            self.give_way(from.id, request);
+        match answer {
+            VoteAnswer::Granted => self.give_way(from.id, request),
+            VoteAnswer::Denied if !denied => self.stand_instead(),
+            _ => {}
         }
         Ok(())
     }
@@ -299,6 +349,7 @@ impl Core {
             vote: Some(from.id),
         });
         self.election_elapsed = 0;
+        self.hurry = 0;
         if planted!(self, VoteBeforePersist) {
             self.out.messages.push(reply);
         } else {
@@ -360,6 +411,7 @@ impl Core {
     /// What was known of a leader's log says nothing of the next one's, but for what is committed
     /// (Raft §5.4.3, Leader Completeness).
     fn forget_leaders_log(&mut self) {
+        self.hurry = 0;
         self.verified = self.log.commit.min(self.log.last_index());
         self.heard_round = Round(0);
         self.ack_due = false;

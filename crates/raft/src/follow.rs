@@ -32,6 +32,7 @@ impl Core {
         }
         self.hear(from);
         self.election_elapsed = 0;
+        self.hurry = 0;
         self.ask_for_repair();
         Ok(())
     }

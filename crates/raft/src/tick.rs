@@ -32,6 +32,7 @@ impl Core {
             self.start_campaign(Campaign::PreVote);
         } else {
             self.reset_election_timer();
+            self.stand_again();
             self.leader = None;
         }
     }

@@ -115,6 +115,10 @@ impl Script {
                 cluster.core(id).peer_suspect(NodeId(number(0)));
                 None
             }
+            "priority" => {
+                cluster.core(id).set_priority(number(0) as u8);
+                None
+            }
             "alive" => {
                 cluster.core(id).peer_alive(NodeId(number(0)));
                 None
