@@ -261,6 +261,7 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use trilith_types::GroupId;
 
     use super::*;
@@ -367,5 +368,125 @@ mod tests {
         assert_eq!(listed, [(NodeId(3), 9), (NodeId(4), 0)]);
         assert_eq!(peers.len(), 2);
         assert!(peers.get(NodeId(2)).is_none() && peers.at(1).is_some());
+    }
+
+    /// A follower as a number, a network that loses and reorders, and the window as a plain list.
+    struct Naive {
+        progress: Progress,
+        config: Config,
+        /// Where the leader's log ends.
+        end: u64,
+        /// Where the follower's log ends; it holds what the leader has, so nothing conflicts there.
+        stored: u64,
+        /// Appends on their way: what they come after, and where they end.
+        appends: Vec<(u64, u64)>,
+        /// Answers on their way: what was stored, or what was refused.
+        answers: Vec<Result<u64, u64>>,
+        /// What the window should hold.
+        window: Vec<(u64, u64)>,
+    }
+
+    impl Naive {
+        fn send(&mut self, entries: u64, bytes: u64) {
+            let (next, end) = (self.progress.next.get(), self.end);
+            if !self.progress.may_send(&self.config) || next > end {
+                return;
+            }
+            let last = (next + entries).min(end);
+            if self.progress.sending == Sending::Probe {
+                self.window.clear();
+            }
+            self.window.push((last, bytes));
+            self.progress.sent(LogIndex(last), bytes);
+            self.appends.push((next - 1, last));
+        }
+
+        fn deliver(&mut self, at: usize) {
+            if self.appends.is_empty() {
+                return;
+            }
+            let (prev, last) = self.appends.swap_remove(at % self.appends.len());
+            if prev > self.stored {
+                return self.answers.push(Err(prev));
+            }
+            self.stored = self.stored.max(last);
+            self.answers.push(Ok(self.stored));
+        }
+
+        fn answer(&mut self, at: usize) {
+            if self.answers.is_empty() {
+                return;
+            }
+            match self.answers.swap_remove(at % self.answers.len()) {
+                Ok(stored) => {
+                    self.progress.accepted(ack(stored), LogIndex(1));
+                    self.window.retain(|&(last, _)| last > stored);
+                }
+                Err(prev) if self.progress.is_conflict_news(LogIndex(prev)) => self.look_again(),
+                Err(_) => {}
+            }
+        }
+
+        /// Something is lost.
+        fn look_again(&mut self) {
+            self.progress.probe_from(self.progress.matched.next());
+            self.window.clear();
+        }
+
+        fn check(&self, matched_before: LogIndex) -> Result<(), TestCaseError> {
+            let p = &self.progress;
+            prop_assert!(p.matched >= matched_before && p.matched.get() <= self.stored);
+            prop_assert!(p.next > p.matched && p.next.get() <= self.end + 1);
+            let bytes: u64 = self.window.iter().map(|&(_, bytes)| bytes).sum();
+            prop_assert_eq!(p.inflight.messages(), self.window.len());
+            prop_assert_eq!(p.inflight.bytes(), bytes);
+            let full = match p.sending {
+                Sending::Probe => p.paused,
+                Sending::Replicate => self.window.len() >= 2 || bytes >= 100,
+                Sending::Snapshot => true,
+            };
+            prop_assert_eq!(p.may_send(&self.config), !full);
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn progress_says_what_a_plain_list_says_and_ends_with_everything_sent(
+            stored in 0..20_u64,
+            steps in prop::collection::vec((0..6_u8, 0..5_u64, 0..80_u64), 0..120),
+        ) {
+            let mut naive = Naive {
+                progress: peer(),
+                config: config(),
+                end: 20,
+                stored,
+                appends: vec![],
+                answers: vec![],
+                window: vec![],
+            };
+            for (what, number, bytes) in steps {
+                let before = naive.progress.matched;
+                match what {
+                    0 => naive.send(number, bytes),
+                    1 => naive.deliver(number as usize),
+                    2 => naive.answer(number as usize),
+                    3 => naive.end += number,
+                    4 => drop(naive.appends.pop().or_else(|| naive.answers.pop().map(|_| (0, 0)))),
+                    _ => naive.look_again(),
+                }
+                naive.check(before)?;
+            }
+            // Nothing is lost any more. One look for what was covers it all.
+            (naive.appends, naive.answers) = (vec![], vec![]);
+            naive.look_again();
+            for _ in 0..200 {
+                naive.send(3, 10);
+                naive.deliver(0);
+                naive.answer(0);
+            }
+            prop_assert_eq!(naive.progress.matched.get(), naive.end);
+            prop_assert_eq!((naive.stored, naive.window.len()), (naive.end, 0));
+        }
     }
 }
