@@ -2,36 +2,32 @@
 //! all that wait.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, mpsc},
+    mem,
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use trilith_env::{Completer, Completion, Env};
+use trilith_env::Env;
 use trilith_types::{Offset, TimestampMs};
 
 use crate::{
     entry::{Entry, EntryKind},
     error::{PartialAppend, SyncError},
+    gather::{Gathering, Wanted},
     log::Log,
+    round::{Place, Round},
     sync_policy::{Durability, SyncPolicy},
 };
 
 /// Most bytes of payload that wait to be appended; writers wait when there are more.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
-/// Most entries that go into one round.
+/// Most entries that wait to be appended, and so most that go into one round; writers wait when
+/// there are more.
 const ROUND_ENTRIES_MAX: usize = 4096;
-
-/// Rounds of more writers than this are answered by a thread of their own. Waking a writer costs
-/// about as much as a hundredth of a sync; many of them would keep the next sync waiting.
-const ANSWERED_AT_ONCE_MAX: usize = 4;
-
-/// Most rounds that wait to be answered; the committing thread waits when there are more.
-const UNANSWERED_ROUNDS_MAX: usize = 4;
 
 /// How long a log is idle before its mark is written.
 const IDLE_BEFORE_MARK: Duration = Duration::from_millis(2);
@@ -83,6 +79,21 @@ pub struct Committer {
     thread: Mutex<Option<JoinHandle<Log>>>,
 }
 
+/// An entry that was handed over.
+#[derive(Debug)]
+#[must_use = "whether the entry was appended is not known before its answer"]
+pub struct Submitted(Result<Place<Answer>, CommitError>);
+
+impl Submitted {
+    /// Blocks until the entry is as durable as the policy promises.
+    ///
+    /// # Errors
+    /// Why it was not acknowledged.
+    pub fn wait(self) -> Result<Committed, CommitError> {
+        self.0?.wait().unwrap_or(Err(CommitError::Closed))
+    }
+}
+
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
@@ -92,20 +103,34 @@ struct Queue {
     drained: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    waiting: VecDeque<Waiting>,
+    /// The round that the waiting entries will be.
+    round: Round<Answer>,
+    waiting: Vec<NewEntry>,
+    /// The thread is woken when so many wait.
+    wanted: usize,
     bytes: usize,
     closed: bool,
 }
 
-type Answer = Result<Committed, CommitError>;
+impl State {
+    fn new() -> Self {
+        Self {
+            round: Round::default(),
+            waiting: Vec::new(),
+            wanted: 1,
+            bytes: 0,
+            closed: false,
+        }
+    }
 
-#[derive(Debug)]
-struct Waiting {
-    entry: NewEntry,
-    done: Completer<Answer>,
+    fn has_room(&self) -> bool {
+        self.bytes < QUEUED_BYTES_MAX && self.waiting.len() < ROUND_ENTRIES_MAX
+    }
 }
+
+type Answer = Result<Committed, CommitError>;
 
 impl Committer {
     /// Starts the thread.
@@ -114,7 +139,7 @@ impl Committer {
     /// The operating system gives no thread.
     pub fn start(log: Log, policy: SyncPolicy) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             filled: Condvar::new(),
             drained: Condvar::new(),
         });
@@ -126,18 +151,14 @@ impl Committer {
             unsynced_bytes: 0,
             synced_at: Duration::ZERO,
             unmarked: false,
+            gathering: Gathering::default(),
         };
-        let (answers, waiting) = mpsc::sync_channel(UNANSWERED_ROUNDS_MAX);
-        let answering = thread::Builder::new()
-            .name("trilith-answer".to_owned())
-            .spawn(move || waiting.into_iter().for_each(answer_all))?;
+        let closing = Closing(Arc::clone(&queue));
         let thread = thread::Builder::new()
             .name("trilith-commit".to_owned())
             .spawn(move || {
-                worker.run(&answers);
-                drop(answers);
-                // Nobody waits for an answer once the log is given back.
-                let _ = answering.join();
+                worker.run();
+                drop(closing);
                 worker.log
             })?;
         Ok(Self {
@@ -146,37 +167,32 @@ impl Committer {
         })
     }
 
-    /// Hands an entry over; the answer comes when it is as durable as the policy promises. Waits
-    /// while too much is queued.
-    pub fn submit(&self, entry: NewEntry) -> Completion<Answer> {
-        let (done, completion) = Completion::pending();
+    /// Hands an entry over. Waits while too much is queued.
+    pub fn submit(&self, entry: NewEntry) -> Submitted {
         let mut state = self.queue.state.lock();
-        while state.bytes >= QUEUED_BYTES_MAX && !state.closed {
+        while !state.has_room() && !state.closed {
             self.queue.drained.wait(&mut state);
         }
         if state.closed {
-            drop(state);
-            done.complete(Ok(Err(CommitError::Closed)));
-            return completion;
+            return Submitted(Err(CommitError::Closed));
         }
+        let place = state.round.place(state.waiting.len());
         state.bytes += entry.payload.len();
-        let was_empty = state.waiting.is_empty();
-        state.waiting.push_back(Waiting { entry, done });
+        state.waiting.push(entry);
+        let is_enough = state.waiting.len() == state.wanted;
         drop(state);
-        if was_empty {
+        if is_enough {
             self.queue.filled.notify_one();
         }
-        completion
+        Submitted(Ok(place))
     }
 
     /// Appends an entry and waits for the acknowledgement.
     ///
     /// # Errors
     /// Why it was not acknowledged.
-    pub fn append(&self, entry: NewEntry) -> Answer {
-        self.submit(entry)
-            .wait()
-            .unwrap_or(Err(CommitError::Closed))
+    pub fn append(&self, entry: NewEntry) -> Result<Committed, CommitError> {
+        self.submit(entry).wait()
     }
 
     /// Finishes what is queued and gives the log back.
@@ -198,6 +214,23 @@ impl Drop for Committer {
     }
 }
 
+/// Closes the queue when the thread ends, in whatever way: nobody waits for it afterwards.
+struct Closing(Arc<Queue>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+        // Whoever still waits is told that it was closed.
+        drop(mem::take(&mut self.0.state.lock().round));
+    }
+}
+
+/// What waited together.
+struct Taken {
+    round: Round<Answer>,
+    entries: Vec<NewEntry>,
+}
+
 impl Queue {
     fn close(&self) {
         self.state.lock().closed = true;
@@ -205,9 +238,19 @@ impl Queue {
         self.drained.notify_all();
     }
 
-    /// The next round; `None` when it is closed and empty. Without `patience` waits for ever.
-    fn take(&self, patience: Option<Duration>) -> Option<Vec<Waiting>> {
+    /// What waits, which is nothing when `patience` ran out; `None` when it is closed and empty.
+    /// Without `patience` waits for ever; for what is `wanted` as long as that says.
+    fn take(&self, wanted: Option<Wanted>, patience: Option<Duration>) -> Option<Taken> {
         let mut state = self.state.lock();
+        if let Some(Wanted { entries, patience }) = wanted {
+            state.wanted = entries.min(ROUND_ENTRIES_MAX);
+            while state.waiting.len() < state.wanted && !state.closed {
+                if self.filled.wait_for(&mut state, patience).timed_out() {
+                    break;
+                }
+            }
+            state.wanted = 1;
+        }
         while state.waiting.is_empty() {
             if state.closed {
                 return None;
@@ -216,29 +259,17 @@ impl Queue {
                 None => self.filled.wait(&mut state),
                 Some(patience) => {
                     if self.filled.wait_for(&mut state, patience).timed_out() {
-                        return Some(Vec::new());
+                        break;
                     }
                 }
             }
         }
-        let count = state.waiting.len().min(ROUND_ENTRIES_MAX);
-        let round: Vec<_> = state.waiting.drain(..count).collect();
-        state.bytes -= round
-            .iter()
-            .map(|waiting| waiting.entry.payload.len())
-            .sum::<usize>();
+        let entries = mem::take(&mut state.waiting);
+        let round = mem::take(&mut state.round);
+        state.bytes = 0;
         drop(state);
         self.drained.notify_all();
-        Some(round)
-    }
-}
-
-/// Writers and what each is told.
-type Answered = Vec<(Completer<Answer>, Answer)>;
-
-fn answer_all(answered: Answered) {
-    for (done, answer) in answered {
-        done.complete(Ok(answer));
+        Some(Taken { round, entries })
     }
 }
 
@@ -251,29 +282,34 @@ struct Worker {
     synced_at: Duration,
     /// The last entries are synced, and nothing on the disk says so yet.
     unmarked: bool,
+    gathering: Gathering,
 }
 
 impl Worker {
-    fn run(&mut self, answering: &mpsc::SyncSender<Answered>) {
-        while let Some(round) = self.queue.take(self.patience()) {
-            let answers = if round.is_empty() {
-                self.idle()
-            } else {
-                self.commit(&round)
-            };
-            let answered: Answered = round
-                .into_iter()
-                .zip(answers)
-                .map(|(waiting, answer)| (waiting.done, answer))
-                .collect();
-            if answered.len() <= ANSWERED_AT_ONCE_MAX {
-                answer_all(answered);
-            } else if let Err(mpsc::SendError(answered)) = answering.send(answered) {
-                answer_all(answered);
+    fn run(&mut self) {
+        while let Some(Taken { round, entries }) = self.next_round() {
+            if entries.is_empty() {
+                self.idle();
+                continue;
             }
+            let began = self.env.clock.monotonic();
+            let answers = self.commit(&entries);
+            let took = self.env.clock.monotonic().saturating_sub(began);
+            let waiting = self.queue.state.lock().waiting.len();
+            self.gathering.note(entries.len(), waiting, took);
+            round.answer(answers);
         }
         // A failure here was already told to whoever had to know, or is met at the next opening.
         let _ = self.log.sync();
+    }
+
+    fn next_round(&mut self) -> Option<Taken> {
+        // Without a sync there is nothing to be saved.
+        let wanted = match self.policy {
+            SyncPolicy::Always => self.gathering.next(),
+            _ => None,
+        };
+        self.queue.take(wanted, self.patience())
     }
 
     /// How long the thread may sleep before it has something to do of its own.
@@ -288,7 +324,7 @@ impl Worker {
     }
 
     /// Nothing came for a while: syncs what is due, or writes the mark.
-    fn idle(&mut self) -> Vec<Answer> {
+    fn idle(&mut self) {
         // Failures are met again by the next append, which is told.
         if self.unmarked {
             self.unmarked = false;
@@ -298,11 +334,10 @@ impl Worker {
         } else {
             let _ = self.sync_if_due();
         }
-        Vec::new()
     }
 
     /// Appends a round, syncs if that is due, and says what became of each entry.
-    fn commit(&mut self, round: &[Waiting]) -> Vec<Answer> {
+    fn commit(&mut self, round: &[NewEntry]) -> Vec<Answer> {
         let mut appended = Vec::with_capacity(round.len());
         while let Some(rest) = round.get(appended.len()..).filter(|rest| !rest.is_empty()) {
             let first = self.log.end_offset();
@@ -311,9 +346,9 @@ impl Worker {
                 Err(partial) => (partial.appended, Some(partial.source.to_string())),
             };
             let mut offset = first;
-            for waiting in rest.iter().take(count) {
+            for entry in rest.iter().take(count) {
                 appended.push(Ok(offset));
-                offset = offset.plus(waiting.entry.records.into());
+                offset = offset.plus(entry.records.into());
             }
             // One that is refused does not stop those behind it.
             appended.extend(refused.map(|reason| Err(CommitError::Append { reason })));
@@ -331,12 +366,11 @@ impl Worker {
     }
 
     /// Appends as many entries of a round as can be.
-    fn append(&mut self, round: &[Waiting]) -> Result<(), PartialAppend> {
+    fn append(&mut self, round: &[NewEntry]) -> Result<(), PartialAppend> {
         let (term, append_time) = (self.log.last_term(), self.env.clock.wall());
         let (mut index, mut offset) = (self.log.last_index(), self.log.end_offset());
-        let payloads: Vec<[&[u8]; 1]> = round.iter().map(|w| [&w.entry.payload[..]]).collect();
-        let entry = |(waiting, payload): (&Waiting, _)| {
-            let new = &waiting.entry;
+        let payloads: Vec<[&[u8]; 1]> = round.iter().map(|new| [&new.payload[..]]).collect();
+        let entry = |(new, payload): (&NewEntry, _)| {
             let first_offset = offset;
             index = index.next();
             offset = offset.plus(new.records.into());

@@ -157,7 +157,7 @@ fn an_entry_that_is_refused_does_not_stop_the_others() {
         .collect();
     let answers: Vec<_> = submitted
         .into_iter()
-        .map(|answer| answer.wait().unwrap())
+        .map(trilith_storage::Submitted::wait)
         .collect();
     assert_eq!(answers[0].as_ref().unwrap().first_offset, Offset(0));
     let refused = answers[1].as_ref().unwrap_err().to_string();
