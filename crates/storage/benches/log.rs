@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use trilith_env::{Env, OpenMode, os};
 use trilith_storage::{
-    Committer, Entry, EntryKind, FileCache, Log, LogConfig, NewEntry, SyncPolicy,
+    Committer, Entry, EntryKind, FileCache, Log, LogConfig, NewEntry, SyncPolicy, inspect,
 };
 use trilith_types::{GroupId, Offset, Term, TimestampMs};
 
@@ -396,14 +396,16 @@ fn random_preads(dir: &Path, count: u64) -> f64 {
     pass(count)
 }
 
-/// One reader beside one writer, against the reader alone.
+/// One reader beside one writer, against the reader alone; and what a plain `pread` of the same
+/// files loses to a plain write + fdatasync of as many bytes, which no log can do anything about.
 fn beside(dir: &Path) {
     const BYTES: usize = 512 << 20;
+    const WRITTEN: usize = 16 * KIB;
     let env = os::env();
     let mut log = filled(&env, &dir.join("log"), BYTES);
     let reader = log.reader();
     let end = log.end_offset();
-    let pass = || {
+    let read = || {
         let start = Instant::now();
         let mut cursor = reader.cursor(Offset(0));
         while cursor.position() < end {
@@ -411,29 +413,73 @@ fn beside(dir: &Path) {
         }
         start.elapsed()
     };
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    let batch = vec![7; 16 * KIB];
-    for _ in 0..7 {
-        alone.push(pass());
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    push(&mut log, 16, &batch);
-                    log.sync().unwrap();
-                    log.publish(log.end_offset());
-                }
-            });
-            beside.push(pass());
-            stop.store(true, Ordering::Relaxed);
-        });
+    let stores: Vec<fs::File> = log
+        .segments()
+        .iter()
+        .map(|meta| inspect::store_path(&dir.join("log"), meta))
+        .map(|path| fs::File::open(path).unwrap())
+        .collect();
+    let mut buffer = vec![0; 256 * KIB];
+    let mut plain_read = || {
+        let start = Instant::now();
+        let mut left = BYTES;
+        for store in &stores {
+            let mut at = 0;
+            while left > 0
+                && let n @ 1.. = store.read_at(&mut buffer, at).unwrap()
+            {
+                at += n as u64;
+                left = left.saturating_sub(n);
+            }
+        }
+        start.elapsed()
+    };
+    let step = LogConfig::default().preallocate_bytes_max;
+    let path = dir.join("plain");
+    let plain = env.disk.open(&path, OpenMode::CreateNew).unwrap();
+    let (mut position, mut allocated) = (0, 0);
+    let batch = vec![7; WRITTEN];
+    let mut write = || {
+        push(&mut log, 16, &batch);
+        log.sync().unwrap();
+        log.publish(log.end_offset());
+    };
+    let mut plain_write = || {
+        if position + WRITTEN as u64 > allocated {
+            plain.allocate(allocated, step).unwrap();
+            allocated += step;
+        }
+        plain.write_at(position, &[IoSlice::new(&batch)]).unwrap();
+        plain.sync().unwrap();
+        position += WRITTEN as u64;
+    };
+    let (mut ours, mut base) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for _ in 0..9 {
+        ours[0].push(read());
+        ours[1].push(while_writing(&mut write, read));
+        base[0].push(plain_read());
+        base[1].push(while_writing(&mut plain_write, &mut plain_read));
     }
     let rate = |times| BYTES as f64 / MIB as f64 / median(times).as_secs_f64();
-    report(
-        "reader beside a writer",
-        rate(beside),
-        rate(alone),
-        "MiB/s",
-        ">= 0.90",
-    );
+    for (what, [alone, beside]) in [
+        ("a reader beside a writer", ours),
+        ("  plain pread beside plain write + fdatasync", base),
+    ] {
+        report(what, rate(beside), rate(alone), "MiB/s", ">= 0.90");
+    }
+}
+
+/// How long `read` takes while another thread writes again and again.
+fn while_writing(write: &mut (impl FnMut() + Send), read: impl FnOnce() -> Duration) -> Duration {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                write();
+            }
+        });
+        let time = read();
+        stop.store(true, Ordering::Relaxed);
+        time
+    })
 }
