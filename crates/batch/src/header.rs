@@ -14,7 +14,7 @@ pub const PREFIX_BYTES: usize = 16;
 pub const MAGIC: i8 = 2;
 
 /// Where the bytes that the checksum covers begin.
-pub(crate) const CHECKED_FROM: usize = 21;
+pub const CHECKED_FROM: usize = 21;
 
 /// Bytes that the length field does not count: the base offset and itself.
 pub(crate) const UNCOUNTED_BYTES: usize = 12;

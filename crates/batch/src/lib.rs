@@ -50,7 +50,9 @@ pub use codec::{Attributes, Compression};
 pub use decode::{Records, decode};
 pub use error::{BatchError, RecordProblem};
 pub use fuzz::fuzz_batch;
-pub use header::{BatchHeader, HEADER_BYTES, MAGIC, PREFIX_BYTES, prefix, set_base_offset};
+pub use header::{
+    BatchHeader, CHECKED_FROM, HEADER_BYTES, MAGIC, PREFIX_BYTES, prefix, set_base_offset,
+};
 pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{ProducerStamp, Sequence, restamp};
 pub use record::{Header, Record, Text, TextError};

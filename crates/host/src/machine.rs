@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use trilith_raft::RoleChange;
 use trilith_storage::Log;
-use trilith_types::{EntryKind, EntryMeta, GroupId, LogIndex, NodeId, Offset, Term, TimestampMs};
+use trilith_types::{
+    EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Offset, Term, TimestampMs,
+};
 
 /// What a group's entries are applied to, and what turns requests into entries.
 ///
@@ -137,8 +139,8 @@ pub struct Draft {
     pub records: u32,
     /// The largest timestamp of its records, or [`TimestampMs::MIN`] without records.
     pub max_timestamp: TimestampMs,
-    /// The payload in pieces. One piece is never copied; several are put together once.
-    pub payload: Vec<Bytes>,
+    /// The payload; it is never copied.
+    pub payload: EntryPayload,
 }
 
 /// What applying an entry asks of the host.

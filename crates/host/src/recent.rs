@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use trilith_types::{EntryMeta, LogIndex};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex};
 
 /// What an entry takes in memory apart from its payload, roughly.
 const ENTRY_BYTES: u64 = 128;
@@ -11,11 +10,11 @@ const ENTRY_BYTES: u64 = 128;
 /// Consecutive entries, the newest of the log. Payloads are shared with whoever has them too.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    entries: VecDeque<(EntryMeta, Bytes)>,
+    entries: VecDeque<(EntryMeta, EntryPayload)>,
     bytes: u64,
 }
 
-fn cost(payload: &Bytes) -> u64 {
+fn cost(payload: &EntryPayload) -> u64 {
     payload.len() as u64 + ENTRY_BYTES
 }
 
@@ -25,7 +24,7 @@ impl Recent {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, meta: EntryMeta, payload: Bytes) {
+    pub(crate) fn push(&mut self, meta: EntryMeta, payload: EntryPayload) {
         if let Some((last, _)) = self.entries.back()
             && last.index.next() != meta.index
         {
@@ -59,7 +58,7 @@ impl Recent {
         self.bytes = 0;
     }
 
-    pub(crate) fn get(&self, index: LogIndex) -> Option<&(EntryMeta, Bytes)> {
+    pub(crate) fn get(&self, index: LogIndex) -> Option<&(EntryMeta, EntryPayload)> {
         let first = self.entries.front()?.0.index;
         self.entries.get(usize::try_from(index.since(first)?).ok()?)
     }
@@ -70,7 +69,7 @@ impl Recent {
         first: LogIndex,
         last: LogIndex,
         bytes_max: u64,
-    ) -> Option<(Vec<(EntryMeta, Bytes)>, u64)> {
+    ) -> Option<(Vec<(EntryMeta, EntryPayload)>, u64)> {
         let oldest = self.entries.front()?.0.index;
         let place = usize::try_from(first.since(oldest)?).ok()?;
         self.entries.get(place)?;
@@ -89,6 +88,7 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use trilith_types::{EntryKind, Offset, Term, TimestampMs};
 
     use super::*;
@@ -108,7 +108,7 @@ mod tests {
     fn five() -> Recent {
         let mut recent = Recent::default();
         for index in 5..=9 {
-            recent.push(meta(index), Bytes::from(vec![0; 10]));
+            recent.push(meta(index), Bytes::from(vec![0; 10]).into());
         }
         recent
     }
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(recent.bytes(), 3 * (10 + ENTRY_BYTES));
         recent.shrink(0, LogIndex(6));
         assert_eq!(indices(&recent, 6, 9, 1000), Some(vec![6, 7]));
-        recent.push(meta(20), Bytes::new());
+        recent.push(meta(20), EntryPayload::default());
         assert_eq!(
             recent.bytes(),
             ENTRY_BYTES,

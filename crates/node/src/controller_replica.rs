@@ -117,7 +117,7 @@ impl ControllerReplica {
                 kind: EntryKind::COMMAND,
                 records: 0,
                 max_timestamp: TimestampMs::MIN,
-                payload: vec![change.command.encode()],
+                payload: change.command.encode().into(),
             },
             pending: GroupPending::Controller(change),
         }

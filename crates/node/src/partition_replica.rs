@@ -164,7 +164,7 @@ impl PartitionReplica {
                     records: u32::try_from(header.record_count)
                         .expect("a checked batch has a positive record count"),
                     max_timestamp: header.max_timestamp,
-                    payload: stored_batch(&header, &batch, at.next_offset, at.term).into(),
+                    payload: stored_batch(&header, &batch, at.next_offset, at.term),
                 },
                 pending: GroupPending::Partition(appending),
             },
@@ -260,7 +260,7 @@ impl PartitionReplica {
             kind: EntryKind::COMMAND,
             records: 0,
             max_timestamp: TimestampMs::MIN,
-            payload: vec![PartitionCommand::LogStart { offset }.encode()],
+            payload: PartitionCommand::LogStart { offset }.encode().into(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Frames: what is written to a connection at once, and what is checked at once when it is read.
 
 use bytes::Bytes;
+use trilith_types::{JOIN_FROM_BYTES, join_checksums};
 
 use crate::{
     codec::{CodecError, message, wire::Writer},
@@ -216,6 +217,9 @@ impl Header {
     }
 
     fn open(self, body: &Bytes) -> Result<Frame, FrameError> {
+        if self.kind == MESSAGES && body.len() >= JOIN_FROM_BYTES {
+            return self.open_large(body);
+        }
         if crc32c::crc32c(body) != self.checksum {
             return Err(FrameError::Checksum { bytes: body.len() });
         }
@@ -225,15 +229,54 @@ impl Header {
                 .map(Frame::Handshake)
                 .map_err(|source| FrameError::Message { at: 0, source });
         }
-        let mut messages = Vec::new();
-        let mut at = 0;
-        while at < body.len() {
-            let (message, next) = one_message(body, at)?;
-            messages.push(message);
-            at = next;
-        }
-        Ok(Frame::Messages(messages))
+        messages_in(body).map(Frame::Messages)
     }
+
+    /// The same with one pass over each payload: reading computes their checksums, and that of
+    /// the frame follows from them. What was read counts only when it is right.
+    fn open_large(self, body: &Bytes) -> Result<Frame, FrameError> {
+        let messages = messages_in(body);
+        let checksum = match &messages {
+            Ok(messages) => checksum_of(body, messages),
+            Err(_) => crc32c::crc32c(body),
+        };
+        if checksum != self.checksum {
+            return Err(FrameError::Checksum { bytes: body.len() });
+        }
+        messages.map(Frame::Messages)
+    }
+}
+
+fn messages_in(body: &Bytes) -> Result<Vec<NodeMessage>, FrameError> {
+    let mut messages = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let (message, next) = one_message(body, at)?;
+        messages.push(message);
+        at = next;
+    }
+    Ok(messages)
+}
+
+/// The checksum of a body of which `messages` were read.
+fn checksum_of(body: &Bytes, messages: &[NodeMessage]) -> u32 {
+    let groups = messages.iter().filter_map(|message| match message {
+        NodeMessage::Group(group) => Some(group),
+        _ => None,
+    });
+    let payloads = groups.flat_map(|group| &group.entries);
+    let (mut sum, mut at) = (0, 0);
+    for (_, payload) in payloads {
+        let place = (payload.as_ptr() as usize).checked_sub(body.as_ptr() as usize);
+        let piece = place.and_then(|place| body.get(at..place));
+        // Small ones were copied out of the body, and are summed with what is around them.
+        if let (Some(piece), true) = (piece, payload.len() >= JOIN_FROM_BYTES) {
+            sum = crc32c::crc32c_append(sum, piece);
+            sum = join_checksums(sum, payload.checksum(), payload.len() as u64);
+            at += piece.len() + payload.len();
+        }
+    }
+    crc32c::crc32c_append(sum, body.get(at..).unwrap_or_default())
 }
 
 /// The message at `at`, and where the next one begins.
@@ -276,8 +319,24 @@ pub struct FrameReader {
 #[derive(Debug)]
 struct Large {
     header: Header,
+    /// Has room for all of it.
     body: Vec<u8>,
-    filled: usize,
+}
+
+impl Large {
+    const fn missing(&self) -> usize {
+        self.header.length.saturating_sub(self.body.len())
+    }
+}
+
+/// Where the bytes belong that come next.
+#[derive(Debug)]
+pub enum Space<'a> {
+    /// Here, from the start; [`FrameReader::filled`] is told how many. Never empty once
+    /// [`FrameReader::next_frame`] has given `None`.
+    Buffer(&'a mut [u8]),
+    /// At the end of this body, which has room for them, and no more than so many.
+    Body(&'a mut Vec<u8>, usize),
 }
 
 impl Default for FrameReader {
@@ -292,33 +351,40 @@ impl Default for FrameReader {
 }
 
 impl FrameReader {
-    /// Where the next bytes belong; never empty once [`FrameReader::next_frame`] has given
-    /// `None`.
-    pub fn space(&mut self) -> &mut [u8] {
+    /// Where the next bytes belong.
+    pub fn space(&mut self) -> Space<'_> {
         match &mut self.large {
-            Some(large) => large.body.get_mut(large.filled..).unwrap_or_default(),
-            None => self.buffer.get_mut(self.end..).unwrap_or_default(),
+            Some(large) => {
+                let missing = large.missing();
+                Space::Body(&mut large.body, missing)
+            }
+            None => Space::Buffer(self.buffer.get_mut(self.end..).unwrap_or_default()),
         }
     }
 
-    /// `count` bytes were put into [`FrameReader::space`].
+    /// `count` bytes were put into the buffer of [`FrameReader::space`].
     pub fn filled(&mut self, count: usize) {
-        match &mut self.large {
-            Some(large) => large.filled = large.body.len().min(large.filled + count),
-            None => self.end = self.buffer.len().min(self.end + count),
-        }
+        self.end = self.buffer.len().min(self.end + count);
     }
 
     /// Copies bytes in, as many as fit, and says how many. [`FrameReader::next_frame`] makes
     /// room.
     pub fn put(&mut self, bytes: &[u8]) -> usize {
-        let space = self.space();
-        let count = space.len().min(bytes.len());
-        for (to, from) in space.iter_mut().zip(bytes) {
-            *to = *from;
+        match self.space() {
+            Space::Buffer(space) => {
+                let count = space.len().min(bytes.len());
+                for (to, from) in space.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+                self.filled(count);
+                count
+            }
+            Space::Body(body, missing) => {
+                let fits = bytes.get(..missing).unwrap_or(bytes);
+                body.extend_from_slice(fits);
+                fits.len()
+            }
         }
-        self.filled(count);
-        count
     }
 
     /// The next frame, once all of it has come.
@@ -326,7 +392,7 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError`]; the connection must be closed.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        if let Some(large) = self.large.take_if(|large| large.filled == large.body.len()) {
+        if let Some(large) = self.large.take_if(|large| large.missing() == 0) {
             return large.header.open(&Bytes::from(large.body)).map(Some);
         }
         if self.large.is_some() {
@@ -372,15 +438,10 @@ impl FrameReader {
     fn begin_large(&mut self, header: Header) {
         let from = self.start + FRAME_HEADER_BYTES;
         let come = self.buffer.get(from..self.end).unwrap_or_default();
-        let mut body = vec![0; header.length];
-        for (to, from) in body.iter_mut().zip(come) {
-            *to = *from;
-        }
-        self.large = Some(Large {
-            header,
-            body,
-            filled: come.len(),
-        });
+        // Not filled with zeros first: that would cost as much as reading it.
+        let mut body = Vec::with_capacity(header.length);
+        body.extend_from_slice(come);
+        self.large = Some(Large { header, body });
         (self.start, self.end) = (0, 0);
     }
 }

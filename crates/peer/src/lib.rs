@@ -19,7 +19,7 @@ pub use config::{
     FRAME_BYTES_TARGET, LinkConfig, NODE_NAME_BYTES_MAX, REASON_BYTES_MAX, RUNS_PER_MESSAGE_MAX,
     SHARDS_MAX, SNAPSHOT_CHUNK_BYTES_MAX,
 };
-pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, FrameWriter, Unfit};
+pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, FrameWriter, Space, Unfit};
 pub use fuzz::fuzz_peer;
 pub use handshake::{Agreed, Features, Handshake, Hello, Introduction, Reason, Refusal, Versions};
 pub use heartbeat::{Heartbeat, Progress};

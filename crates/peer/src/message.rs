@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use trilith_raft::{EntryId, Message};
-use trilith_types::{EntryMeta, GroupId, Term};
+use trilith_types::{EntryMeta, EntryPayload, GroupId, Term};
 
 use crate::heartbeat::Heartbeat;
 
@@ -13,7 +13,7 @@ pub struct GroupMessage {
     pub message: Message,
     /// The entries that an `Append` or a `Repair` speaks of, all of them and in order; none with
     /// any other message. Payloads are shared, not copied: the same bytes go to every peer.
-    pub entries: Vec<(EntryMeta, Bytes)>,
+    pub entries: Vec<(EntryMeta, EntryPayload)>,
 }
 
 /// Everything that nodes say to each other once the handshake is done.

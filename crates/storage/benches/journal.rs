@@ -92,7 +92,7 @@ impl Side {
                 append_time: TimestampMs(0),
                 max_timestamp: TimestampMs(0),
             };
-            let payload = vec![payload.clone()];
+            let payload = payload.clone().into();
             let ops = vec![JournalOp::Append {
                 meta,
                 prev_term: Term(1),

@@ -37,31 +37,47 @@ impl Log {
     /// # Errors
     /// Says how many of the entries are in the log, counted from the first.
     pub fn append_all(&mut self, entries: &[Entry<'_>]) -> Result<(), PartialAppend> {
-        let mut rest = entries;
-        while !rest.is_empty() {
-            let written = self.append_some(rest).map_err(|source| PartialAppend {
-                appended: entries.len() - rest.len(),
-                source,
-            })?;
-            rest = rest.get(written..).unwrap_or_default();
+        self.append_checked(entries, &[])
+    }
+
+    /// The same for entries whose payloads' checksums are known, in the same order.
+    ///
+    /// # Errors
+    /// As [`Log::append_all`].
+    pub fn append_checked(
+        &mut self,
+        entries: &[Entry<'_>],
+        checksums: &[u32],
+    ) -> Result<(), PartialAppend> {
+        let mut appended = 0;
+        while let Some(rest) = entries.get(appended..).filter(|rest| !rest.is_empty()) {
+            let known = checksums.get(appended..).unwrap_or_default();
+            appended += self
+                .append_some(rest, known)
+                .map_err(|source| PartialAppend { appended, source })?;
         }
         Ok(())
     }
 
-    /// Appends entries that are promised already: where the disk has no room for them, they take
+    /// [`Log::append_checked`] for entries that are promised already: where the disk has no room for them, they take
     /// what is kept free, no more than they need. The log counts as full from then on, until there
     /// is clearly enough space again: what is kept free is for nothing that can be refused.
     ///
     /// # Errors
     /// As [`Log::append_all`]; [`AppendError::DiskFull`] when nothing at all is free.
-    pub fn append_promised(&mut self, entries: &[Entry<'_>]) -> Result<(), PartialAppend> {
-        let Err(full) = self.append_all(entries) else {
+    pub fn append_promised(
+        &mut self,
+        entries: &[Entry<'_>],
+        checksums: &[u32],
+    ) -> Result<(), PartialAppend> {
+        let Err(full) = self.append_checked(entries, checksums) else {
             return Ok(());
         };
         if !matches!(full.source, AppendError::DiskFull { .. }) {
             return Err(full);
         }
         let rest = entries.get(full.appended..).unwrap_or_default();
+        let known = checksums.get(full.appended..).unwrap_or_default();
         let in_reserve = LogConfig {
             reserve_bytes: 0,
             resume_bytes: 0,
@@ -70,7 +86,7 @@ impl Log {
             ..self.config.clone()
         };
         let config = std::mem::replace(&mut self.config, in_reserve);
-        let result = self.append_all(rest);
+        let result = self.append_checked(rest, known);
         self.config = config;
         self.space.note_full();
         result.map_err(|partial| PartialAppend {
@@ -85,10 +101,7 @@ impl Log {
         self.check(entry)?;
         self.make_ready(entry)?;
         let mut group = Group::default();
-        let header = FrameHeader {
-            payload_crc: 0,
-            ..self.header_of(entry)
-        };
+        let header = self.header_of(entry, Some(0));
         group.push(header, entry);
         self.reserve(&group)?;
         if let Some(active) = &mut self.active {
@@ -133,7 +146,11 @@ impl Log {
     }
 
     /// Appends the longest run from the front that fits one write and one segment.
-    fn append_some(&mut self, entries: &[Entry<'_>]) -> Result<usize, AppendError> {
+    fn append_some(
+        &mut self,
+        entries: &[Entry<'_>],
+        checksums: &[u32],
+    ) -> Result<usize, AppendError> {
         self.shared.poison.check()?;
         let Some(first) = entries.first() else {
             return Ok(0);
@@ -141,13 +158,13 @@ impl Log {
         self.check(first)?;
         self.make_ready(first)?;
         let mut group = Group::default();
-        for entry in entries.iter().take(GROUP_ENTRIES_MAX) {
+        for (n, entry) in entries.iter().enumerate().take(GROUP_ENTRIES_MAX) {
             let fits = group.frames.is_empty()
                 || (group.bytes < GROUP_BYTES_MAX && self.fits_after(entry, &group));
             if !fits || (!group.frames.is_empty() && self.check_after(entry, &group).is_err()) {
                 break;
             }
-            group.push(self.header_of(entry), entry);
+            group.push(self.header_of(entry, checksums.get(n).copied()), entry);
         }
         self.write_group(&group)?;
         Ok(group.frames.len())
@@ -168,10 +185,10 @@ impl Log {
         }
     }
 
-    fn header_of(&self, entry: &Entry<'_>) -> FrameHeader {
+    fn header_of(&self, entry: &Entry<'_>, checksum: Option<u32>) -> FrameHeader {
         FrameHeader {
             payload_len: entry.payload_bytes() as u32,
-            payload_crc: payload_crc(entry),
+            payload_crc: checksum.unwrap_or_else(|| payload_crc(entry)),
             index: entry.index,
             term: entry.term,
             first_offset: entry.first_offset,

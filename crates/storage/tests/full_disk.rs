@@ -91,7 +91,7 @@ fn what_is_promised_takes_what_is_kept_free_and_nothing_else_does() {
     };
     let refused = log.append(&first).unwrap_err();
     assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");
-    log.append_promised(&[first]).unwrap();
+    log.append_promised(&[first], &[]).unwrap();
     assert!(log.is_disk_full());
     let refused = log.make_room(&next, 10).unwrap_err();
     assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");

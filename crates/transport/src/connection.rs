@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use trilith_peer::{
-    ConnId, Frame, FrameError, FrameReader, FrameWriter, Handshake, NodeMessage, Outgoing,
+    ConnId, Frame, FrameError, FrameReader, FrameWriter, Handshake, NodeMessage, Outgoing, Space,
 };
 use trilith_types::NodeId;
 
@@ -148,12 +148,21 @@ impl Connection {
         reader: &mut FrameReader,
         mut take: impl FnMut(Frame) -> Result<(), String>,
     ) -> Result<bool, ReadError> {
-        let count = self.stream.read(reader.space()).map_err(ReadError::Gone)?;
+        let count = match reader.space() {
+            Space::Buffer(into) => {
+                let count = self.stream.read(into).map_err(ReadError::Gone)?;
+                reader.filled(count);
+                count
+            }
+            Space::Body(body, missing) => self
+                .stream
+                .read_all(body, missing)
+                .map_err(ReadError::Gone)?,
+        };
         if count == 0 {
             return Ok(false);
         }
         self.bytes_in.fetch_add(count as u64, Relaxed);
-        reader.filled(count);
         let bad = |error: FrameError| ReadError::Bad(error.to_string());
         while let Some(frame) = reader.next_frame().map_err(bad)? {
             take(frame).map_err(ReadError::Bad)?;

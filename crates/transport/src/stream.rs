@@ -55,6 +55,12 @@ impl PeerStream {
         }
     }
 
+    /// Reads `count` bytes to the end of `into`, fewer only at the end of the stream; says how
+    /// many. The memory need not be filled with anything before.
+    pub(crate) fn read_all(&self, into: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        (&self.socket).take(count as u64).read_to_end(into)
+    }
+
     /// Writes some of `pieces`, and says how many bytes.
     pub(crate) fn write(&self, pieces: &[IoSlice<'_>], patience: Patience) -> io::Result<usize> {
         let flags = match patience {

@@ -9,8 +9,10 @@ mod id;
 pub mod limits;
 mod name;
 mod number;
+mod payload;
 
 pub use entry::{ENTRY_META_BYTES, EntryKind, EntryMeta};
 pub use id::{ClusterId, GroupId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};
 pub use name::{NameError, TopicName};
 pub use number::{LogIndex, Offset, Term, TimestampMs};
+pub use payload::{EntryPayload, JOIN_FROM_BYTES, join_checksums};

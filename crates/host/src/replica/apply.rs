@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trilith_raft::EntryId;
 use trilith_storage::ReadError;
-use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset};
+use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, Offset};
 
 use super::{Cx, Replica};
 use crate::{
@@ -38,7 +38,7 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn next_to_apply(&mut self, cx: &mut Cx<M>) -> Option<(EntryMeta, Bytes)> {
+    fn next_to_apply(&mut self, cx: &mut Cx<M>) -> Option<(EntryMeta, EntryPayload)> {
         let next = self.applied.next();
         if next > self.log.last_index() {
             // It is in the journal alone, for want of room; readers could not see it.
@@ -60,7 +60,9 @@ impl<M: Machine> Replica<M> {
         {
             Ok(entries) => {
                 let entries = entries.into_iter();
-                self.reading = entries.map(|entry| (entry.meta, entry.payload)).collect();
+                self.reading = entries
+                    .map(|entry| (entry.meta, entry.payload.into()))
+                    .collect();
                 self.reading.pop_front()
             }
             Err(error) => {

@@ -15,7 +15,7 @@
 //! image's bytes that are there.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use trilith_types::{ENTRY_META_BYTES, EntryMeta, LogIndex, Offset, Term};
+use trilith_types::{ENTRY_META_BYTES, EntryMeta, EntryPayload, LogIndex, Offset, Term};
 
 const VERSION: u8 = 1;
 const ENTRIES: u8 = 0;
@@ -40,7 +40,7 @@ pub(super) struct Start {
 /// A part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    Entries(Vec<(EntryMeta, Bytes)>),
+    Entries(Vec<(EntryMeta, EntryPayload)>),
     Image { total: u64, bytes: Bytes },
 }
 
@@ -91,7 +91,7 @@ pub(super) fn decode(mut from: Bytes) -> Option<(Start, Part)> {
     Some((start, part))
 }
 
-fn entries(from: &mut Bytes) -> Option<Vec<(EntryMeta, Bytes)>> {
+fn entries(from: &mut Bytes) -> Option<Vec<(EntryMeta, EntryPayload)>> {
     let mut entries = Vec::new();
     while from.has_remaining() {
         let meta: &[u8; ENTRY_META_BYTES] = from.first_chunk()?;
@@ -101,7 +101,7 @@ fn entries(from: &mut Bytes) -> Option<Vec<(EntryMeta, Bytes)>> {
         if len > from.len() {
             return None;
         }
-        entries.push((meta, from.split_to(len)));
+        entries.push((meta, from.split_to(len).into()));
     }
     Some(entries)
 }
@@ -175,7 +175,7 @@ mod tests {
                 append_time: TimestampMs(1),
                 max_timestamp: TimestampMs(2),
             };
-            (meta, Bytes::from(vec![index as u8; index as usize]))
+            (meta, Bytes::from(vec![index as u8; index as usize]).into())
         };
         Part::Entries((5..9).map(entry).collect())
     }

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use trilith_raft::{EntryId, ProposeError, Role, RoleChange};
 use trilith_storage::{AppendError, Entry, LogReader, ReadError, StoredEntry};
-use trilith_types::{EntryKind, EntryMeta, LogIndex, TimestampMs};
+use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, TimestampMs};
 
 use super::{Cx, Replica};
 use crate::{
@@ -136,7 +136,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Whether this node leads and has proposed these entries.
-    pub(super) fn is_own(&self, entries: &[(EntryMeta, Bytes)]) -> bool {
+    pub(super) fn is_own(&self, entries: &[(EntryMeta, EntryPayload)]) -> bool {
         let status = self.core.status();
         let leads = status.role == Role::Leader;
         leads
@@ -202,7 +202,7 @@ impl<M: Machine> Replica<M> {
         at: &Leading,
         draft: Draft,
     ) -> Result<EntryId, Refusal> {
-        let payload = joined(draft.payload);
+        let payload = draft.payload;
         let (bytes, max) = (payload.len() as u64, self.log_config.payload_bytes_max);
         if bytes > u64::from(max) {
             return Err(Refusal::TooLarge {
@@ -265,18 +265,6 @@ fn draft_meta(at: &Leading, kind: EntryKind) -> EntryMeta {
     }
 }
 
-fn joined(mut parts: Vec<Bytes>) -> Bytes {
-    if parts.len() <= 1 {
-        return parts.pop().unwrap_or_default();
-    }
-    let len = parts.iter().map(Bytes::len).sum();
-    let mut whole = BytesMut::with_capacity(len);
-    for part in parts {
-        whole.extend_from_slice(&part);
-    }
-    whole.freeze()
-}
-
 fn refused(error: &ProposeError, at: &Leading) -> Refusal {
     match *error {
         ProposeError::Transferring { to } => Refusal::Transferring { to },
@@ -313,7 +301,7 @@ impl Iterator for TailEntries<'_> {
         }
         if let Some(found) = self.recent.get(self.next) {
             self.next = self.next.next();
-            return Some(found.clone());
+            return Some((found.0, found.1.bytes().clone()));
         }
         if self.read.is_empty() {
             match self.reader.entries(self.next, self.last, TAIL_READ_BYTES) {

@@ -3,17 +3,16 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use trilith_types::{EntryMeta, LogIndex, Term};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex, Term};
 
 /// Consecutive entries after the log's last one; `None` for lost bytes.
 #[derive(Debug, Default)]
 pub(super) struct Limbo {
-    entries: VecDeque<(EntryMeta, Option<Bytes>)>,
+    entries: VecDeque<(EntryMeta, Option<EntryPayload>)>,
     bytes: u64,
 }
 
-fn size(payload: Option<&Bytes>) -> u64 {
+fn size(payload: Option<&EntryPayload>) -> u64 {
     payload.map_or(0, |payload| payload.len() as u64)
 }
 
@@ -31,7 +30,7 @@ impl Limbo {
         self.bytes
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(EntryMeta, Option<Bytes>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(EntryMeta, Option<EntryPayload>)> {
         self.entries.iter()
     }
 
@@ -43,7 +42,7 @@ impl Limbo {
         self.entries.back().map(|(meta, _)| meta.term)
     }
 
-    pub(super) fn push(&mut self, meta: EntryMeta, payload: Option<Bytes>) {
+    pub(super) fn push(&mut self, meta: EntryMeta, payload: Option<EntryPayload>) {
         self.bytes += size(payload.as_ref());
         self.entries.push_back((meta, payload));
     }
@@ -54,13 +53,13 @@ impl Limbo {
     }
 
     /// An entry whose bytes are there.
-    pub(super) fn get(&self, index: LogIndex) -> Option<(EntryMeta, Bytes)> {
+    pub(super) fn get(&self, index: LogIndex) -> Option<(EntryMeta, EntryPayload)> {
         let (meta, payload) = self.entries.get(self.place(index)?)?;
         Some((*meta, payload.clone()?))
     }
 
     /// Puts lost bytes back. Whether the entry is one of these.
-    pub(super) fn fill(&mut self, meta: &EntryMeta, payload: &Bytes) -> bool {
+    pub(super) fn fill(&mut self, meta: &EntryMeta, payload: &EntryPayload) -> bool {
         let place = self.place(meta.index);
         let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) else {
             return false;
@@ -73,7 +72,7 @@ impl Limbo {
     }
 
     /// Takes the entries up to the first one whose bytes are lost.
-    pub(super) fn take_ready(&mut self) -> Vec<(EntryMeta, Bytes)> {
+    pub(super) fn take_ready(&mut self) -> Vec<(EntryMeta, EntryPayload)> {
         let mut ready = Vec::new();
         while let Some((meta, Some(payload))) = self.entries.pop_front_if(|e| e.1.is_some()) {
             self.bytes -= payload.len() as u64;
@@ -85,7 +84,7 @@ impl Limbo {
     /// Puts entries back that were taken.
     pub(super) fn give_back(
         &mut self,
-        entries: impl DoubleEndedIterator<Item = (EntryMeta, Bytes)>,
+        entries: impl DoubleEndedIterator<Item = (EntryMeta, EntryPayload)>,
     ) {
         for (meta, payload) in entries.rev() {
             self.bytes += payload.len() as u64;
@@ -119,13 +118,13 @@ mod tests {
         }
     }
 
-    fn indices(entries: &[(EntryMeta, Bytes)]) -> Vec<u64> {
+    fn indices(entries: &[(EntryMeta, EntryPayload)]) -> Vec<u64> {
         entries.iter().map(|(meta, _)| meta.index.0).collect()
     }
 
     #[test]
     fn entries_wait_for_the_lost_ones_before_them() {
-        let bytes = Bytes::from_static(b"12345");
+        let bytes = EntryPayload::new(bytes::Bytes::from_static(b"12345"));
         let mut limbo = Limbo::default();
         for index in 4..=8 {
             let is_lost = index == 4 || index == 7;

@@ -27,11 +27,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 pub(crate) use context::{Cx, Now};
 use trilith_raft::{Configuration, Core, EntryId, HardState, ReadId, SendEntries};
 use trilith_storage::{Log, LogConfig};
-use trilith_types::{EntryMeta, GroupId, LogIndex, NodeId, Offset, Term, TimestampMs};
+use trilith_types::{
+    EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Offset, Term, TimestampMs,
+};
 
 use crate::{
     Alarm, Group,
@@ -75,11 +76,11 @@ pub(crate) struct Replica<M: Machine> {
     /// Requests of this turn.
     requests: Vec<M::Request>,
     /// Entries that were proposed and that the core has not handed out yet.
-    proposed: VecDeque<(EntryMeta, Bytes)>,
+    proposed: VecDeque<(EntryMeta, EntryPayload)>,
     /// What their frames take, roughly.
     proposed_bytes: u64,
     /// Entries that came with the message that is being worked on.
-    received: Vec<(EntryMeta, Bytes)>,
+    received: Vec<(EntryMeta, EntryPayload)>,
     pending: Pending<M::Pending>,
     changes: Pending<ChangeReply>,
     /// Set while the machine takes requests: the term that it leads in.
@@ -101,7 +102,7 @@ pub(crate) struct Replica<M: Machine> {
     /// Up to here entries may be applied.
     handed: LogIndex,
     /// Entries that were read to be applied.
-    reading: VecDeque<(EntryMeta, Bytes)>,
+    reading: VecDeque<(EntryMeta, EntryPayload)>,
     /// What comes next to be applied is damaged.
     apply_blocked: bool,
 

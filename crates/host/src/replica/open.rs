@@ -20,7 +20,7 @@ use trilith_storage::{
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
-use trilith_types::{EntryKind, EntryMeta, GroupId, LogIndex, Term, TimestampMs};
+use trilith_types::{EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, Term, TimestampMs};
 
 use super::{Cx, Replica, Tail, limbo::Limbo, segments::Segments, write::Writing};
 use crate::{
@@ -290,7 +290,7 @@ fn replay_entries<M: Machine>(
         log.truncate(from).map_err(|e| failed(from, &e))?;
     }
     let mut limbo = Limbo::default();
-    let mut batch: Vec<(EntryMeta, Bytes)> = Vec::new();
+    let mut batch: Vec<(EntryMeta, EntryPayload)> = Vec::new();
     let mut bytes = 0;
     let mut next = log.last_index().next();
     for entry in &replay.entries {
@@ -328,17 +328,21 @@ fn replay_entries<M: Machine>(
     Ok(limbo)
 }
 
-fn payload<M: Machine>(cx: &Cx<M>, entry: &ReplayEntry) -> Option<Bytes> {
+fn payload<M: Machine>(cx: &Cx<M>, entry: &ReplayEntry) -> Option<EntryPayload> {
     match entry.state {
         ReplayState::Damaged => None,
-        ReplayState::Intact => cx.journal.payload(&entry.payload).ok(),
+        ReplayState::Intact => cx
+            .journal
+            .payload(&entry.payload)
+            .ok()
+            .map(EntryPayload::new),
     }
 }
 
 /// Appends entries; those that find no room wait.
 fn append(
     log: &mut Log,
-    batch: &mut Vec<(EntryMeta, Bytes)>,
+    batch: &mut Vec<(EntryMeta, EntryPayload)>,
     limbo: &mut Limbo,
 ) -> Result<(), String> {
     let parts: Vec<[&[u8]; 1]> = batch.iter().map(|(_, payload)| [&payload[..]]).collect();
@@ -346,8 +350,9 @@ fn append(
     let list: Vec<Entry<'_>> = list
         .map(|((meta, _), parts)| Entry::new(meta, parts))
         .collect();
+    let checksums: Vec<u32> = batch.iter().map(|(_, p)| p.checksum()).collect();
     // What the journal has may use the space that is kept free for such things.
-    let result = log.append_promised(&list);
+    let result = log.append_promised(&list, &checksums);
     drop(list);
     drop(parts);
     let appended = match result {
@@ -522,7 +527,7 @@ fn find_configurations(
         }
         let held = limbo.iter().find(|(meta, _)| meta.index == index);
         let bytes = match held {
-            Some((_, payload)) => payload.clone(),
+            Some((_, payload)) => payload.clone().map(EntryPayload::into_bytes),
             None => stored(&found.log, index),
         };
         let bytes = bytes.or_else(|| {

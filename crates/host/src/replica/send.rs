@@ -1,11 +1,10 @@
 //! Entries for followers: from memory when they are recent, else from the log, read by somebody
 //! who may wait for the disk.
 
-use bytes::Bytes;
 use trilith_peer::GroupMessage;
 use trilith_raft::{SendEntries, SendOutcome, SendRepair};
 use trilith_storage::{ReadError, StoredEntry};
-use trilith_types::{EntryMeta, LogIndex};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex};
 
 use super::{Cx, Replica};
 use crate::{
@@ -19,7 +18,7 @@ const SEND_ENTRIES_MAX: usize = 4096;
 /// Bytes of a log that are read through at a time.
 const CHECK_BYTES: u64 = 1 << 20;
 
-type Entries = Vec<(EntryMeta, Bytes)>;
+type Entries = Vec<(EntryMeta, EntryPayload)>;
 
 impl<M: Machine> Replica<M> {
     pub(super) fn fetch_and_send(&mut self, cx: &mut Cx<M>, send: SendEntries) {
@@ -103,7 +102,9 @@ impl<M: Machine> Replica<M> {
         }
         let entries: Result<Entries, ReadError> = result.map(|entries| {
             let entries = entries.into_iter();
-            entries.map(|entry| (entry.meta, entry.payload)).collect()
+            entries
+                .map(|entry| (entry.meta, entry.payload.into()))
+                .collect()
         });
         if let Err(ReadError::EntryDamaged { index, next, .. }) = &entries {
             self.found_damaged(cx, *index, next.prev());

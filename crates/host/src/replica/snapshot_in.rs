@@ -16,7 +16,7 @@ use trilith_storage::{
     Entry, Log, LogReader, SyncOutcome,
     journal::{JournalOp, Mark},
 };
-use trilith_types::{EntryMeta, LogIndex, NodeId, Offset};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId, Offset};
 
 use super::{
     Cx, Replica,
@@ -328,7 +328,7 @@ impl<M: Machine> Replica<M> {
             ops.push(JournalOp::Append {
                 meta,
                 prev_term,
-                payload: vec![payload],
+                payload,
             });
             prev_term = meta.term;
         }
@@ -385,13 +385,14 @@ impl<M: Machine> Replica<M> {
     }
 }
 
-fn stage(log: &mut Log, entries: &[(EntryMeta, Bytes)]) -> Result<(), String> {
+fn stage(log: &mut Log, entries: &[(EntryMeta, EntryPayload)]) -> Result<(), String> {
     let parts: Vec<[&[u8]; 1]> = entries.iter().map(|(_, payload)| [&payload[..]]).collect();
     let list = entries.iter().zip(&parts);
     let list: Vec<Entry<'_>> = list
         .map(|((meta, _), parts)| Entry::new(meta, parts))
         .collect();
-    log.append_all(&list)
+    let checksums: Vec<u32> = entries.iter().map(|(_, p)| p.checksum()).collect();
+    log.append_checked(&list, &checksums)
         .map_err(|partial| partial.source.to_string())
 }
 
@@ -400,14 +401,14 @@ fn copy_suffix(
     from: &LogReader,
     to: &mut Log,
     last: LogIndex,
-) -> Result<Vec<(EntryMeta, Bytes)>, String> {
+) -> Result<Vec<(EntryMeta, EntryPayload)>, String> {
     let mut copied = Vec::new();
     let mut next = last.next();
     loop {
         match from.entries(next, LogIndex::MAX.prev(), COPY_BYTES) {
             Ok(entries) => {
                 let entries = entries.into_iter();
-                let entries: Vec<_> = entries.map(|e| (e.meta, e.payload)).collect();
+                let entries: Vec<_> = entries.map(|e| (e.meta, e.payload.into())).collect();
                 stage(to, &entries)?;
                 next = to.last_index().next();
                 copied.extend(entries);

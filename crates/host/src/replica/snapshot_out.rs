@@ -10,7 +10,7 @@ use bytes::Bytes;
 use trilith_peer::{NodeMessage, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotAck, SnapshotChunk};
 use trilith_raft::{EntryId, SnapshotOp, message::SnapshotOffer};
 use trilith_storage::ReadError;
-use trilith_types::{EntryMeta, LogIndex, NodeId, Term};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId, Term};
 
 use super::{
     Cx, Replica,
@@ -240,7 +240,7 @@ impl<M: Machine> Replica<M> {
         cx: &mut Cx<M>,
         to: NodeId,
         number: u64,
-        entries: Result<Vec<(EntryMeta, Bytes)>, ReadError>,
+        entries: Result<Vec<(EntryMeta, EntryPayload)>, ReadError>,
     ) {
         let is_this = |o: &&mut Outgoing| o.number == number && o.stage == Stage::Reading;
         if self.outgoing.get_mut(&to).filter(is_this).is_none() {

@@ -2,7 +2,7 @@
 
 use trilith_peer::{GroupMessage, NodeMessage};
 use trilith_raft::{Body, Output, Role, RoleChange};
-use trilith_types::{LogIndex, NodeId};
+use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId};
 
 use super::{Cx, Replica};
 use crate::machine::Machine;
@@ -218,7 +218,7 @@ impl<M: Machine> Replica<M> {
 
 /// Whether the entries beside a message are those that it speaks of: a peer that gets this wrong
 /// is not to be trusted with more.
-fn entries_fit(body: &Body, entries: &[(trilith_types::EntryMeta, bytes::Bytes)]) -> bool {
+fn entries_fit(body: &Body, entries: &[(EntryMeta, EntryPayload)]) -> bool {
     let (mut index, runs) = match body {
         Body::Append(append) => (append.prev.index.next(), &append.runs),
         Body::Repair(repair) => (repair.first, &repair.runs),

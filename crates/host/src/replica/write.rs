@@ -17,14 +17,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
 use trilith_raft::{HardState, LogOp, Output, Payload, WriteSeq};
 use trilith_storage::{
     AppendError, Entry, RewriteError,
     journal::{JournalFailed, JournalOp, Submission},
     votes::{CONFIGURATION_BYTES_MAX, VoteRecord, VotesFailed},
 };
-use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, Term, TimestampMs};
+use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, Offset, Term, TimestampMs};
 
 use super::{Cx, Replica, limbo::Limbo};
 use crate::{
@@ -37,9 +36,9 @@ const LIMBO_BYTES_MAX: u64 = 64 << 20;
 
 /// Something to be done in the log, in order.
 enum Todo {
-    Append(Vec<(EntryMeta, Bytes)>),
+    Append(Vec<(EntryMeta, EntryPayload)>),
     Truncate(LogIndex),
-    Rewrite(Vec<(EntryMeta, Bytes)>),
+    Rewrite(Vec<(EntryMeta, EntryPayload)>),
     Install(trilith_raft::EntryId, bool),
     /// A write of the core ends here.
     Written {
@@ -109,7 +108,7 @@ impl Writing {
     }
 
     /// An entry that is not in the log yet because bytes before it are lost.
-    pub(super) fn restoring(&self, index: LogIndex) -> Option<(EntryMeta, Bytes)> {
+    pub(super) fn restoring(&self, index: LogIndex) -> Option<(EntryMeta, EntryPayload)> {
         self.limbo.get(index)
     }
 
@@ -168,11 +167,11 @@ impl Writing {
     }
 }
 
-fn append_op(meta: EntryMeta, prev_term: Term, payload: Bytes) -> JournalOp {
+fn append_op(meta: EntryMeta, prev_term: Term, payload: EntryPayload) -> JournalOp {
     JournalOp::Append {
         meta,
         prev_term,
-        payload: vec![payload],
+        payload,
     }
 }
 
@@ -297,7 +296,7 @@ impl<M: Machine> Replica<M> {
         term: Term,
         (first, last): (LogIndex, LogIndex),
         payload: &Payload,
-    ) -> Option<Vec<(EntryMeta, Bytes)>> {
+    ) -> Option<Vec<(EntryMeta, EntryPayload)>> {
         let count = usize::try_from(last.next().since(first)?).ok()?;
         match payload {
             Payload::Proposed => {
@@ -316,7 +315,7 @@ impl<M: Machine> Replica<M> {
                 term,
                 first,
                 EntryKind::NOOP,
-                Bytes::new(),
+                EntryPayload::default(),
             )]),
             Payload::Configuration(members) => {
                 let bytes = encode_configuration(members);
@@ -325,7 +324,7 @@ impl<M: Machine> Replica<M> {
                     term,
                     first,
                     EntryKind::CONFIGURATION,
-                    bytes,
+                    bytes.into(),
                 )])
             }
         }
@@ -338,8 +337,8 @@ impl<M: Machine> Replica<M> {
         term: Term,
         index: LogIndex,
         kind: EntryKind,
-        payload: Bytes,
-    ) -> (EntryMeta, Bytes) {
+        payload: EntryPayload,
+    ) -> (EntryMeta, EntryPayload) {
         let meta = EntryMeta {
             index,
             term,
@@ -353,7 +352,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The log's end has moved, in memory.
-    fn note_appended(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, Bytes)]) {
+    fn note_appended(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, EntryPayload)]) {
         let is_received = !self.received.is_empty();
         let mut bytes = 0;
         for (meta, payload) in entries {
@@ -527,7 +526,7 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn append(&mut self, cx: &mut Cx<M>, entries: &mut Vec<(EntryMeta, Bytes)>) -> Step {
+    fn append(&mut self, cx: &mut Cx<M>, entries: &mut Vec<(EntryMeta, EntryPayload)>) -> Step {
         if !self.write.limbo.is_empty() {
             // The log has no place for them yet; the journal has.
             for (meta, payload) in entries.drain(..) {
@@ -560,19 +559,24 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Appends entries to the log alone, and says how many are there.
-    fn append_to_log(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, Bytes)]) -> (usize, Step) {
+    fn append_to_log(
+        &mut self,
+        cx: &mut Cx<M>,
+        entries: &[(EntryMeta, EntryPayload)],
+    ) -> (usize, Step) {
         let parts: Vec<[&[u8]; 1]> = entries.iter().map(|(_, payload)| [&payload[..]]).collect();
         let list = entries.iter().zip(&parts);
         let list: Vec<Entry<'_>> = list
             .map(|((meta, _), parts)| Entry::new(meta, parts))
             .collect();
+        let checksums: Vec<u32> = entries.iter().map(|(_, p)| p.checksum()).collect();
         // A leader found room for its entries before it took them, and its first of a term nobody
         // could refuse. Left unwritten they would cost it its leadership, and a node alone could
         // not even be read.
         let result = if self.is_own(entries) {
-            self.log.append_promised(&list)
+            self.log.append_promised(&list, &checksums)
         } else {
-            self.log.append_all(&list)
+            self.log.append_checked(&list, &checksums)
         };
         let appended = result
             .as_ref()
@@ -615,7 +619,7 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn rewrite(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, Bytes)]) -> Step {
+    fn rewrite(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, EntryPayload)]) -> Step {
         for (meta, payload) in entries {
             if self.write.limbo.fill(meta, payload) {
                 continue;

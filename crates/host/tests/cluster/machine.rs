@@ -61,9 +61,7 @@ fn draft(kind: EntryKind, value: u64, bytes: usize) -> Draft {
     let mut payload = BytesMut::new();
     payload.put_u64_le(value);
     payload.resize(bytes.max(8), 7);
-    let payload = payload.freeze();
-    // In two pieces, as a batch is.
-    let payload = vec![payload.slice(..4), payload.slice(4..)];
+    let payload = payload.freeze().into();
     Draft {
         kind,
         records: u32::from(kind == EntryKind::BATCH),

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use trilith_raft::{Body, Message};
-use trilith_types::{ENTRY_META_BYTES, EntryMeta, GroupId, Incarnation, limits::BATCH_BYTES_MAX};
+use trilith_types::{
+    ENTRY_META_BYTES, EntryMeta, EntryPayload, GroupId, Incarnation, limits::BATCH_BYTES_MAX,
+};
 
 use super::{
     raft_body,
@@ -65,7 +67,10 @@ fn entry_count(body: &Body) -> Option<u64> {
     }
 }
 
-fn read_entries(r: &mut Reader<'_>, expected: u64) -> Result<Vec<(EntryMeta, Bytes)>, CodecError> {
+fn read_entries(
+    r: &mut Reader<'_>,
+    expected: u64,
+) -> Result<Vec<(EntryMeta, EntryPayload)>, CodecError> {
     let count = r.count("entries", ENTRIES_PER_MESSAGE_MAX, ENTRY_META_BYTES + 4)?;
     if count as u64 != expected {
         let wrong = Malformed::Contradiction("not as many entries as the core speaks of");
@@ -83,13 +88,13 @@ fn read_entries(r: &mut Reader<'_>, expected: u64) -> Result<Vec<(EntryMeta, Byt
     Ok(entries)
 }
 
-fn read_payload(r: &mut Reader<'_>) -> Result<Bytes, CodecError> {
+fn read_payload(r: &mut Reader<'_>) -> Result<EntryPayload, CodecError> {
     let length = r.count("payload bytes", BATCH_BYTES_MAX as usize, 1)?;
     let shared = r.shared("payload", length)?;
     // A small payload that is kept must not keep the large frame around it.
-    Ok(if length < SHARED_FROM_BYTES {
+    Ok(EntryPayload::new(if length < SHARED_FROM_BYTES {
         Bytes::copy_from_slice(&shared)
     } else {
         shared
-    })
+    }))
 }

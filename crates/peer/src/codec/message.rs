@@ -1,7 +1,7 @@
 //! Every message between nodes: a number for its kind, then its fields.
 
 use bytes::Bytes;
-use trilith_types::{GroupId, limits::BATCH_BYTES_MAX};
+use trilith_types::{EntryPayload, GroupId, limits::BATCH_BYTES_MAX};
 
 use super::{
     group,
@@ -41,7 +41,7 @@ pub(crate) fn write(w: &mut Writer, message: &NodeMessage) {
             w.u64(chunk.total);
             w.u64(chunk.position);
             w.u32(chunk.bytes.len() as u32);
-            w.payload(&chunk.bytes);
+            w.shared(&chunk.bytes, None);
         }
         NodeMessage::SnapshotAck(ack) => {
             w.u8(SNAPSHOT_ACK);
@@ -129,7 +129,7 @@ fn read_chunk(r: &mut Reader<'_>) -> Result<SnapshotChunk, CodecError> {
 fn write_call(w: &mut Writer, call: &Call) {
     w.u64(call.id);
     w.u32(call.bytes.len() as u32);
-    w.payload(&call.bytes);
+    w.shared(&call.bytes, None);
 }
 
 fn read_call(r: &mut Reader<'_>) -> Result<Call, CodecError> {
@@ -164,7 +164,7 @@ impl NodeMessage {
     pub fn is_within_limits(&self) -> bool {
         match self {
             Self::Group(group) => {
-                let fits = |payload: &Bytes| payload.len() <= BATCH_BYTES_MAX as usize;
+                let fits = |payload: &EntryPayload| payload.len() <= BATCH_BYTES_MAX as usize;
                 group.entries.len() <= ENTRIES_PER_MESSAGE_MAX
                     && group.entries.iter().all(|(_, payload)| fits(payload))
             }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use trilith_raft::EntryId;
-use trilith_types::{LogIndex, NodeId, Term};
+use trilith_types::{EntryPayload, JOIN_FROM_BYTES, LogIndex, NodeId, Term, join_checksums};
 
 /// Why bytes are no message: what is wrong, and where in the message's body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -205,9 +205,30 @@ pub(crate) const SHARED_FROM_BYTES: usize = 4 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     small: BytesMut,
-    /// Payloads, and before which byte of `small` each belongs, ascending.
-    large: Vec<(usize, Bytes)>,
+    /// Payloads, in order.
+    large: Vec<Large>,
     large_bytes: usize,
+}
+
+/// A payload that is referenced.
+#[derive(Debug)]
+struct Large {
+    /// Before which of the small bytes it belongs.
+    before: usize,
+    bytes: Bytes,
+    checksum: Option<u32>,
+}
+
+impl Large {
+    /// The checksum of all up to its end, from that of all before it.
+    fn add_to(&self, sum: u32) -> u32 {
+        match self.checksum {
+            Some(own) if self.bytes.len() >= JOIN_FROM_BYTES => {
+                join_checksums(sum, own, self.bytes.len() as u64)
+            }
+            _ => crc32c::crc32c_append(sum, &self.bytes),
+        }
+    }
 }
 
 /// How far a [`Writer`] had come.
@@ -259,11 +280,20 @@ impl Writer {
         self.put(text.as_bytes());
     }
 
-    pub(crate) fn payload(&mut self, bytes: &Bytes) {
+    pub(crate) fn payload(&mut self, payload: &EntryPayload) {
+        self.shared(payload.bytes(), Some(payload.checksum()));
+    }
+
+    /// Bytes that are shared when they are many, and their checksum if it is known.
+    pub(crate) fn shared(&mut self, bytes: &Bytes, checksum: Option<u32>) {
         if bytes.len() < SHARED_FROM_BYTES {
             self.put(bytes);
         } else {
-            self.large.push((self.small.len(), bytes.clone()));
+            self.large.push(Large {
+                before: self.small.len(),
+                bytes: bytes.clone(),
+                checksum,
+            });
             self.large_bytes += bytes.len();
         }
     }
@@ -305,10 +335,10 @@ impl Writer {
     pub(crate) fn checksum(&self, from: usize) -> u32 {
         let mut sum = 0;
         let mut at = from;
-        for (before, payload) in &self.large {
-            let piece = self.small.get(at..*before).unwrap_or_default();
-            sum = crc32c::crc32c_append(crc32c::crc32c_append(sum, piece), payload);
-            at = *before;
+        for large in &self.large {
+            let piece = self.small.get(at..large.before).unwrap_or_default();
+            sum = large.add_to(crc32c::crc32c_append(sum, piece));
+            at = large.before;
         }
         crc32c::crc32c_append(sum, self.small.get(at..).unwrap_or_default())
     }
@@ -318,10 +348,10 @@ impl Writer {
         let mut small = self.small.split().freeze();
         let mut parts = Vec::with_capacity(2 * self.large.len() + 1);
         let mut taken = 0;
-        for (before, payload) in self.large.drain(..) {
+        for Large { before, bytes, .. } in self.large.drain(..) {
             let piece = small.split_to(before - taken);
             taken = before;
-            parts.extend([piece, payload].into_iter().filter(|part| !part.is_empty()));
+            parts.extend([piece, bytes].into_iter().filter(|part| !part.is_empty()));
         }
         if !small.is_empty() {
             parts.push(small);
@@ -349,9 +379,9 @@ mod tests {
         let mut writer = Writer::default();
         let large = Bytes::from(vec![7; SHARED_FROM_BYTES]);
         writer.u32(1);
-        writer.payload(&Bytes::from_static(b"small"));
-        writer.payload(&large);
-        writer.payload(&large);
+        writer.payload(&Bytes::from_static(b"small").into());
+        writer.payload(&EntryPayload::new(large.clone()));
+        writer.shared(&large, None);
         writer.u8(9);
         let flat_len = writer.len();
         let checksum = writer.checksum(4);

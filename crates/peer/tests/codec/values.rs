@@ -15,8 +15,8 @@ use trilith_raft::{
     },
 };
 use trilith_types::{
-    ClusterId, EntryKind, EntryMeta, GroupId, Incarnation, LogIndex, NodeId, Offset, Term,
-    TimestampMs,
+    ClusterId, EntryKind, EntryMeta, EntryPayload, GroupId, Incarnation, LogIndex, NodeId, Offset,
+    Term, TimestampMs,
 };
 
 fn entry() -> impl Strategy<Value = EntryId> {
@@ -56,9 +56,9 @@ fn runs() -> impl Strategy<Value = EntryRuns> {
     vec(run, 0..4).prop_map(EntryRuns::from_iter)
 }
 
-fn payload() -> impl Strategy<Value = Bytes> {
+fn payload() -> impl Strategy<Value = EntryPayload> {
     let length = prop_oneof![8 => 0..200_usize, 1 => 4_090..4_100_usize, 1 => 60_000..70_000_usize];
-    (any::<u8>(), length).prop_map(|(byte, length)| Bytes::from(vec![byte; length]))
+    (any::<u8>(), length).prop_map(|(byte, length)| Bytes::from(vec![byte; length]).into())
 }
 
 fn meta() -> impl Strategy<Value = EntryMeta> {
@@ -260,7 +260,10 @@ fn node_heartbeat() -> impl Strategy<Value = Heartbeat> {
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    (any::<u64>(), payload()).prop_map(|(id, bytes)| Call { id, bytes })
+    (any::<u64>(), payload()).prop_map(|(id, bytes)| Call {
+        id,
+        bytes: bytes.head().clone(),
+    })
 }
 
 fn chunk() -> impl Strategy<Value = SnapshotChunk> {
@@ -272,7 +275,7 @@ fn chunk() -> impl Strategy<Value = SnapshotChunk> {
             last,
             total,
             position,
-            bytes,
+            bytes: bytes.head().clone(),
         }
     })
 }

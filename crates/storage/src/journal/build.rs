@@ -17,7 +17,7 @@ use super::{
     op::{JournalOp, Mark},
     replayed::ReplayReset,
 };
-use crate::codec::{Crc, crc};
+use crate::codec::crc;
 
 /// One thing that goes into a frame.
 #[derive(Debug)]
@@ -122,9 +122,7 @@ impl Plan {
         let mut content = Content::new(frame);
         content.put(&head.encode(self.place));
         content.put(&descriptors);
-        self.items
-            .iter()
-            .for_each(|item| item.put_body(&mut content));
+        self.items.iter().for_each(|item| content.put(item.bytes()));
         content.put(trailer);
         content.finish(self.place, self.frame);
         let previous = Previous {
@@ -185,28 +183,26 @@ impl Item {
         }
     }
 
-    fn parts(&self) -> &[Bytes] {
+    fn bytes(&self) -> &[u8] {
         match &self.what {
             ItemKind::Op(JournalOp::Append { payload, .. }) => payload,
-            ItemKind::Op(JournalOp::Mark(mark)) => std::slice::from_ref(&mark.state),
-            ItemKind::Carried(mark, _) => std::slice::from_ref(&mark.state),
+            ItemKind::Op(JournalOp::Mark(mark)) => &mark.state,
+            ItemKind::Carried(mark, _) => &mark.state,
             ItemKind::Op(_) | ItemKind::Commit(_) => &[],
         }
     }
 
     fn body(&self) -> (u64, u32) {
-        let parts = self.parts();
-        let sum = parts.iter().fold(Crc::default(), |crc, part| crc.add(part));
-        (self.body_len(), sum.get())
+        let sum = match &self.what {
+            ItemKind::Op(JournalOp::Append { payload, .. }) => payload.checksum(),
+            _ => crc(self.bytes()),
+        };
+        (self.body_len(), sum)
     }
 
     /// Length of its payload or state.
     pub(super) fn body_len(&self) -> u64 {
-        self.parts().iter().map(|part| part.len() as u64).sum()
-    }
-
-    fn put_body(&self, content: &mut Content<'_>) {
-        self.parts().iter().for_each(|part| content.put(part));
+        self.bytes().len() as u64
     }
 
     fn describe(&self, body: Body, frame: u64) -> Descriptor {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use trilith_types::{EntryMeta, GroupId, LogIndex, Offset, Term};
+use trilith_types::{EntryMeta, EntryPayload, GroupId, LogIndex, Offset, Term};
 
 use super::JournalFailed;
 use crate::meta::SegmentId;
@@ -41,8 +41,8 @@ pub enum JournalOp {
         /// The term of the entry before it, so that a replay that has lost that one still knows
         /// its identity.
         prev_term: Term,
-        /// The payload, in pieces.
-        payload: Vec<Bytes>,
+        /// The payload.
+        payload: EntryPayload,
     },
     /// Every entry from this index on is no longer part of the log.
     Truncate {
@@ -93,7 +93,7 @@ impl JournalOp {
     /// Bytes of payload or state that it brings.
     pub(super) fn body_bytes(&self) -> u64 {
         match self {
-            Self::Append { payload, .. } => payload.iter().map(|part| part.len() as u64).sum(),
+            Self::Append { payload, .. } => payload.len() as u64,
             Self::Mark(mark) => mark.state.len() as u64,
             Self::Truncate { .. } | Self::Reset { .. } | Self::Forget => 0,
         }

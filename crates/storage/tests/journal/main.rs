@@ -85,11 +85,10 @@ fn meta(index: u64, term: u64) -> EntryMeta {
 /// An entry of `len` bytes that follows one of `prev_term`.
 fn append(group: GroupId, index: u64, term: u64, prev_term: u64, len: usize) -> JournalOp {
     let body = Bytes::from(payload(group, index, term, len));
-    let half = body.len() / 2;
     JournalOp::Append {
         meta: meta(index, term),
         prev_term: Term(prev_term),
-        payload: vec![body.slice(..half), Bytes::new(), body.slice(half..)],
+        payload: body.into(),
     }
 }
 

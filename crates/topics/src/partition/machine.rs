@@ -1,8 +1,13 @@
 //! A partition's machine: what its leader decides, and what its entries make of it.
 
-use bytes::Bytes;
-use trilith_batch::{BatchError, BatchHeader, PREFIX_BYTES, ProducerStamp, Sequence, prefix};
-use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, ProducerId, Term};
+use bytes::{Bytes, BytesMut};
+use trilith_batch::{
+    BatchError, BatchHeader, CHECKED_FROM, PREFIX_BYTES, ProducerStamp, Sequence, prefix,
+};
+use trilith_types::{
+    EntryKind, EntryMeta, EntryPayload, JOIN_FROM_BYTES, LogIndex, Offset, ProducerId, Term,
+    join_checksums,
+};
 
 use super::{
     producers::Original,
@@ -237,15 +242,26 @@ fn begins(
     }
 }
 
-/// The payload of a batch's entry in two pieces: the bytes that the server sets, and the rest as
-/// it arrived.
+/// The payload of a checked batch's entry: the bytes that the server sets, and the rest as it
+/// arrived. The producer's checksum covers nearly all of it and was checked, so that of a large
+/// payload follows without another pass.
 #[must_use]
-pub fn stored_batch(header: &BatchHeader, batch: &Bytes, first: Offset, term: Term) -> [Bytes; 2] {
-    assert!(
-        batch.len() >= PREFIX_BYTES,
-        "a checked batch is longer than its prefix"
-    );
+pub fn stored_batch(header: &BatchHeader, batch: &[u8], first: Offset, term: Term) -> EntryPayload {
     // Kafka's leader epoch has 32 bits; the entry's own frame holds all 64 of the term.
     let prefix = prefix(header, first, term.0 as i32);
-    [Bytes::copy_from_slice(&prefix), batch.slice(PREFIX_BYTES..)]
+    let mut bytes = BytesMut::with_capacity(batch.len());
+    bytes.extend_from_slice(&prefix);
+    bytes.extend_from_slice(
+        batch
+            .get(PREFIX_BYTES..)
+            .expect("a checked batch is longer than its prefix"),
+    );
+    match bytes.split_at_checked(CHECKED_FROM) {
+        Some((front, checked)) if checked.len() >= JOIN_FROM_BYTES => {
+            let (front, len) = (crc32c::crc32c(front), checked.len() as u64);
+            let checksum = join_checksums(front, header.checksum, len);
+            EntryPayload::with_checksum(bytes.freeze(), checksum)
+        }
+        _ => EntryPayload::new(bytes.freeze()),
+    }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use node::{CLUSTER, Node, cluster, config};
 use trilith_peer::{
     Call, Class, Found, Founder, FrameReader, GroupMessage, Handshake, LinkConfig, Membership,
-    NodeMessage, PeerEvent, Reason,
+    NodeMessage, PeerEvent, Reason, Space,
 };
 use trilith_raft::{Body, EntryRuns, Message, message::Append};
 use trilith_types::{
@@ -50,7 +50,10 @@ fn append(from: u64, to: u64, payloads: Vec<Bytes>) -> GroupMessage {
             to_incarnation: Incarnation(1),
             body,
         },
-        entries: (0..).map(meta).zip(payloads).collect(),
+        entries: (0..)
+            .map(meta)
+            .zip(payloads.into_iter().map(Into::into))
+            .collect(),
     }
 }
 
@@ -307,9 +310,18 @@ fn read_messages(socket: &mut TcpStream, reader: &mut FrameReader) -> Vec<NodeMe
             Some(trilith_peer::Frame::Messages(messages)) => return messages,
             Some(trilith_peer::Frame::Handshake(_)) => {}
             None => {
-                let count = socket.read(reader.space()).unwrap();
+                let count = match reader.space() {
+                    Space::Buffer(into) => {
+                        let count = socket.read(into).unwrap();
+                        reader.filled(count);
+                        count
+                    }
+                    Space::Body(body, missing) => {
+                        let mut rest = (&*socket).take(missing as u64);
+                        rest.read_to_end(body).unwrap()
+                    }
+                };
                 assert!(count > 0, "it was closed");
-                reader.filled(count);
             }
         }
     }

@@ -206,7 +206,7 @@ impl Machine for Lists {
             kind: EntryKind::BATCH,
             records: 1,
             max_timestamp: at.time,
-            payload: vec![encode(request.object, request.value)],
+            payload: encode(request.object, request.value).into(),
         };
         let pending = Waiting {
             op: request.op,
