@@ -49,7 +49,8 @@ pub trait Machine: Send + Sized + 'static {
     /// This node leads no longer: speculative state goes.
     fn unlead(&mut self);
 
-    /// Applies a committed entry. `answers` are those who wait for it at this node, in the order of
+    /// Applies a committed entry. `payload` is all of it, or the head of the [`Draft`] that it was
+    /// when that had a rest. `answers` are those who wait for it at this node, in the order of
     /// their decisions; what is not taken from it is dropped. Readers see the entry's records
     /// already.
     ///
@@ -139,7 +140,8 @@ pub struct Draft {
     pub records: u32,
     /// The largest timestamp of its records, or [`TimestampMs::MIN`] without records.
     pub max_timestamp: TimestampMs,
-    /// The payload; it is never copied.
+    /// The payload; it is never copied. Of one in two pieces the machine is given the head or all
+    /// of it when it is applied, and when this node is to lead.
     pub payload: EntryPayload,
 }
 

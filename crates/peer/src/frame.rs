@@ -267,7 +267,7 @@ fn checksum_of(body: &Bytes, messages: &[NodeMessage]) -> u32 {
     let payloads = groups.flat_map(|group| &group.entries);
     let (mut sum, mut at) = (0, 0);
     for (_, payload) in payloads {
-        let place = (payload.as_ptr() as usize).checked_sub(body.as_ptr() as usize);
+        let place = (payload.head().as_ptr() as usize).checked_sub(body.as_ptr() as usize);
         let piece = place.and_then(|place| body.get(at..place));
         // Small ones were copied out of the body, and are summed with what is around them.
         if let (Some(piece), true) = (piece, payload.len() >= JOIN_FROM_BYTES) {

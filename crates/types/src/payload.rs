@@ -1,7 +1,5 @@
 //! An entry's payload with its checksum, which is computed once.
 
-use std::ops::Deref;
-
 use bytes::Bytes;
 
 /// Bytes and their CRC-32C (Castagnoli). Segments, the journal and frames between nodes each want
@@ -9,9 +7,13 @@ use bytes::Bytes;
 ///
 /// The two always belong together: bytes that change in memory later are found by whoever reads
 /// them, since what is stored and sent is the checksum from the beginning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// The bytes may lie in two pieces, so that whoever sets some at their beginning need not copy
+/// the others.
+#[derive(Clone, Debug, Default)]
 pub struct EntryPayload {
-    bytes: Bytes,
+    head: Bytes,
+    rest: Bytes,
     checksum: u32,
 }
 
@@ -20,32 +22,75 @@ impl EntryPayload {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let checksum = crc32c::crc32c(&bytes);
-        Self { bytes, checksum }
+        Self {
+            head: bytes,
+            rest: Bytes::new(),
+            checksum,
+        }
     }
 
-    /// Bytes whose checksum the caller has computed, or derived with [`join_checksums`].
+    /// Bytes in two pieces whose checksum the caller has computed, or derived with
+    /// [`join_checksums`].
     #[must_use]
-    pub fn with_checksum(bytes: Bytes, checksum: u32) -> Self {
-        debug_assert_eq!(crc32c::crc32c(&bytes), checksum, "a checksum is its bytes'");
-        Self { bytes, checksum }
+    pub fn in_two(head: Bytes, rest: Bytes, checksum: u32) -> Self {
+        let whole = crc32c::crc32c_append;
+        debug_assert_eq!(
+            whole(whole(0, &head), &rest),
+            checksum,
+            "it is these bytes'"
+        );
+        Self {
+            head,
+            rest,
+            checksum,
+        }
     }
 
-    /// The bytes.
+    /// All of the bytes, or the first of the two pieces that they were put together from.
     #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub const fn head(&self) -> &Bytes {
+        &self.head
     }
 
-    /// The bytes alone.
+    /// What follows the head.
     #[must_use]
-    pub fn into_bytes(self) -> Bytes {
-        self.bytes
+    pub const fn rest(&self) -> &Bytes {
+        &self.rest
     }
 
-    /// CRC-32C of the bytes.
+    /// The bytes, one piece after the other; the second one is mostly empty.
+    #[must_use]
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.head, &self.rest]
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// CRC-32C of all bytes.
     #[must_use]
     pub const fn checksum(&self) -> u32 {
         self.checksum
+    }
+
+    /// CRC-32C of the rest, derived from the other two.
+    #[must_use]
+    pub fn rest_checksum(&self) -> u32 {
+        if self.rest.len() < JOIN_FROM_BYTES {
+            return crc32c::crc32c(&self.rest);
+        }
+        // Joining adds the second one's, and over GF(2) adding takes away as well.
+        let head = crc32c::crc32c(&self.head);
+        join_checksums(head, self.checksum, self.rest.len() as u64)
     }
 }
 
@@ -55,13 +100,15 @@ impl From<Bytes> for EntryPayload {
     }
 }
 
-impl Deref for EntryPayload {
-    type Target = Bytes;
-
-    fn deref(&self) -> &Bytes {
-        &self.bytes
+/// However they are cut.
+impl PartialEq for EntryPayload {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |payload: &Self| payload.parts().concat();
+        self.checksum == other.checksum && self.len() == other.len() && all(self) == all(other)
     }
 }
+
+impl Eq for EntryPayload {}
 
 /// From this length on, [`join_checksums`] is faster than going over the bytes again.
 pub const JOIN_FROM_BYTES: usize = 32 << 10;
@@ -132,13 +179,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_castagnoli() {
+    fn the_checksum_is_castagnoli_in_one_piece_and_in_two() {
         let payload = EntryPayload::new(Bytes::from_static(b"123456789"));
-        assert_eq!(payload.checksum(), 0xE306_9283);
-        assert_eq!(payload.bytes().len(), payload.len());
-        let same = EntryPayload::with_checksum(payload.clone().into_bytes(), 0xE306_9283);
+        assert_eq!((payload.checksum(), payload.len()), (0xE306_9283, 9));
+        assert!(!payload.is_empty() && payload.rest().is_empty());
+        let (head, rest) = (payload.head().slice(..4), payload.head().slice(4..));
+        let same = EntryPayload::in_two(head, rest, 0xE306_9283);
         assert_eq!(same, payload);
+        assert_eq!(same.rest_checksum(), crc32c::crc32c(b"56789"));
+        assert_ne!(same, EntryPayload::from(Bytes::from_static(b"123456780")));
         assert_eq!(EntryPayload::from(Bytes::new()), EntryPayload::default());
+    }
+
+    #[test]
+    fn the_checksum_of_a_long_rest_is_derived() {
+        let bytes = Bytes::from(vec![0xa7; JOIN_FROM_BYTES + 100]);
+        let whole = crc32c::crc32c(&bytes);
+        let (head, rest) = (bytes.slice(..61), bytes.slice(61..));
+        let sum = crc32c::crc32c(&rest);
+        assert_eq!(EntryPayload::in_two(head, rest, whole).rest_checksum(), sum);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl<M: Machine> Replica<M> {
             let Some((meta, payload)) = self.next_to_apply(cx) else {
                 break;
             };
-            self.apply_entry(cx, &meta, &payload);
+            self.apply_entry(cx, &meta, payload.head());
         }
         if self.applied > before {
             self.tell_applied(cx, before);

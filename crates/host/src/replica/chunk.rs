@@ -57,7 +57,7 @@ pub(super) fn encode(start: &Start, part: &Part) -> Bytes {
             for (meta, payload) in entries {
                 out.put_slice(&meta.encode());
                 out.put_u32_le(payload.len() as u32);
-                out.put_slice(payload);
+                payload.parts().iter().for_each(|part| out.put_slice(part));
             }
         }
         Part::Image { total, bytes } => {

@@ -301,7 +301,7 @@ impl Iterator for TailEntries<'_> {
         }
         if let Some(found) = self.recent.get(self.next) {
             self.next = self.next.next();
-            return Some((found.0, found.1.bytes().clone()));
+            return Some((found.0, found.1.head().clone()));
         }
         if self.read.is_empty() {
             match self.reader.entries(self.next, self.last, TAIL_READ_BYTES) {

@@ -345,7 +345,7 @@ fn append(
     batch: &mut Vec<(EntryMeta, EntryPayload)>,
     limbo: &mut Limbo,
 ) -> Result<(), String> {
-    let parts: Vec<[&[u8]; 1]> = batch.iter().map(|(_, payload)| [&payload[..]]).collect();
+    let parts: Vec<[&[u8]; 2]> = batch.iter().map(|(_, payload)| payload.parts()).collect();
     let list = batch.iter().zip(&parts);
     let list: Vec<Entry<'_>> = list
         .map(|((meta, _), parts)| Entry::new(meta, parts))
@@ -527,7 +527,7 @@ fn find_configurations(
         }
         let held = limbo.iter().find(|(meta, _)| meta.index == index);
         let bytes = match held {
-            Some((_, payload)) => payload.clone().map(EntryPayload::into_bytes),
+            Some((_, payload)) => payload.as_ref().map(|payload| payload.head().clone()),
             None => stored(&found.log, index),
         };
         let bytes = bytes.or_else(|| {

@@ -386,7 +386,7 @@ impl<M: Machine> Replica<M> {
 }
 
 fn stage(log: &mut Log, entries: &[(EntryMeta, EntryPayload)]) -> Result<(), String> {
-    let parts: Vec<[&[u8]; 1]> = entries.iter().map(|(_, payload)| [&payload[..]]).collect();
+    let parts: Vec<[&[u8]; 2]> = entries.iter().map(|(_, payload)| payload.parts()).collect();
     let list = entries.iter().zip(&parts);
     let list: Vec<Entry<'_>> = list
         .map(|((meta, _), parts)| Entry::new(meta, parts))

@@ -359,7 +359,7 @@ impl<M: Machine> Replica<M> {
             self.tail.follow(meta);
             bytes += payload.len() as u64;
             if meta.kind == EntryKind::CONFIGURATION {
-                match decode_configuration(payload) {
+                match decode_configuration(payload.head()) {
                     Ok(members) => self.configurations.push((meta.index, members)),
                     Err(error) => self.stop(cx, error.to_string()),
                 }
@@ -564,7 +564,7 @@ impl<M: Machine> Replica<M> {
         cx: &mut Cx<M>,
         entries: &[(EntryMeta, EntryPayload)],
     ) -> (usize, Step) {
-        let parts: Vec<[&[u8]; 1]> = entries.iter().map(|(_, payload)| [&payload[..]]).collect();
+        let parts: Vec<[&[u8]; 2]> = entries.iter().map(|(_, payload)| payload.parts()).collect();
         let list = entries.iter().zip(&parts);
         let list: Vec<Entry<'_>> = list
             .map(|((meta, _), parts)| Entry::new(meta, parts))
@@ -624,7 +624,7 @@ impl<M: Machine> Replica<M> {
             if self.write.limbo.fill(meta, payload) {
                 continue;
             }
-            match self.log.rewrite(meta, &[&payload[..]]) {
+            match self.log.rewrite(meta, &payload.parts()) {
                 Ok(_) | Err(RewriteError::NotDamaged { .. }) => {}
                 Err(error) if self.log.poisoned().is_some() => {
                     cx.fail(error.to_string());

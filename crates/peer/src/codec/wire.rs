@@ -281,7 +281,12 @@ impl Writer {
     }
 
     pub(crate) fn payload(&mut self, payload: &EntryPayload) {
-        self.shared(payload.bytes(), Some(payload.checksum()));
+        if payload.rest().is_empty() {
+            self.shared(payload.head(), Some(payload.checksum()));
+        } else {
+            self.shared(payload.head(), None);
+            self.shared(payload.rest(), Some(payload.rest_checksum()));
+        }
     }
 
     /// Bytes that are shared when they are many, and their checksum if it is known.

@@ -122,7 +122,8 @@ impl Plan {
         let mut content = Content::new(frame);
         content.put(&head.encode(self.place));
         content.put(&descriptors);
-        self.items.iter().for_each(|item| content.put(item.bytes()));
+        let parts = self.items.iter().flat_map(Item::parts);
+        parts.for_each(|part| content.put(part));
         content.put(trailer);
         content.finish(self.place, self.frame);
         let previous = Previous {
@@ -183,26 +184,29 @@ impl Item {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    fn parts(&self) -> [&[u8]; 2] {
         match &self.what {
-            ItemKind::Op(JournalOp::Append { payload, .. }) => payload,
-            ItemKind::Op(JournalOp::Mark(mark)) => &mark.state,
-            ItemKind::Carried(mark, _) => &mark.state,
-            ItemKind::Op(_) | ItemKind::Commit(_) => &[],
+            ItemKind::Op(JournalOp::Append { payload, .. }) => payload.parts(),
+            ItemKind::Op(JournalOp::Mark(mark)) => [&mark.state, &[]],
+            ItemKind::Carried(mark, _) => [&mark.state, &[]],
+            ItemKind::Op(_) | ItemKind::Commit(_) => [&[], &[]],
         }
     }
 
     fn body(&self) -> (u64, u32) {
         let sum = match &self.what {
             ItemKind::Op(JournalOp::Append { payload, .. }) => payload.checksum(),
-            _ => crc(self.bytes()),
+            _ => {
+                let [state, _] = self.parts();
+                crc(state)
+            }
         };
         (self.body_len(), sum)
     }
 
     /// Length of its payload or state.
     pub(super) fn body_len(&self) -> u64 {
-        self.bytes().len() as u64
+        self.parts().iter().map(|part| part.len() as u64).sum()
     }
 
     fn describe(&self, body: Body, frame: u64) -> Descriptor {

@@ -41,7 +41,7 @@ impl Group {
                     self.last().0 + 1,
                     "the workload keeps to the rules"
                 );
-                self.entries.push((*meta, payload.to_vec()));
+                self.entries.push((*meta, payload.parts().concat()));
             }
             JournalOp::Truncate { from } => {
                 self.entries.retain(|(meta, _)| meta.index < *from);

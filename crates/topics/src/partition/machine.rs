@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use trilith_batch::{
-    BatchError, BatchHeader, CHECKED_FROM, PREFIX_BYTES, ProducerStamp, Sequence, prefix,
+    BatchError, BatchHeader, CHECKED_FROM, HEADER_BYTES, PREFIX_BYTES, ProducerStamp, Sequence,
+    prefix,
 };
 use trilith_types::{
     EntryKind, EntryMeta, EntryPayload, JOIN_FROM_BYTES, LogIndex, Offset, ProducerId, Term,
@@ -244,24 +245,31 @@ fn begins(
 
 /// The payload of a checked batch's entry: the bytes that the server sets, and the rest as it
 /// arrived. The producer's checksum covers nearly all of it and was checked, so that of a large
-/// payload follows without another pass.
+/// payload follows without another pass, and the records are not copied.
 #[must_use]
-pub fn stored_batch(header: &BatchHeader, batch: &[u8], first: Offset, term: Term) -> EntryPayload {
+pub fn stored_batch(
+    header: &BatchHeader,
+    batch: &Bytes,
+    first: Offset,
+    term: Term,
+) -> EntryPayload {
+    assert!(
+        batch.len() >= HEADER_BYTES,
+        "a checked batch has a whole header"
+    );
     // Kafka's leader epoch has 32 bits; the entry's own frame holds all 64 of the term.
     let prefix = prefix(header, first, term.0 as i32);
-    let mut bytes = BytesMut::with_capacity(batch.len());
-    bytes.extend_from_slice(&prefix);
-    bytes.extend_from_slice(
-        batch
-            .get(PREFIX_BYTES..)
-            .expect("a checked batch is longer than its prefix"),
-    );
-    match bytes.split_at_checked(CHECKED_FROM) {
-        Some((front, checked)) if checked.len() >= JOIN_FROM_BYTES => {
-            let (front, len) = (crc32c::crc32c(front), checked.len() as u64);
-            let checksum = join_checksums(front, header.checksum, len);
-            EntryPayload::with_checksum(bytes.freeze(), checksum)
-        }
-        _ => EntryPayload::new(bytes.freeze()),
+    // The memory that a small batch came in is not worth holding on to.
+    let is_large = batch.len() >= JOIN_FROM_BYTES;
+    let cut = if is_large { HEADER_BYTES } else { batch.len() };
+    let mut head = BytesMut::with_capacity(cut);
+    head.extend_from_slice(&prefix);
+    head.extend_from_slice(batch.get(PREFIX_BYTES..cut).unwrap_or_default());
+    if !is_large {
+        return EntryPayload::new(head.freeze());
     }
+    let front = crc32c::crc32c(head.get(..CHECKED_FROM).unwrap_or_default());
+    let checked = (batch.len() - CHECKED_FROM) as u64;
+    let checksum = join_checksums(front, header.checksum, checked);
+    EntryPayload::in_two(head.freeze(), batch.slice(cut..), checksum)
 }

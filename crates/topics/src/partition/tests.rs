@@ -192,7 +192,8 @@ fn a_stored_batch_has_its_checksum_however_large_it_is() {
         let sent = builder.build().unwrap();
         let header = BatchHeader::parse(&sent).unwrap();
         let stored = stored_batch(&header, &sent, Offset(7), Term(3));
-        assert_eq!(stored, EntryPayload::new(stored.bytes().clone()), "{size}");
+        let bytes = Bytes::from(stored.parts().concat());
+        assert_eq!(stored, EntryPayload::new(bytes), "{size}");
     }
 }
 
@@ -201,6 +202,7 @@ fn the_stored_batch_is_the_sent_one_with_its_offset_and_epoch() {
     let sent = batch(7, 0);
     let header = BatchHeader::parse(&sent).unwrap();
     let stored = stored_batch(&header, &sent, Offset(42), Term(7));
+    let stored = stored.parts().concat();
     let found = BatchHeader::parse(&stored).unwrap();
     assert_eq!(
         found,
