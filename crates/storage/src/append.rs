@@ -59,9 +59,10 @@ impl Log {
         Ok(())
     }
 
-    /// [`Log::append_checked`] for entries that are promised already: where the disk has no room for them, they take
-    /// what is kept free, no more than they need. The log counts as full from then on, until there
-    /// is clearly enough space again: what is kept free is for nothing that can be refused.
+    /// [`Log::append_checked`] for entries that are promised already: where the disk has no room
+    /// for them, they take what is kept free, no more than they need. The log counts as full from
+    /// then on, until there is clearly enough space again: what is kept free is for nothing that
+    /// can be refused.
     ///
     /// # Errors
     /// As [`Log::append_all`]; [`AppendError::DiskFull`] when nothing at all is free.
