@@ -30,8 +30,6 @@ enum Better {
 
 /// What a row should reach.
 enum Target {
-    /// For the picture only: groups with nothing to do are quiet.
-    None,
     /// At least this ratio.
     Ratio(f64),
     /// At most this in Trilith's core, and ahead.
@@ -65,7 +63,7 @@ macro_rules! row {
 }
 
 fn rows() -> Vec<Row> {
-    use Target::{AtMost, None, Ratio};
+    use Target::{AtMost, Ratio};
     let mut list = Vec::new();
     for (depth, how, target) in [(1, "one at a time", 1.0), (64, "64 at a time", 3.0)] {
         for bytes in [0, 256, 4096] {
@@ -188,7 +186,6 @@ fn measure(row: &Row) {
     let ratio = median(&mut ratios);
     let [ours, theirs] = values.map(|mut v| median(&mut v));
     let (reached, target) = match row.target {
-        Target::None => (true, "none".to_owned()),
         Target::Ratio(least) => (ratio >= least, format!(">= {least:.0}x")),
         Target::AtMost(most) => (
             ours <= most && ratio > 1.0,

@@ -66,8 +66,8 @@ impl Core {
     }
 
     /// The leader is suspected: stands for election in a few ticks, and again a little later when
-    /// that is of no use because others have not noticed yet. Should the leader be heard after
-    /// all, the timeout begins again.
+    /// that is of no use because others have not noticed yet. Should the leader be heard when the
+    /// host has taken its suspicion back, the timeout begins again.
     pub(crate) fn stand_soon(&mut self) {
         self.hurry = HURRIED_TRIES;
         self.stand_in(1 + self.turn() + STEP_TICKS * self.steps_behind());
@@ -86,6 +86,24 @@ impl Core {
         if let Some(left) = self.hurry.checked_sub(1) {
             self.hurry = left;
             self.stand_in(RETRY_TICKS << (HURRIED_TRIES - 1 - left));
+        }
+    }
+
+    /// The timer of a node that is to stand for `leader`, whom its host suspects. What such a leader
+    /// says has most likely been on its way since before it failed: it must not put the election
+    /// off. Should the host be wrong, the few pre-votes that follow are refused.
+    pub(crate) fn hurried_timer(&self, leader: NodeId) -> Option<(u32, u32)> {
+        let late = self.hurry > 0 && self.peers.get(leader).is_some_and(|peer| peer.suspected);
+        late.then_some((self.election_elapsed, self.election_timeout))
+    }
+
+    /// Goes on with that timer, or begins the timeout again: the leader is there.
+    pub(crate) fn go_on_hurrying(&mut self, timer: Option<(u32, u32)>) {
+        if let Some((elapsed, timeout)) = timer {
+            (self.election_elapsed, self.election_timeout) = (elapsed, timeout);
+        } else {
+            self.election_elapsed = 0;
+            self.hurry = 0;
         }
     }
 

@@ -27,12 +27,14 @@ impl Core {
             (_, Some(known)) if known != from => {
                 return Err(Dropped::TwoLeaders { term, known, from });
             }
-            (Role::Follower, Some(_)) => {}
-            _ => self.become_follower(term, Some(from)),
+            _ => {}
+        }
+        let timer = self.hurried_timer(from);
+        if self.role != Role::Follower || self.leader.is_none() {
+            self.become_follower(term, Some(from));
         }
         self.hear(from);
-        self.election_elapsed = 0;
-        self.hurry = 0;
+        self.go_on_hurrying(timer);
         self.ask_for_repair();
         Ok(())
     }

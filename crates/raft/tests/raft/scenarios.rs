@@ -47,6 +47,7 @@ scenarios! {
     election_split_vote,
     election_suspected_in_vain,
     election_suspected_leader,
+    election_suspected_leader_late_words,
     election_suspected_leader_of_priorities,
     election_suspected_leader_shorter_log,
     election_suspected_leader_unnoticed,
