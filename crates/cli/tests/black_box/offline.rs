@@ -93,6 +93,39 @@ fn a_flipped_byte_is_found_with_file_and_place_and_costs_nothing_else() {
 }
 
 #[test]
+fn a_segment_of_a_newer_version_is_refused_and_what_lies_around_it_is_served() {
+    const HEADER: usize = 64;
+    let (_dir, data) = data_dir();
+    filled(&data);
+    let stores = stores(&partition(&data, 0));
+    let (newer, behind) = (&stores[1], &stores[2]);
+    let mut bytes = fs::read(newer).unwrap();
+    bytes[8] = 9;
+    let sum = crc32c::crc32c(&bytes[..HEADER - 4]).to_le_bytes();
+    bytes[HEADER - 4..HEADER].copy_from_slice(&sum);
+    fs::write(newer, bytes).unwrap();
+
+    let server = Server::start(&data);
+    let said = server.fails(&["consume", "orders"]);
+    let name = newer.file_name().unwrap().to_str().unwrap();
+    assert!(said.contains(name) && said.contains("version 9"), "{said}");
+    // A store's name begins with its first offset.
+    let next = behind.file_name().unwrap().to_str().unwrap();
+    let next: u64 = next.split('-').next().unwrap().parse().unwrap();
+    assert!(said.contains(&format!("--from {next}")), "{said}");
+    let rest = server.ok(&["consume", "orders", "--from", &next.to_string()]);
+    assert_eq!(rest.lines().count() as u64, 40_000 - next);
+    server.stop();
+    let verified = offline("verify", &data, &[]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(
+        String::from_utf8(verified.stdout)
+            .unwrap()
+            .contains("newer version")
+    );
+}
+
+#[test]
 fn inspecting_shows_logs_segments_and_batches() {
     let (_dir, data) = data_dir();
     filled(&data);
