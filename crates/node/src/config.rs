@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use trilith_host::HostConfig;
 use trilith_storage::{LogConfig, SyncPolicy, journal::JournalConfig};
 
 use super::{FEATURE_LEVEL, Start};
@@ -58,6 +59,8 @@ pub struct NodeConfig {
     pub log: LogConfig,
     /// The journal's sizes.
     pub journal: JournalConfig,
+    /// The host's times and limits, as far as nothing here says otherwise; `None`: the usual ones.
+    pub host: Option<HostConfig>,
     /// What the node says its program can do; below [`FEATURE_LEVEL`] it is as an earlier one.
     pub feature_level: u32,
     /// How often a leader with a retention setting looks for segments to remove.
@@ -82,6 +85,7 @@ impl NodeConfig {
             open_logs_max: 2048,
             log: LogConfig::default(),
             journal: JournalConfig::default(),
+            host: None,
             feature_level: FEATURE_LEVEL,
             retention_interval: Duration::from_secs(10),
         }

@@ -12,12 +12,14 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use trilith_env::Env;
-use trilith_host::{GroupSpec, HostConfig, HostParts, HostReport, Outbound, Shard, Workers};
+use trilith_host::{
+    GroupSpec, HostConfig, HostParts, HostReport, Machine, Outbound, Shard, Workers,
+};
 use trilith_peer::{Found, Founder};
 use trilith_raft::Configuration;
 use trilith_storage::{DataDir, SyncPolicy};
 use trilith_topics::controller::CONTROLLER_GROUP;
-use trilith_types::{ClusterId, LogIndex};
+use trilith_types::{ClusterId, GroupId, LogIndex, NodeId};
 
 use super::{
     FoundError, Member, Node, NodeConfig, OpenError, Start,
@@ -210,8 +212,16 @@ impl Inner {
             .member
             .expect("the caller has seen that the node is a member");
         self.learn_founders(&identity.founders);
-        let mut config =
-            HostConfig::new(member.node, identity.incarnation, self.config.data.clone());
+        let data = self.config.data.clone();
+        let mut config = match &self.config.host {
+            Some(host) => HostConfig {
+                node: member.node,
+                incarnation: identity.incarnation,
+                dir: data,
+                ..host.clone()
+            },
+            None => HostConfig::new(member.node, identity.incarnation, data),
+        };
         config.shards = self.config.shards;
         config.journal = self.config.journal;
         // Among several, a node that forgets what it has acknowledged may cost the others' records.
@@ -397,20 +407,35 @@ impl NodeParts {
     /// when there is something to do next if nothing comes before, on the monotonic clock.
     pub fn turn(&mut self) -> Option<Duration> {
         loop {
-            let mut next = self.keeper.turn();
-            if let Some(host) = self.node.inner.host_parts.lock().take() {
-                self.host = Some(host);
-            }
-            for shard in self.host.iter_mut().flat_map(|host| &mut host.shards) {
-                let deadline = shard.turn();
-                next = Some(next.map_or(deadline, |next| next.min(deadline)));
-            }
-            let mut shards = self.host.iter().flat_map(|host| &host.shards);
-            if !shards.any(Shard::has_events) && !self.keeper.has_notes() {
-                self.close_journal();
+            let next = self.step();
+            if !self.has_more() {
                 return next;
             }
         }
+    }
+
+    /// One turn of the keeper and of each shard, for whoever may stop a node in the middle of its
+    /// work. Says when there is something to do next if nothing comes before.
+    pub fn step(&mut self) -> Option<Duration> {
+        let mut next = self.keeper.turn();
+        if let Some(host) = self.node.inner.host_parts.lock().take() {
+            self.host = Some(host);
+        }
+        for shard in self.host.iter_mut().flat_map(|host| &mut host.shards) {
+            let deadline = shard.turn();
+            next = Some(next.map_or(deadline, |next| next.min(deadline)));
+        }
+        if !self.has_more() {
+            self.close_journal();
+        }
+        next
+    }
+
+    /// Whether another step would find something to do now.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        let mut shards = self.host.iter().flat_map(|host| &host.shards);
+        shards.any(Shard::has_events) || self.keeper.has_notes()
     }
 
     /// Begins a clean stop; [`NodeParts::turn`] goes on with it.
@@ -453,13 +478,45 @@ impl NodeParts {
 
     /// How far each hosted group has applied: for checks.
     #[must_use]
-    pub fn applied(&self) -> Vec<(trilith_types::GroupId, LogIndex)> {
-        let live = self.node.inner.live.get();
-        let groups = live.map(|live| live.host.groups()).unwrap_or_default();
-        groups
+    pub fn applied(&self) -> Vec<(GroupId, LogIndex)> {
+        self.groups()
             .iter()
             .map(|group| (group.id(), group.applied()))
             .collect()
+    }
+}
+
+/// What is seen from outside, for checks.
+impl NodeParts {
+    /// The groups that are hosted.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Arc<trilith_host::Group>> {
+        let live = self.node.inner.live.get();
+        live.map(|live| live.host.groups()).unwrap_or_default()
+    }
+
+    /// Gives the state of a group's machine, with the index of the last entry that it holds.
+    pub fn state(
+        &self,
+        group: GroupId,
+        reply: impl FnOnce(LogIndex, bytes::Bytes) + Send + 'static,
+    ) {
+        let Some(live) = self.node.inner.live.get() else {
+            return;
+        };
+        let Some(seen) = live.host.group(group) else {
+            return;
+        };
+        live.host.instruct(group, move |machine, _| {
+            reply(seen.applied(), machine.state());
+        });
+    }
+
+    /// Begins to hand leadership of a group to another node.
+    pub fn transfer(&self, group: GroupId, to: NodeId) {
+        if let Some(live) = self.node.inner.live.get() {
+            live.host.transfer(group, to, |_begun_or_not| ());
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use trilith_storage::{Durability, Log};
 use trilith_topics::partition::{
     Decision as Judgement, PartitionCommand, PartitionMachine, stored_batch,
 };
-use trilith_types::{EntryKind, EntryMeta, LogIndex, Offset, TimestampMs};
+use trilith_types::{
+    EntryKind, EntryMeta, LogIndex, Offset, TimestampMs,
+    planted::{self, Bug},
+};
 
 use super::{
     ProduceError,
@@ -65,6 +68,9 @@ impl Appending {
             Fate::NotStored => {
                 let leader = self.partition.known_leader();
                 self.partition.not_leader(leader).into()
+            }
+            Fate::Unknown if planted::is_on(Bug::UnknownAsRefused) => {
+                self.partition.not_leader(None).into()
             }
             Fate::Unknown => ProduceError::OutcomeUnknown,
         };
@@ -121,6 +127,17 @@ fn refused(partition: &PartitionShared, why: Refusal) -> ProduceError {
     }
 }
 
+/// The entry of a checked batch.
+fn draft_of(header: &BatchHeader, batch: &Bytes, at: &Leading) -> Draft {
+    Draft {
+        kind: EntryKind::BATCH,
+        records: u32::try_from(header.record_count)
+            .expect("a checked batch has a positive record count"),
+        max_timestamp: header.max_timestamp,
+        payload: stored_batch(header, batch, at.next_offset, at.term),
+    }
+}
+
 /// The machine, with what it needs of its surroundings.
 pub(crate) struct PartitionReplica {
     partition: Arc<PartitionShared>,
@@ -158,14 +175,20 @@ impl PartitionReplica {
             return Decision::Done;
         }
         match self.machine.decide(&header, at.next_index) {
+            Ok(Judgement::Append) if planted::is_on(Bug::AnsweredEarly) => {
+                let draft = draft_of(&header, &batch, at);
+                appending.succeed(at.next_offset, draft.records, at.time);
+                let pending = GroupPending::Nobody;
+                Decision::Append { draft, pending }
+            }
+            Ok(Judgement::AttachTo { .. }) if planted::is_on(Bug::DuplicateBeforeCommit) => {
+                let records = u32::try_from(header.record_count).unwrap_or(1);
+                let first = at.next_offset.0.saturating_sub(u64::from(records));
+                appending.succeed(Offset(first), records, at.time);
+                Decision::Done
+            }
             Ok(Judgement::Append) => Decision::Append {
-                draft: Draft {
-                    kind: EntryKind::BATCH,
-                    records: u32::try_from(header.record_count)
-                        .expect("a checked batch has a positive record count"),
-                    max_timestamp: header.max_timestamp,
-                    payload: stored_batch(&header, &batch, at.next_offset, at.term),
-                },
+                draft: draft_of(&header, &batch, at),
                 pending: GroupPending::Partition(appending),
             },
             Ok(Judgement::AttachTo { index }) => Decision::Attach {

@@ -7,7 +7,10 @@ use parking_lot::Mutex;
 use trilith_host::{GroupStatus, ReadRefused};
 use trilith_topics::TopicSettingsPatch;
 use trilith_topics::controller::{CONTROLLER_GROUP, ControllerCommand, Outcome, Topic};
-use trilith_types::{NodeId, Offset, PartitionId, ProducerId};
+use trilith_types::{
+    NodeId, Offset, PartitionId, ProducerId,
+    planted::{self, Bug},
+};
 
 use super::{
     ControlError, Node, PartitionError, PartitionReader, ReadError,
@@ -259,6 +262,9 @@ impl Node {
             Err(error) => return done(Err(error.into())),
         };
         let metrics = Arc::clone(&self.inner.metrics);
+        if planted::is_on(Bug::ReadUnconfirmed) {
+            return done(reader_of(live, shared, metrics));
+        }
         let reading = Arc::clone(&live);
         live.host.read(shared.group, move |confirmed| {
             done(match confirmed {

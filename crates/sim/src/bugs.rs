@@ -59,6 +59,7 @@ impl Case {
         match self.bug {
             Planted::Core(bug) => format!("core {bug:?}"),
             Planted::Host(bug) => format!("host {bug:?}"),
+            Planted::Node(NodeBug::Code(bug)) => format!("node {bug:?}"),
             Planted::Node(bug) => format!("node {bug:?}"),
             Planted::Drift => "clocks DriftBeyondLease".to_owned(),
         }
@@ -201,6 +202,18 @@ const PROGRESS: &str = "progress";
 const STABILITY: &str = "stability";
 const HOST: &str = "host";
 const START: &str = "start";
+const KEPT: &str = "acknowledged records";
+const ONCE: &str = "records once";
+const ORDER: &str = "records in order";
+const PREFIX: &str = "readers' prefix";
+const ENDS: &str = "end offsets";
+const REPLICAS: &str = "replicas equal";
+const REFUSED: &str = "refused";
+
+/// What may come of a disk, or of what a node does with it, that forgets.
+const DISK: &[&str] = &[
+    ELECTION, READS, KEPT, ONCE, PREFIX, ENDS, REPLICAS, PROGRESS, HOST, START,
+];
 
 const fn core(bug: Bug, by: &'static [&'static str]) -> Case {
     Case {
@@ -224,6 +237,10 @@ const fn node(bug: NodeBug, by: &'static [&'static str]) -> Case {
         by,
         with: &[],
     }
+}
+
+const fn code(bug: node::Bug, by: &'static [&'static str]) -> Case {
+    node(NodeBug::Code(bug), by)
 }
 
 /// Every planted bug, with the checkers that should find it.
@@ -307,51 +324,35 @@ pub const CASES: &[Case] = &[
         by: &[LEASE, READS],
         with: &[FaultKind::Partition],
     },
-    node(
-        NodeBug::JournalNotSynced,
-        &[READS, STATE, MATCHING, PROGRESS],
-    )
-    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
-    node(
-        NodeBug::VotesNotSynced,
-        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
-    )
-    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
-    node(
-        NodeBug::SegmentsNotSynced,
-        &[READS, STATE, MATCHING, PROGRESS, START],
-    )
-    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
-    node(
-        NodeBug::NamesNotSynced,
-        &[READS, STATE, MATCHING, PROGRESS, START],
-    )
-    .with(&[FaultKind::PowerCut]),
-    node(
-        NodeBug::FailedSyncTrusted,
-        &[READS, STATE, MATCHING, PROGRESS, START],
-    )
-    .with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
-    node(
-        NodeBug::VotesForgotten,
-        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
+    node(NodeBug::JournalNotSynced, DISK).with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(NodeBug::VotesNotSynced, DISK).with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(NodeBug::SegmentsNotSynced, DISK).with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(NodeBug::NamesNotSynced, DISK).with(&[FaultKind::PowerCut]),
+    node(NodeBug::FailedSyncTrusted, DISK).with(&[FaultKind::PowerCut, FaultKind::PowerCutAll]),
+    node(NodeBug::VotesForgotten, DISK).with(&[FaultKind::Crash]),
+    node(NodeBug::OldVotesRestored, DISK).with(&[FaultKind::Crash]),
+    node(NodeBug::JournalRecycledEarly, DISK).with(&[FaultKind::Crash]),
+    node(NodeBug::OldManifestsRestored, DISK).with(&[FaultKind::Crash]),
+    code(
+        node::Bug::StateForgetsProducers,
+        &[REPLICAS, ONCE, PROGRESS],
     )
     .with(&[FaultKind::Crash]),
-    node(
-        NodeBug::OldVotesRestored,
-        &[ELECTION, READS, STATE, MATCHING, PROGRESS],
-    )
-    .with(&[FaultKind::Crash]),
-    node(
-        NodeBug::JournalRecycledEarly,
-        &[READS, STATE, MATCHING, PROGRESS, START],
-    )
-    .with(&[FaultKind::Crash]),
-    node(NodeBug::StateForgets, &[READS, STATE]),
-    node(NodeBug::AppliedTwice, &[READS, STATE]).with(&[FaultKind::Crash]),
-    node(NodeBug::ConfirmedEarly, &[READS]),
-    node(NodeBug::UnknownAsRefused, &[READS, HOST]),
-    node(NodeBug::ReadUnconfirmed, &[READS]),
+    code(node::Bug::AppliedTwice, &[REPLICAS, ONCE, PROGRESS]).with(&[FaultKind::Crash]),
+    code(node::Bug::AnsweredEarly, &[READS, KEPT, ENDS]),
+    code(node::Bug::UnknownAsRefused, &[READS]),
+    code(node::Bug::ReadUnconfirmed, &[READS, ENDS]),
+    code(node::Bug::DuplicateBeforeCommit, &[KEPT, ONCE, ENDS]).with(&[FaultKind::Loss]),
+    code(node::Bug::TailNotRebuilt, &[ONCE]).with(&[FaultKind::Loss, FaultKind::Crash]),
+    code(node::Bug::GapTaken, &[ORDER, ONCE]),
+    code(
+        node::Bug::VisibleBeforeCommit,
+        &[PREFIX, ENDS, KEPT, HOST, READS],
+    ),
+    code(node::Bug::UndecidedStays, &[PROGRESS, KEPT, ONCE, ORDER]).with(&[FaultKind::DiskFull]),
+    code(node::Bug::StrangersLetIn, &[REFUSED]).with(&[FaultKind::EmptiedDirectory]),
+    code(node::Bug::LeadersStay, &[PROGRESS]).with(&[FaultKind::Crash]),
+    code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),
 ];
 
 #[cfg(test)]

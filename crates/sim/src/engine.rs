@@ -12,7 +12,7 @@ use std::fmt;
 use trilith_types::{LogIndex, NodeId};
 
 use crate::{
-    checkers::{PROGRESS, Violation, unsettled},
+    checkers::{PROGRESS, Violation},
     event::{EntryId, Event},
     faults::{FaultKind, FaultPlan},
     history::{OpId, Outcome},
@@ -145,6 +145,31 @@ impl<W: World> Context<W> {
         }
     }
 
+    /// Sends a piece of a stream, which keeps its place among such pieces; only a cut loses it.
+    pub fn send_in_order(&mut self, from: NodeId, to: NodeId, message: W::Message) {
+        let id = self.messages;
+        self.messages += 1;
+        self.record(&Event::Sent {
+            id,
+            from,
+            to,
+            what: &message,
+        });
+        let arrival = self.network.route_in_order(self.scheduler.now(), from, to);
+        match arrival {
+            None => self.record(&Event::Dropped { id, why: "cut off" }),
+            Some(at) => self.scheduler.at(
+                at,
+                Happening::Message {
+                    id,
+                    from,
+                    to,
+                    message,
+                },
+            ),
+        }
+    }
+
     /// Holds back what is sent to `to` from now on.
     pub fn hold(&mut self, to: NodeId) {
         self.network.hold(to);
@@ -174,6 +199,12 @@ impl<W: World> Context<W> {
                 },
             );
         }
+    }
+
+    /// Whether the engine's clients have fallen silent; a world's own do so with them.
+    #[must_use]
+    pub fn are_clients_silent(&self) -> bool {
+        self.clients.are_silent()
     }
 
     /// Cuts links, in addition to those that are cut.
@@ -429,12 +460,8 @@ impl<W: World> Engine<W> {
         !self.is_over()
     }
 
-    fn unsettled(&self, healed: SimTime, mark: LogIndex) -> Option<String> {
-        if !self.world.is_whole() {
-            return Some("not everybody has started again and is seen to run".to_owned());
-        }
-        let recorder = &self.cx.recorder;
-        unsettled(recorder.checkers().view(), recorder.history(), healed, mark)
+    fn unsettled(&mut self, healed: SimTime, mark: LogIndex) -> Option<String> {
+        self.world.unsettled(self.cx.recorder(), healed, mark)
     }
 
     fn run_until(&mut self, until: SimTime) {

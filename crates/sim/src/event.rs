@@ -11,6 +11,7 @@ use trilith_types::{Incarnation, LogIndex, NodeId, Term};
 use crate::{
     faults::FaultKind,
     history::{Action, Object, OpId, Outcome},
+    log_event::LogEvent,
 };
 
 /// An entry as the checkers know it: its place, its term and a digest of its kind and bytes.
@@ -305,6 +306,8 @@ pub enum Event<'a> {
         /// In which term.
         term: Term,
     },
+    /// Something happened to a partition.
+    Log(LogEvent<'a>),
     /// Something worth counting happened.
     Note {
         /// Where.
@@ -512,6 +515,7 @@ impl fmt::Display for Event<'_> {
                 entry: None,
             } => write!(f, "op {op} {outcome}"),
             Self::LeaseRead { node, term } => write!(f, "{node} reads by its lease of term {term}"),
+            Self::Log(event) => event.fmt(f),
             Self::Note { node, kind } => write!(f, "{node} note {}", kind.name()),
         }
     }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod faults;
 pub mod history;
 pub mod linearize;
+pub mod log_event;
 pub mod network;
 pub mod picture;
 pub mod recorder;

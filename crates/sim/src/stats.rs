@@ -6,11 +6,12 @@ use crate::{
     event::{Event, Note, Role},
     faults::FaultKind,
     history::Outcome,
+    log_event::LogEvent,
     time::{SimTime, Span},
 };
 
 /// Things that runs should reach, beside the [`Note`]s; in the order in which they are printed.
-const REACHED: [&str; 16] = [
+const REACHED: [&str; 20] = [
     "elections",
     "truncations",
     "compactions",
@@ -27,6 +28,10 @@ const REACHED: [&str; 16] = [
     "operations-done",
     "operations-unknown",
     "operations-refused",
+    "batches-acknowledged",
+    "records-fetched",
+    "readers-overtaken",
+    "partitions-audited",
 ];
 
 /// Sums over one run or many.
@@ -102,6 +107,12 @@ impl Stats {
                 },
                 1,
             ),
+            Event::Log(LogEvent::Acknowledged { .. }) => self.reach("batches-acknowledged", 1),
+            Event::Log(LogEvent::Fetched { records, .. }) => {
+                self.reach("records-fetched", records.len() as u64);
+            }
+            Event::Log(LogEvent::Overtaken { .. }) => self.reach("readers-overtaken", 1),
+            Event::Log(LogEvent::Audited { .. }) => self.reach("partitions-audited", 1),
             Event::Note { kind, .. } => self.reach(kind.name(), 1),
             _ => {}
         }

@@ -5,14 +5,17 @@
 
 use std::fmt;
 
-use trilith_types::NodeId;
+use trilith_types::{LogIndex, NodeId};
 
 use crate::{
+    checkers::unsettled,
     engine::Context,
     event::Event,
     faults::{FaultKind, FaultPlan, Shape},
     history::{Action, Object, OpId},
+    recorder::Recorder,
     rng::Rng,
+    time::SimTime,
 };
 
 /// The nodes of a simulation, and how they react.
@@ -63,6 +66,20 @@ pub trait World: Sized {
 
     /// Whether whatever can run again after healing does, and everybody has noticed.
     fn is_whole(&self) -> bool;
+
+    /// What keeps the world from being settled, if anything does. `mark` is what the leader had
+    /// applied at the last look.
+    fn unsettled(
+        &mut self,
+        recorder: &Recorder,
+        healed: SimTime,
+        mark: LogIndex,
+    ) -> Option<String> {
+        if !self.is_whole() {
+            return Some("not everybody has started again and is seen to run".to_owned());
+        }
+        unsettled(recorder.checkers().view(), recorder.history(), healed, mark)
+    }
 
     /// Nothing is wrong, but somebody thinks so: a follower is told that its leader is not to be
     /// reached. Nobody may lose office over it.

@@ -2,7 +2,10 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use trilith_types::TimestampMs;
+use trilith_types::{
+    TimestampMs,
+    planted::{self, Bug},
+};
 
 use crate::{
     config::LogConfig,
@@ -55,6 +58,9 @@ impl Log {
             appended += self
                 .append_some(rest, known)
                 .map_err(|source| PartialAppend { appended, source })?;
+        }
+        if planted::is_on(Bug::VisibleBeforeCommit) {
+            self.publish(self.next_offset);
         }
         Ok(())
     }

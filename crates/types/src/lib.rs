@@ -10,6 +10,7 @@ pub mod limits;
 mod name;
 mod number;
 mod payload;
+pub mod planted;
 
 pub use entry::{ENTRY_META_BYTES, EntryKind, EntryMeta};
 pub use id::{ClusterId, GroupId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};

@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use trilith_host::PeerEvent;
-use trilith_types::{NodeId, TopicId};
+use trilith_types::{
+    NodeId, TopicId,
+    planted::{self, Bug},
+};
 
 use crate::{
     directory::ServedTopic,
@@ -49,7 +52,7 @@ impl Balance {
             return Some(at);
         }
         self.look_at = Some(now + EVERY);
-        if inner.is_closing() {
+        if inner.is_closing() || planted::is_on(Bug::LeadersStay) {
             return None;
         }
         let is_back = |node: NodeId| {

@@ -7,12 +7,18 @@ mod acknowledged;
 mod commit;
 mod configuration;
 mod election_safety;
+mod end_offsets;
 mod leader_append_only;
 mod leader_completeness;
 mod lease;
 mod linearizable;
 mod log_matching;
 mod progress;
+mod readers_prefix;
+mod records_in_order;
+mod records_kept;
+mod records_once;
+mod replicas_equal;
 mod stability;
 mod state_machine;
 #[cfg(test)]
@@ -23,7 +29,7 @@ use std::fmt;
 
 pub use lease::LeaseSafety;
 pub use linearizable::{LINEARIZABLE, check_history};
-pub use progress::{PROGRESS, unsettled};
+pub use progress::{PROGRESS, unconfirmed, unsettled};
 
 use crate::{event::Event, history::History, time::SimTime, view::View};
 
@@ -73,7 +79,8 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// The checkers of Raft's properties for nodes `1..=nodes`.
+    /// The checkers of Raft's properties, and of what clients of a log are promised, for nodes
+    /// `1..=nodes`.
     #[must_use]
     pub fn new(nodes: u64) -> Self {
         let checkers: Vec<Box<dyn Checker>> = vec![
@@ -88,6 +95,12 @@ impl Checkers {
             Box::new(state_machine::StateMachineSafety::default()),
             Box::new(lease::LeaseSafety::default()),
             Box::new(stability::Stability::default()),
+            Box::new(records_kept::RecordsKept::default()),
+            Box::new(records_once::RecordsOnce::default()),
+            Box::new(records_in_order::RecordsInOrder::default()),
+            Box::new(readers_prefix::ReadersPrefix::default()),
+            Box::new(end_offsets::EndOffsets::default()),
+            Box::new(replicas_equal::ReplicasEqual::default()),
         ];
         Self {
             view: View::new(nodes),

@@ -51,6 +51,12 @@ pub fn unsettled(
             "leader {id} is still changing its configuration to {configuration}"
         ));
     }
+    unconfirmed(history, healed)
+}
+
+/// Which kind of operation that began after healing is not confirmed yet.
+#[must_use]
+pub fn unconfirmed(history: &History, healed: SimTime) -> Option<String> {
     let confirmed = |read: bool| {
         history
             .operations()

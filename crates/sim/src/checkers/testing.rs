@@ -1,10 +1,11 @@
 //! Short words for the checkers' tests.
 
-use trilith_types::{Incarnation, LogIndex, NodeId, Term};
+use trilith_types::{Incarnation, LogIndex, NodeId, Offset, PartitionId, Term, TopicId};
 
 use super::{Checker, Checkers};
 use crate::{
     event::{Configuration, EntryId, Event, Role},
+    log_event::{LogEvent, Partition, RecordId},
     time::SimTime,
     view::View,
 };
@@ -41,6 +42,34 @@ pub(crate) fn start_all(checkers: &mut Checkers, nodes: u64) {
     for node in (1..=nodes).map(NodeId) {
         checkers.observe(SimTime::ZERO, &starting(node, &[]));
     }
+}
+
+/// The partition of the tests.
+pub(crate) const PARTITION: Partition = Partition {
+    topic: TopicId(1),
+    number: PartitionId(2),
+};
+
+/// Records are acknowledged at the moment 10.
+pub(crate) fn acknowledged(first: u64, records: &[RecordId]) -> Event<'_> {
+    Event::Log(LogEvent::Acknowledged {
+        partition: PARTITION,
+        at: SimTime(10),
+        first: Offset(first),
+        records,
+    })
+}
+
+/// Reader 1 is shown records.
+pub(crate) fn fetched(from: u64, next: u64, records: &[(Offset, RecordId)]) -> Event<'_> {
+    Event::Log(LogEvent::Fetched {
+        reader: 1,
+        partition: PARTITION,
+        at: SimTime(10),
+        from: Offset(from),
+        next: Offset(next),
+        records,
+    })
 }
 
 /// One checker, and the view that it looks at.

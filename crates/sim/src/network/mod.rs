@@ -46,6 +46,9 @@ impl LinkFaults {
     };
 }
 
+/// How much later a lost piece of a stream arrives.
+const RETRANSMISSION: Span = Span::millis(200);
+
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -117,6 +120,24 @@ impl Network {
             first.plus(Span(later))
         });
         Fate::Arrives(first, second)
+    }
+
+    /// Decides the fate of a message that belongs to a stream: it keeps its place, and what is lost
+    /// on the way is sent again. `None` when a cut is in its way.
+    pub fn route_in_order(&mut self, now: SimTime, from: NodeId, to: NodeId) -> Option<SimTime> {
+        let faults = self.faults;
+        if self.link(from, to).is_none_or(|link| link.cut || link.held) {
+            return None;
+        }
+        let again = match self.rng.chance(faults.loss) {
+            true => RETRANSMISSION,
+            false => Span::ZERO,
+        };
+        let delay = Span(faults.delay_min.0 + self.rng.waiting(faults.delay_mean.0));
+        let link = self.link(from, to)?;
+        let arrival = now.plus(delay).plus(link.slow).plus(again);
+        link.last = link.last.max(arrival);
+        Some(link.last)
     }
 
     fn arrival(&mut self, now: SimTime, from: NodeId, to: NodeId) -> SimTime {
@@ -229,6 +250,22 @@ mod tests {
         let times = arrivals(&mut network(LinkFaults::CALM), 500);
         assert_eq!(times.len(), 500);
         assert!(times.is_sorted());
+    }
+
+    #[test]
+    fn a_stream_keeps_its_order_and_loses_nothing_but_to_a_cut() {
+        let lossy = LinkFaults {
+            loss: 500_000,
+            duplicate: 500_000,
+            reorder: 500_000,
+            ..LinkFaults::CALM
+        };
+        let mut net = network(lossy);
+        let route = |net: &mut Network, i| net.route_in_order(SimTime(i), NodeId(1), NodeId(2));
+        let times: Option<Vec<_>> = (0..500).map(|i| route(&mut net, i)).collect();
+        assert!(times.unwrap().is_sorted());
+        net.cut(&Cut::one_way(vec![NodeId(1)], vec![NodeId(2)]));
+        assert_eq!(route(&mut net, 501), None);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use trilith_types::{ClusterId, Incarnation, NodeId, ProducerId, TopicId, TopicName};
+use trilith_types::{
+    ClusterId, Incarnation, NodeId, ProducerId, TopicId, TopicName,
+    planted::{self, Bug},
+};
 
 use super::{
     Controller, ControllerCommand, ControllerError, NODES_MAX, Node, Outcome, PRODUCER_IDS_MAX,
@@ -220,6 +223,9 @@ impl Controller {
             return Err(ControllerError::OutOfIds { of: "producer ids" });
         }
         let first = ProducerId(self.next_producer);
+        if planted::is_on(Bug::ProducerIdsTwice) {
+            return Ok(Outcome::ProducerIds { first, count });
+        }
         self.next_producer = next;
         Ok(Outcome::ProducerIds { first, count })
     }

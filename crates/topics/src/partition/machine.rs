@@ -8,6 +8,7 @@ use trilith_batch::{
 use trilith_types::{
     EntryKind, EntryMeta, EntryPayload, JOIN_FROM_BYTES, LogIndex, Offset, ProducerId, Term,
     join_checksums,
+    planted::{self, Bug},
 };
 
 use super::{
@@ -90,6 +91,7 @@ impl PartitionMachine {
     /// # Errors
     /// The bytes are of a newer version, or no state.
     pub fn restore(state: &[u8]) -> Result<Self, StateError> {
+        planted::arm(Bug::AppliedTwice);
         Ok(Self {
             state: PartitionState::decode(state)?,
             tail: Speculation::default(),
@@ -99,6 +101,14 @@ impl PartitionMachine {
     /// The committed part, for marks and snapshots. Empty when there is nothing to remember.
     #[must_use]
     pub fn state(&self) -> Bytes {
+        if planted::is_on(Bug::StateForgetsProducers) {
+            let log_start = self.state.log_start;
+            let forgets = PartitionState {
+                log_start,
+                ..PartitionState::default()
+            };
+            return forgets.encode();
+        }
         self.state.encode()
     }
 
@@ -127,6 +137,9 @@ impl PartitionMachine {
         tail: impl IntoIterator<Item = (EntryMeta, H)>,
     ) -> Result<(), UnknownEntry> {
         self.unlead();
+        if planted::is_on(Bug::TailNotRebuilt) {
+            return Ok(());
+        }
         for (meta, head) in tail {
             if meta.kind != EntryKind::BATCH {
                 continue;
@@ -168,7 +181,9 @@ impl PartitionMachine {
 
     /// The entries from `index` on could not be appended: what was decided about them is undone.
     pub fn undecide(&mut self, index: LogIndex) {
-        self.tail.take_back(index);
+        if !planted::is_on(Bug::UndecidedStays) {
+            self.tail.take_back(index);
+        }
     }
 
     /// Applies a committed entry; `head` is its payload, or the first [`super::payload_head`] bytes
@@ -177,6 +192,9 @@ impl PartitionMachine {
     /// # Errors
     /// An entry that this version does not know: the replica must stop.
     pub fn apply(&mut self, meta: &EntryMeta, head: &[u8]) -> Result<Effects, UnknownEntry> {
+        if meta.kind == EntryKind::BATCH && planted::fires(Bug::AppliedTwice) {
+            self.state.apply(meta, head)?;
+        }
         let effects = self.state.apply(meta, head)?;
         self.tail.committed(meta.index);
         Ok(effects)
@@ -214,7 +232,7 @@ impl PartitionMachine {
         if epoch > current {
             return begins(sequence, || out_of_sequence(Sequence::ZERO));
         }
-        if sequence == next {
+        if sequence == next || (planted::is_on(Bug::GapTaken) && next.is_before(sequence)) {
             return Ok(Decision::Append);
         }
         let mut tail = tail.into_iter().flatten();

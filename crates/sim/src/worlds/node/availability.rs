@@ -6,12 +6,18 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use trilith_types::NodeId;
+use trilith_node::Produce;
+use trilith_types::{NodeId, PartitionId};
 
-use super::{Cx, FIRST, NodeWorld, Timer, machine::Ask};
+use super::{
+    Cx, NodeWorld, Timer,
+    clients::Said,
+    records::{Item, batch_of},
+    settings::TOPIC,
+};
 use crate::{
     event::Down,
-    history::{Object, OpId, Outcome},
+    history::{Answer, Object, OpId, Outcome},
     network::Cut,
     time::{SimTime, Span},
 };
@@ -180,11 +186,11 @@ impl NodeWorld {
         cx.after(PATIENCE, Timer::Try { write });
         cx.after(IN_TIME, Timer::Try { write });
         if !is_cut {
-            self.ask(cx, asked, attempt);
+            self.ask_to_store(cx, asked, attempt);
         }
     }
 
-    fn ask(&mut self, cx: &mut Cx, id: NodeId, attempt: u64) {
+    fn ask_to_store(&mut self, cx: &mut Cx, id: NodeId, attempt: u64) {
         let Some(node) = self.node(id) else { return };
         let op = OpId(attempt);
         let Some(life) = &node.life else {
@@ -192,13 +198,24 @@ impl NodeWorld {
             self.probed(cx, op, &Outcome::Refused);
             return;
         };
-        let ask = Ask {
-            op,
-            object: Object::Register(0),
-            value: attempt,
-            ears: std::sync::Arc::clone(&life.ears),
+        let ears = std::sync::Arc::clone(&life.ears);
+        let Some(batch) = batch_of(&[Item::put(Object::Register(0), attempt)], None) else {
+            return;
         };
-        life.handle.request(FIRST, ask);
+        let produce = Produce {
+            topic: TOPIC,
+            partition: PartitionId(0),
+            batch,
+            deadline: None,
+            permit: None,
+        };
+        life.node.produce(produce, move |result| {
+            let outcome = match result {
+                Ok(_) => Outcome::Done(Answer::Nothing),
+                Err(_) => Outcome::Refused,
+            };
+            ears.lock().push(Said::Probed(op, outcome));
+        });
         self.drive(cx, id);
     }
 
@@ -258,15 +275,9 @@ impl NodeWorld {
         match kind {
             Trouble::Crash => {
                 self.stop(cx, id, Down::Crash);
-                // It stays away, and its peers see their connections close.
+                // It stays away.
                 if let Some(node) = self.node_mut(id) {
                     node.restarts += 1;
-                }
-                for other in others {
-                    if let Some(node) = self.node_mut(other) {
-                        node.tell_suspicion(id, true);
-                    }
-                    self.drive(cx, other);
                 }
             }
             Trouble::Pause => {

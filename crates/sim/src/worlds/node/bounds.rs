@@ -7,6 +7,9 @@
 //! - **A failed write or sync** counts as a power cut of that node's process, not as damage: what
 //!   was to be durable was promised to nobody.
 //! - A failed sync of a **directory** is the end of the machine: no file system goes on after it.
+//! - A **strange directory**, an empty one or an old copy, is brought to one node at a time, once
+//!   all others have met that node in a later start, and it is started once: each start of a copy
+//!   counts on, and nobody can tell one that has caught up.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::NodeId;

@@ -6,11 +6,13 @@ use trilith_env::{
     Disk,
     sim::{Failure, FlipIn, Op, SimDisk},
 };
+use trilith_raft::Role;
 use trilith_types::{GroupId, NodeId};
 
 use super::{
     Cx, NodeWorld, Timer,
-    settings::{ELECTION_TIMEOUT, GROUPS},
+    plant::list,
+    settings::{DATA, ELECTION_TIMEOUT},
 };
 use crate::{
     event::{Down, Event},
@@ -37,6 +39,8 @@ pub(super) const SUPPORTED: &[FaultKind] = &[
     FaultKind::DiskFailure,
     FaultKind::DiskFull,
     FaultKind::Damage,
+    FaultKind::EmptiedDirectory,
+    FaultKind::OldDirectory,
     FaultKind::Transfer,
     FaultKind::Suspicion,
 ];
@@ -46,6 +50,9 @@ const PLAIN: &str = "";
 
 /// Most changes of the disk until the power goes in the middle of them.
 const MUTATIONS_MAX: u64 = 60;
+
+/// Of the processes that end, one in so many is asked to and takes its time.
+const CLOSES_ONE_IN: u64 = 3;
 
 /// Most bits that one strike of damage flips.
 const FLIPS_MAX: u64 = 4;
@@ -71,11 +78,13 @@ impl NodeWorld {
         match kind {
             FaultKind::Crash | FaultKind::PowerCut => {
                 cx.fault(kind, Some(id), &PLAIN);
-                let why = match kind {
-                    FaultKind::Crash => Down::Crash,
-                    _ => Down::PowerCut,
-                };
-                self.stop(cx, id, why);
+                if kind == FaultKind::PowerCut {
+                    self.stop(cx, id, Down::PowerCut);
+                } else if cx.rng().below(CLOSES_ONE_IN) > 0 {
+                    self.stop(cx, id, Down::Crash);
+                } else if let Some(life) = self.node_mut(id).and_then(|n| n.life.as_mut()) {
+                    life.close();
+                }
             }
             FaultKind::CrashInStep => self.doom(cx, id),
             FaultKind::Pause => self.pause(cx, id),
@@ -91,6 +100,8 @@ impl NodeWorld {
             FaultKind::DiskFailure => self.fail_disk(cx, id),
             FaultKind::DiskFull => self.fill_disk(cx, id),
             FaultKind::Damage => self.damage(cx, id),
+            FaultKind::EmptiedDirectory => self.empty_directory(cx, id),
+            FaultKind::OldDirectory => self.take_old_directory(cx, id),
             FaultKind::Transfer => self.transfer(cx, id),
             FaultKind::Suspicion => self.suspect(cx, id),
             _ => {}
@@ -188,10 +199,10 @@ impl NodeWorld {
         let Some(node) = self.node(id) else { return };
         node.disk.restart();
         let mut files = Vec::new();
-        list(&node.disk, Path::new("/node"), &mut files);
-        files.retain(|path| may_flip(path, settled));
+        list(&node.disk, Path::new(DATA), &mut files);
         let count = cx.rng().between(1, FLIPS_MAX);
         for _ in 0..count {
+            files.retain(|path| may_flip(&node.disk, path, settled));
             flip(&node.disk, &files, cx.rng());
         }
         cx.fault(FaultKind::Damage, Some(id), &format_args!("{count} bits"));
@@ -199,17 +210,21 @@ impl NodeWorld {
 
     fn transfer(&mut self, cx: &mut Cx, id: NodeId) {
         let to = cx.rng().pick(&self.members).copied();
-        let group = GroupId(cx.rng().between(1, GROUPS));
         let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
             return;
         };
-        if let Some(to) = to {
+        let leads = |group: &&GroupId| {
+            let role = life.roles.get(*group);
+            role.is_some_and(|(role, _)| *role == Role::Leader)
+        };
+        let led: Vec<GroupId> = life.roles.keys().filter(leads).copied().collect();
+        if let (Some(to), Some(group)) = (to, cx.rng().pick(&led)) {
             cx.fault(
                 FaultKind::Transfer,
                 Some(id),
                 &format_args!("of {group} to {to}"),
             );
-            life.handle.transfer(group, to, |_| ());
+            life.parts().transfer(*group, to);
         }
     }
 
@@ -217,8 +232,8 @@ impl NodeWorld {
         let peers: Vec<NodeId> = self.members.iter().copied().filter(|p| *p != id).collect();
         if let Some(peer) = cx.rng().pick(&peers).copied() {
             cx.fault(FaultKind::Suspicion, Some(id), &format_args!("of {peer}"));
-            if let Some(node) = self.node_mut(id) {
-                node.tell_suspicion(peer, true);
+            if let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) {
+                life.mislead(peer);
             }
         }
     }
@@ -226,25 +241,20 @@ impl NodeWorld {
 
 /// Whether a file may be damaged: of what is kept twice, one copy stays whole, see `bounds.rs`.
 /// Votes are written one copy after the other and mended at each start, so that both are whole
-/// when nothing was being written.
-fn may_flip(path: &Path, settled: bool) -> bool {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    match name.as_deref() {
-        Some("votes.a") => settled,
-        Some(name) => name != "votes.b" && !name.starts_with("manifest."),
-        None => false,
-    }
-}
-
-fn list(disk: &SimDisk, dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in disk.list(dir).unwrap_or_default() {
-        if entry.is_dir {
-            list(disk, &entry.path, files);
-        } else {
-            files.push(entry.path);
+/// when nothing was being written; of the others it is looked at whether both are.
+fn may_flip(disk: &SimDisk, path: &Path, settled: bool) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    match name {
+        "votes.a" => settled,
+        "votes.b" => false,
+        _ if name.starts_with("node.") || name.starts_with("manifest.") => {
+            let copy = |which| disk.on_device(&path.with_extension(which)).ok();
+            let (a, b) = (copy("a"), copy("b"));
+            a.is_some() && a == b
         }
+        _ => true,
     }
 }
 

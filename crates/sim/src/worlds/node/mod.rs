@@ -1,51 +1,55 @@
-//! The world `node`: the host of a real node, with its journal, votes and logs, over a simulated
-//! disk of bytes, a simulated clock, and a network that carries frames.
+//! The world `node`: whole nodes, as they run in production, over a simulated disk of bytes, a
+//! simulated clock, and connections that carry frames.
 //!
-//! Nothing of the node is a model here but its state machine, which is small so that checkers can
-//! follow it: registers and lists, as clients see them, in a few groups that share one journal.
-//! The node is seen from outside alone: the roles that it reports, what its machines apply, what
-//! its logs give to readers, and what clients are told.
+//! Nothing of a node is a model here: its keeper and its controller make a topic and place it, its
+//! partitions' machines know producers again, its links shake hands and suspect each other. Around
+//! it are clients ([`clients`]) and what looks on ([`watch`]): the roles that nodes report, what
+//! their logs and machines hold, and what clients are told.
 
 mod availability;
 mod bounds;
+mod clients;
 mod inject;
-mod ledger;
-mod machine;
 mod packet;
 mod plant;
 mod process;
+mod records;
 mod settings;
+mod stranger;
 mod watch;
+mod wires;
 
 use std::collections::BTreeMap;
 
 use trilith_peer::FrameReader;
-use trilith_types::{GroupId, LogIndex, NodeId};
+use trilith_topics::{controller::CONTROLLER_GROUP, group_id};
+use trilith_types::{GroupId, LogIndex, NodeId, TopicId};
 
 pub use availability::Account;
+pub use clients::Step;
 pub use packet::Packet;
-pub use plant::NodeBug;
+pub use plant::{Bug, NodeBug};
 pub use settings::Options;
 
 use self::{
     availability::Probing,
-    ledger::Ledger,
-    machine::Ask,
-    process::Node,
-    settings::{ELECTION_TIMEOUT, GROUPS, Settings},
+    clients::{Clients, partition_of},
+    process::{Driven, Node},
+    settings::{ELECTION_TIMEOUT, Settings},
 };
 use crate::{
     engine::Context,
-    event::Down,
+    event::{Down, Event},
     faults::{FaultKind, FaultPlan, Shape},
-    history::{Action, Object, OpId, Outcome},
+    history::{Action, Object, OpId},
+    recorder::Recorder,
     rng::Rng,
     time::{SimTime, Span},
     world::World,
 };
 
-/// The group that the checkers of roles and progress look at.
-const FIRST: GroupId = GroupId(1);
+/// The group that the checkers of roles look at: the cluster's own state.
+const FIRST: GroupId = CONTROLLER_GROUP;
 
 /// The longest that an operation of the disk takes.
 const DISK_MAX: Span = Span::secs(1);
@@ -63,15 +67,15 @@ pub struct NodeWorld {
     settings: Settings,
     nodes: Vec<Node>,
     members: Vec<NodeId>,
-    ledger: Ledger,
+    clients: Clients,
     reader: FrameReader,
+    next_wire: u64,
     healed: bool,
-    /// How many entries each group had applied somewhere at the last look.
-    marks: BTreeMap<GroupId, u64>,
+    topic_id: Option<TopicId>,
+    /// How far each group had applied somewhere at the last look.
+    marks: BTreeMap<GroupId, LogIndex>,
     /// Nodes whose disks have lost something that was durable.
     damaged: Vec<NodeId>,
-    /// Up to here each node's log of each group has been read.
-    read_upto: BTreeMap<(NodeId, GroupId), LogIndex>,
     probing: Option<Probing>,
 }
 
@@ -113,8 +117,15 @@ pub enum Timer {
         /// Whose.
         node: NodeId,
     },
-    /// Nodes look at their connections, and consumers at the logs.
+    /// A client goes on.
+    Client(Step),
+    /// Somebody looks at all nodes.
     Detector,
+    /// A node gets its own directory again.
+    OwnDirectory {
+        /// Who.
+        node: NodeId,
+    },
     /// A write is offered.
     Offer,
     /// Some try of an offered write is due, or its time is up.
@@ -124,12 +135,6 @@ pub enum Timer {
     },
     /// A node gets into trouble, or out of it.
     Trouble,
-}
-
-/// The group that an object is in.
-fn group_of(object: Object) -> GroupId {
-    let (Object::Register(id) | Object::List(id)) = object;
-    GroupId(1 + u64::from(id) % GROUPS)
 }
 
 /// Whether a node could not start because its disk refused something just now.
@@ -155,10 +160,16 @@ impl NodeWorld {
 
     /// Starts a node's process.
     fn start(&mut self, cx: &mut Cx, id: NodeId) {
-        let (settings, members) = (self.settings.clone(), self.members.clone());
+        let settings = self.settings.clone();
         let Some(node) = self.node_mut(id).filter(|node| node.life.is_none()) else {
             return;
         };
+        // See `bounds.rs`: a strange directory is started once.
+        if std::mem::replace(&mut node.was_strange, node.own_disk.is_some())
+            && let Some(own) = node.own_disk.take()
+        {
+            (node.disk, node.was_strange) = (own, false);
+        }
         if !node.disk.is_on() {
             node.disk.restart();
         }
@@ -166,7 +177,7 @@ impl NodeWorld {
         node.clock
             .advance_to(std::time::Duration::from_micros(now.0));
         (node.wakes_at, node.planned) = (None, 0);
-        if let Err(error) = node.start(&settings, &members) {
+        if let Err(error) = node.start(&settings) {
             if !node.disk.is_on() || is_faulty(&error) {
                 // The power went again while it started, or the disk failed.
                 if node.names_fail {
@@ -180,6 +191,7 @@ impl NodeWorld {
             }
             return;
         }
+        self.tell_start(cx, id);
         self.drive(cx, id);
     }
 
@@ -199,17 +211,26 @@ impl NodeWorld {
         let Some(node) = self.node_mut(id).filter(|node| node.is_awake()) else {
             return;
         };
-        let next = node.drive(now);
-        let Some(next) = next else {
-            let why = if node.disk.is_on() {
-                Down::Crash
-            } else {
-                Down::PowerCut
-            };
-            self.stop(cx, id, why);
-            return;
+        let next = match node.drive(now) {
+            Driven::Until(next) => next,
+            Driven::Died => {
+                let is_on = node.disk.is_on();
+                let why = if is_on { Down::Crash } else { Down::PowerCut };
+                self.stop(cx, id, why);
+                return;
+            }
+            Driven::Finished => {
+                self.carry_away(cx, id);
+                self.stop(cx, id, Down::Crash);
+                return;
+            }
         };
-        self.plan(cx, id, next);
+        self.turn_links(cx, id);
+        let links = self.node(id).and_then(|node| node.life.as_ref());
+        let links = links.map_or(SimTime::MAX, |life| {
+            SimTime(u64::try_from(life.links_at.as_micros()).unwrap_or(u64::MAX))
+        });
+        self.plan(cx, id, next.min(links));
         self.carry_away(cx, id);
         self.plan_disk(cx, id);
     }
@@ -263,8 +284,12 @@ impl NodeWorld {
             Down::PowerCut => node.disk.power_cut(),
             _ => node.disk.crash_process(),
         }
+        if why != Down::PowerCut {
+            Self::hang_up(cx, id, &life);
+        }
         drop(life);
-        cx.record(&crate::event::Event::Stopped { node: id, why });
+        self.drop_readers(id);
+        cx.record(&Event::Stopped { node: id, why });
         self.restart_later(cx, id);
     }
 
@@ -290,22 +315,24 @@ impl NodeWorld {
             return;
         };
         if std::mem::take(&mut life.paused) {
-            for (from, message) in std::mem::take(&mut life.inbox) {
-                drop(life.handle.deliver(from, message));
+            let inbox = std::mem::take(&mut life.inbox);
+            for (from, packet) in inbox {
+                self.take_packet(cx, id, from, packet);
             }
-            cx.record(&crate::event::Event::Paused {
+            cx.record(&Event::Paused {
                 node: id,
                 still: false,
             });
         }
     }
 
-    /// A node to ask about a group: the one that was meant, or one that holds itself for the
-    /// leader of that group.
-    fn whom(&self, cx: &mut Cx, meant: NodeId, group: GroupId) -> NodeId {
-        if group == FIRST || cx.rng().below(4) == 0 {
+    /// A node to ask about an object: the one that was meant, or one that holds itself for the
+    /// leader of its partition.
+    fn whom(&self, cx: &mut Cx, meant: NodeId, object: Object) -> NodeId {
+        let Some(topic) = self.topic_id.filter(|_| cx.rng().below(4) > 0) else {
             return meant;
-        }
+        };
+        let group = group_id(topic, partition_of(object));
         let leads = |node: &&Node| node.role(group) == Some(trilith_raft::Role::Leader);
         let leaders: Vec<NodeId> = self
             .nodes
@@ -336,20 +363,23 @@ impl World for NodeWorld {
     }
 
     fn new(plan: &FaultPlan, options: &Options, rng: &mut Rng) -> Self {
+        #[cfg(feature = "planted-bugs")]
+        trilith_types::planted::set(options.bug.and_then(NodeBug::in_code));
         let members: Vec<NodeId> = (1..=plan.nodes).map(NodeId).collect();
         Self {
             settings: match options.availability {
-                true => Settings::usual(),
+                true => Settings::usual(plan.nodes),
                 false => Settings::draw(plan, options, rng),
             },
             nodes: members.iter().map(|id| Node::new(*id, rng)).collect(),
             members,
-            ledger: Ledger::default(),
+            clients: Clients::draw(plan, rng),
             reader: FrameReader::default(),
+            next_wire: 1,
             healed: false,
+            topic_id: None,
             marks: BTreeMap::new(),
             damaged: Vec::new(),
-            read_upto: BTreeMap::new(),
             probing: options.availability.then(Probing::default),
         }
     }
@@ -359,32 +389,27 @@ impl World for NodeWorld {
             self.start(cx, id);
         }
         cx.after(ELECTION_TIMEOUT, Timer::Detector);
+        self.begin_clients(cx);
         self.begin_probing(cx);
     }
 
     fn receive(&mut self, cx: &mut Cx, id: u64, to: NodeId, from: NodeId, packet: Packet) {
-        use crate::event::Event;
-        if self.node(to).is_none_or(|node| node.life.is_none()) {
-            let why = "finds nobody";
-            cx.record(&Event::Dropped { id, why });
+        let Some(life) = self.node_mut(to).and_then(|node| node.life.as_mut()) else {
+            self.refuse_packet(cx, id, to, from, &packet);
+            return;
+        };
+        cx.record(&Event::Received { id, from, to });
+        if life.paused {
+            life.inbox.push((from, packet));
             return;
         }
-        cx.record(&Event::Received { id, from, to });
-        match packet.open(&mut self.reader) {
-            Ok(messages) => {
-                for message in messages {
-                    if let Some(node) = self.node_mut(to) {
-                        node.deliver(from, message);
-                    }
-                }
-            }
-            Err(error) => cx.fail("peer", format!("a frame does not open: {error}")),
-        }
+        self.take_packet(cx, to, from, packet);
         self.drive(cx, to);
     }
 
     fn timer(&mut self, cx: &mut Cx, timer: Timer) {
         match timer {
+            Timer::Client(step) => self.client_step(cx, step),
             Timer::Detector => self.look_around(cx),
             Timer::Offer => self.offer(cx),
             Timer::Try { write } => self.try_write(cx, write),
@@ -395,6 +420,7 @@ impl World for NodeWorld {
                 }
             }
             Timer::Room { node } => self.make_room(node),
+            Timer::OwnDirectory { node } => self.give_back(cx, node),
             Timer::Wake { node, life, .. }
             | Timer::Disk { node, life }
             | Timer::Resume { node, life } => {
@@ -415,6 +441,7 @@ impl World for NodeWorld {
         self.healed = true;
         self.settings.sync_mean = self.settings.sync_mean.min(DISK_MEAN_HEALED);
         for id in self.members.clone() {
+            self.give_back(cx, id);
             self.make_room(id);
             let now = cx.now();
             let Some(node) = self.node_mut(id) else {
@@ -430,10 +457,15 @@ impl World for NodeWorld {
             self.resume(cx, id);
             self.drive(cx, id);
         }
+        self.heal_clients(cx);
     }
 
     fn is_whole(&self) -> bool {
-        self.nodes.iter().all(Node::is_awake) && self.has_settled()
+        self.nodes.iter().all(Node::is_awake)
+    }
+
+    fn unsettled(&mut self, recorder: &Recorder, healed: SimTime, _: LogIndex) -> Option<String> {
+        self.whole_unsettled(recorder, healed)
     }
 
     fn disturb(&mut self, cx: &mut Cx) {
@@ -447,8 +479,8 @@ impl World for NodeWorld {
             .collect();
         let other = cx.rng().pick(&others).copied();
         if let (Some(leader), Some(other)) = (leader, other) {
-            if let Some(node) = self.node_mut(other) {
-                node.tell_suspicion(leader, true);
+            if let Some(life) = self.node_mut(other).and_then(|node| node.life.as_mut()) {
+                life.mislead(leader);
             }
             self.drive(cx, other);
         }
@@ -467,33 +499,7 @@ impl World for NodeWorld {
     }
 
     fn invoke(&mut self, cx: &mut Cx, op: OpId, node: NodeId, object: Object, action: Action) {
-        let group = group_of(object);
-        let id = self.whom(cx, node, group);
-        let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
-            return;
-        };
-        let ears = std::sync::Arc::clone(&life.ears);
-        match action {
-            Action::Put(value) => {
-                let ask = Ask {
-                    op,
-                    object,
-                    value,
-                    ears,
-                };
-                life.handle.request(group, ask);
-            }
-            Action::Read if self.settings.bug == Some(NodeBug::ReadUnconfirmed) => {
-                ears.lock().push(machine::Said::MayRead(op, object));
-            }
-            Action::Read => life.handle.read(group, move |result| {
-                let said = match result {
-                    Ok(_) => machine::Said::MayRead(op, object),
-                    Err(_) => machine::Said::Answer(op, Outcome::Refused),
-                };
-                ears.lock().push(said);
-            }),
-        }
-        self.drive(cx, id);
+        let id = self.whom(cx, node, object);
+        self.do_plainly(cx, (op, id), object, action);
     }
 }

@@ -1,21 +1,42 @@
-//! What travels between nodes: the bytes of frames, as connections would carry them.
+//! What travels between nodes: connections that are made and ended, and the bytes of frames on
+//! them.
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use trilith_peer::{Frame, FrameReader, FrameWriter, NodeMessage};
+use trilith_peer::{Frame, FrameReader, FrameWriter, Handshake, NodeMessage};
 use trilith_raft::Body;
 
-/// A frame with one message, and what it says for traces.
+/// A piece of a connection between two nodes.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    bytes: Bytes,
-    text: Arc<str>,
+    /// Which connection; never used twice in a run.
+    pub(super) wire: u64,
+    pub(super) what: What,
+}
+
+/// What a piece of a connection is.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// Somebody wants to connect.
+    Syn,
+    /// Somebody listens.
+    SynAck,
+    /// The connection is closed, or was never there.
+    Fin,
+    /// A frame, and what it says for traces.
+    Frame(Bytes, Arc<str>),
 }
 
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        write!(f, "w{} ", self.wire)?;
+        f.write_str(match &self.what {
+            What::Syn => "connect",
+            What::SynAck => "connected",
+            What::Fin => "close",
+            What::Frame(_, text) => text,
+        })
     }
 }
 
@@ -65,33 +86,45 @@ fn text(message: &NodeMessage) -> String {
     }
 }
 
-impl Packet {
+fn step_text(step: &Handshake) -> &'static str {
+    match step {
+        Handshake::Hello(_) => "hello",
+        Handshake::Welcome(_) => "welcome",
+        Handshake::Refused(_) => "refused",
+        Handshake::Found(_) => "found",
+        Handshake::Unfounded(_) => "unfounded",
+    }
+}
+
+impl What {
     /// The frame of a message; `None` when it does not fit into one.
-    pub(super) fn of(message: &NodeMessage) -> Option<Self> {
+    pub(super) fn message(message: &NodeMessage) -> Option<Self> {
         let mut writer = FrameWriter::default();
         writer.push(message).ok()?;
-        Some(Self {
-            bytes: Bytes::from(writer.finish().concat()),
-            text: Arc::from(text(message)),
-        })
+        let bytes = Bytes::from(writer.finish().concat());
+        Some(Self::Frame(bytes, Arc::from(text(message))))
     }
 
-    /// The messages in it, read by `reader`, which serves one packet after another.
-    ///
-    /// # Errors
-    /// What is wrong with the frame.
-    pub(super) fn open(&self, reader: &mut FrameReader) -> Result<Vec<NodeMessage>, String> {
-        let mut rest = &*self.bytes;
-        loop {
-            let taken = reader.put(rest);
-            rest = rest.get(taken..).unwrap_or_default();
-            match reader.next_frame() {
-                Ok(Some(Frame::Messages(messages))) => return Ok(messages),
-                Ok(Some(_)) => return Err("a handshake between messages".to_owned()),
-                Ok(None) if rest.is_empty() => return Err("half a frame".to_owned()),
-                Ok(None) => {}
-                Err(error) => return Err(error.to_string()),
-            }
+    /// The frame of a step of the handshake.
+    pub(super) fn step(step: &Handshake) -> Self {
+        Self::Frame(FrameWriter::handshake(step), Arc::from(step_text(step)))
+    }
+}
+
+/// The frame that these bytes are, read by `reader`, which serves one after another.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn open(bytes: &[u8], reader: &mut FrameReader) -> Result<Frame, String> {
+    let mut rest = bytes;
+    loop {
+        let taken = reader.put(rest);
+        rest = rest.get(taken..).unwrap_or_default();
+        match reader.next_frame() {
+            Ok(Some(frame)) => return Ok(frame),
+            Ok(None) if rest.is_empty() => return Err("half a frame".to_owned()),
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
         }
     }
 }

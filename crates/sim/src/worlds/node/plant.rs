@@ -16,6 +16,9 @@ use trilith_env::{
     Completion, DirEntry, Disk, DurableWrites, File, FileLock, LockError, Mapping, OpenMode, Space,
     sim::{Failure, Op, SimDisk},
 };
+pub use trilith_types::planted::Bug;
+
+use super::settings::DATA;
 
 /// A bug of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,21 +39,15 @@ pub enum NodeBug {
     OldVotesRestored,
     /// A file of the journal is used again while it still holds what is nowhere else.
     JournalRecycledEarly,
-    /// What a machine gives away as its state lacks a part.
-    StateForgets,
-    /// After a restart, the first entry is applied once more than it should be.
-    AppliedTwice,
-    /// A write is confirmed when it is appended.
-    ConfirmedEarly,
-    /// A write of unknown outcome is reported as refused.
-    UnknownAsRefused,
-    /// A read is served without asking whether this node still leads.
-    ReadUnconfirmed,
+    /// A node starts with the manifests that its logs had at its second start.
+    OldManifestsRestored,
+    /// In the code of the node.
+    Code(Bug),
 }
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -59,16 +56,34 @@ impl NodeBug {
         Self::VotesForgotten,
         Self::OldVotesRestored,
         Self::JournalRecycledEarly,
-        Self::StateForgets,
-        Self::AppliedTwice,
-        Self::ConfirmedEarly,
-        Self::UnknownAsRefused,
-        Self::ReadUnconfirmed,
+        Self::OldManifestsRestored,
+        Self::Code(Bug::StateForgetsProducers),
+        Self::Code(Bug::AppliedTwice),
+        Self::Code(Bug::AnsweredEarly),
+        Self::Code(Bug::UnknownAsRefused),
+        Self::Code(Bug::ReadUnconfirmed),
+        Self::Code(Bug::DuplicateBeforeCommit),
+        Self::Code(Bug::TailNotRebuilt),
+        Self::Code(Bug::GapTaken),
+        Self::Code(Bug::VisibleBeforeCommit),
+        Self::Code(Bug::UndecidedStays),
+        Self::Code(Bug::StrangersLetIn),
+        Self::Code(Bug::LeadersStay),
+        Self::Code(Bug::ProducerIdsTwice),
     ];
+
+    /// The bug that is in the code, if it is there.
+    #[must_use]
+    pub const fn in_code(self) -> Option<Bug> {
+        match self {
+            Self::Code(bug) => Some(bug),
+            _ => None,
+        }
+    }
 }
 
 /// Where the journal and the votes are.
-const HOST_DIR: &str = "/node/host";
+const HOST_DIR: &str = DATA;
 
 /// Of the durable writes of a node that believes every one of them, each so many fails.
 const FAILS_EVERY: u64 = 4;
@@ -76,18 +91,16 @@ const FAILS_EVERY: u64 = 4;
 /// Where the logs are.
 const GROUPS_DIR: &str = "/node/groups";
 
-/// Copies of votes as a node had them at its first start.
+/// Copies of votes or manifests as a node had them at an earlier start.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OldVotes(Vec<(PathBuf, Vec<u8>)>);
+pub(super) struct OldFiles(Vec<(PathBuf, Vec<u8>)>);
 
 fn is_journal(path: &Path) -> bool {
     path.starts_with(HOST_DIR) && path.extension().is_some_and(|is| is == "journal")
 }
 
 fn is_vote(path: &Path) -> bool {
-    path.starts_with(HOST_DIR)
-        && !is_journal(path)
-        && path.extension().is_none_or(|is| is != "lock")
+    path.parent() == Some(Path::new(HOST_DIR)) && path.file_stem().is_some_and(|is| is == "votes")
 }
 
 /// The disk that a node is given.
@@ -100,7 +113,7 @@ pub(super) fn disk(disk: &SimDisk, bug: Option<NodeBug>) -> Arc<dyn Disk> {
 }
 
 /// What happens to the files of a node that is about to start.
-pub(super) fn before_start(disk: &SimDisk, bug: Option<NodeBug>, old: &mut OldVotes) {
+pub(super) fn before_start(disk: &SimDisk, bug: Option<NodeBug>, old: &mut OldFiles) {
     let files = |fits: fn(&Path) -> bool| {
         let all = disk.list(Path::new(HOST_DIR)).unwrap_or_default();
         let paths = all.into_iter().map(|entry| entry.path);
@@ -113,10 +126,15 @@ pub(super) fn before_start(disk: &SimDisk, bug: Option<NodeBug>, old: &mut OldVo
             }
         }
         Some(NodeBug::OldVotesRestored) if old.0.is_empty() => {
-            let copy = |path: PathBuf| Some((path.clone(), disk.on_device(&path).ok()?));
-            old.0 = files(is_vote).into_iter().filter_map(copy).collect();
+            old.0 = copies(disk, files(is_vote));
         }
-        Some(NodeBug::OldVotesRestored) => {
+        Some(NodeBug::OldManifestsRestored) if old.0.is_empty() => {
+            let mut all = Vec::new();
+            list(disk, Path::new(GROUPS_DIR), &mut all);
+            all.retain(|path| path.file_stem().is_some_and(|is| is == "manifest"));
+            old.0 = copies(disk, all);
+        }
+        Some(NodeBug::OldVotesRestored | NodeBug::OldManifestsRestored) => {
             for (path, bytes) in &old.0 {
                 let file = disk.open(path, OpenMode::CreateIfMissing);
                 let written = file.and_then(|file| {
@@ -133,6 +151,22 @@ pub(super) fn before_start(disk: &SimDisk, bug: Option<NodeBug>, old: &mut OldVo
             }
         }
         _ => {}
+    }
+}
+
+fn copies(disk: &SimDisk, paths: Vec<PathBuf>) -> Vec<(PathBuf, Vec<u8>)> {
+    let copy = |path: PathBuf| Some((path.clone(), disk.on_device(&path).ok()?));
+    paths.into_iter().filter_map(copy).collect()
+}
+
+/// All files below a directory.
+pub(super) fn list(disk: &SimDisk, dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in disk.list(dir).unwrap_or_default() {
+        if entry.is_dir {
+            list(disk, &entry.path, files);
+        } else {
+            files.push(entry.path);
+        }
     }
 }
 

@@ -1,8 +1,11 @@
-//! One node: a disk, a clock, and a host while its process runs.
+//! One node: a disk, a clock, and the real node while its process runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,22 +14,23 @@ use trilith_env::{
     Env,
     sim::{SimClock, SimConfig, SimDisk, SimRng},
 };
-use trilith_host::{
-    Alarm, GroupSpec, HostHandle, HostParts, Observer, Outbound, PeerEvent, Shard, Workers,
-};
-use trilith_peer::NodeMessage;
-use trilith_raft::{Configuration, Role, RoleChange};
-use trilith_types::{GroupId, Incarnation, NodeId, Term, TimestampMs};
+use trilith_host::Outbound;
+use trilith_node::{Node as Handle, NodeParts};
+use trilith_peer::{Class, ConnId, Links, NodeMessage};
+use trilith_raft::{Role, SplitMix64};
+use trilith_types::{GroupId, LogIndex, NodeId, Term, TimestampMs};
 
 use super::{
-    machine::{Ears, Lists, Said},
-    plant::{self, OldVotes},
-    settings::{GROUPS, Settings},
+    clients::Said,
+    packet::Packet,
+    plant::{self, OldFiles},
+    settings::Settings,
+    stranger::OldCopy,
 };
 use crate::{rng::Rng, time::SimTime};
 
-/// Turns of a shard in a row; one that goes on for longer gets its next turn a little later.
-const TURNS_MAX: usize = 200;
+/// Steps in a row; a node that goes on for longer gets its next one a little later.
+const STEPS_MAX: usize = 200;
 
 /// How much later.
 const REST: Duration = Duration::from_millis(1);
@@ -35,7 +39,10 @@ const REST: Duration = Duration::from_millis(1);
 const WALL: TimestampMs = TimestampMs(1_700_000_000_000);
 
 /// What a node wants to send.
-pub(super) type Letters = Arc<Mutex<Vec<(NodeId, NodeMessage)>>>;
+type Letters = Arc<Mutex<Vec<(NodeId, NodeMessage)>>>;
+
+/// What clients were told here, and nobody has looked at yet.
+pub(super) type Ears = Arc<Mutex<Vec<Said>>>;
 
 #[derive(Debug)]
 struct Out(Letters);
@@ -52,43 +59,39 @@ impl Outbound for Out {
     }
 }
 
-#[derive(Debug)]
-struct Listener(Ears);
-
-impl Observer for Listener {
-    fn role(&self, group: GroupId, role: &RoleChange, members: &Configuration) {
-        let said = Said::Role(group, *role, members.clone());
-        self.0.lock().push(said);
-    }
-
-    fn alarm(&self, group: GroupId, alarm: &Alarm) {
-        self.0.lock().push(Said::Alarm(group, alarm.clone()));
-    }
-
-    fn fatal(&self, reason: &str) {
-        self.0.lock().push(Said::Fatal(reason.to_owned()));
-    }
+/// A connection as one of its ends knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conn {
+    pub(super) wire: u64,
+    pub(super) peer: NodeId,
+    /// What it is for, once the handshake is through.
+    pub(super) class: Option<Class>,
 }
 
 /// A process.
 pub(super) struct Life {
-    pub(super) handle: HostHandle<Lists>,
-    shards: Vec<Shard<Lists>>,
-    deadlines: Vec<Duration>,
+    parts: NodeParts,
+    pub(super) node: Handle,
     pub(super) number: u64,
-    pub(super) letters: Letters,
     pub(super) ears: Ears,
+    letters: Letters,
     pub(super) paused: bool,
-    /// Its start has been recorded.
-    pub(super) is_told: bool,
     /// What has come while it stood still.
-    pub(super) inbox: Vec<(NodeId, NodeMessage)>,
+    pub(super) inbox: Vec<(NodeId, Packet)>,
+    pub(super) links: Links,
+    /// When the links want their next turn.
+    pub(super) links_at: Duration,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    peers_changed: Arc<AtomicBool>,
     pub(super) roles: BTreeMap<GroupId, (Role, Term)>,
-    /// Groups that are open, and how many of their entries are applied.
-    pub(super) applied: BTreeMap<GroupId, u64>,
-    pub(super) suspected: BTreeSet<NodeId>,
-    /// Turns until the process dies.
+    /// Up to here the log of each group was read.
+    pub(super) read_upto: BTreeMap<GroupId, LogIndex>,
+    /// Nodes that it was told to suspect though nothing shows it.
+    pub(super) misled: BTreeSet<NodeId>,
+    /// Steps until the process dies.
     pub(super) doom: Option<u32>,
+    /// It is on its way to a clean end.
+    pub(super) is_closing: bool,
 }
 
 /// A node, running or not.
@@ -97,7 +100,6 @@ pub(super) struct Node {
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
     seed: u64,
-    pub(super) incarnation: u64,
     pub(super) life: Option<Life>,
     pub(super) lives: u64,
     /// Restarts that were asked for; only the last one counts.
@@ -107,33 +109,54 @@ pub(super) struct Node {
     pub(super) wakes_at: Option<SimTime>,
     /// Operations of the disk whose end is planned.
     pub(super) planned: usize,
-    old_votes: OldVotes,
+    old_files: OldFiles,
     /// A sync of a directory was made to fail.
     pub(super) names_fail: bool,
+    /// Its own disk, while it runs on another one.
+    pub(super) own_disk: Option<SimDisk>,
+    /// It was started on that other one.
+    pub(super) was_strange: bool,
+    pub(super) copy: Option<OldCopy>,
+}
+
+/// How a drive has ended.
+pub(super) enum Driven {
+    /// It wants to be driven again then.
+    Until(SimTime),
+    /// The process has died on the way.
+    Died,
+    /// It has closed everything and ends.
+    Finished,
 }
 
 impl Node {
     pub(super) fn new(id: NodeId, rng: &mut Rng) -> Self {
         let seed = rng.next_u64();
-        let config = SimConfig {
-            slow: true,
-            ..SimConfig::new(seed)
-        };
         Self {
             id,
-            disk: SimDisk::with(config),
+            disk: Self::new_disk(seed),
             clock: SimClock::new(WALL),
             seed,
-            incarnation: 0,
             life: None,
             lives: 0,
             restarts: 0,
             slow_until: SimTime::ZERO,
             wakes_at: None,
             planned: 0,
-            old_votes: OldVotes::default(),
+            old_files: OldFiles::default(),
             names_fail: false,
+            own_disk: None,
+            was_strange: false,
+            copy: None,
         }
+    }
+
+    /// An empty disk.
+    pub(super) fn new_disk(seed: u64) -> SimDisk {
+        SimDisk::with(SimConfig {
+            slow: true,
+            ..SimConfig::new(seed)
+        })
     }
 
     pub(super) fn is_awake(&self) -> bool {
@@ -148,115 +171,67 @@ impl Node {
     /// Starts the process.
     ///
     /// # Errors
-    /// What the host says when it does not open.
-    pub(super) fn start(&mut self, settings: &Settings, members: &[NodeId]) -> Result<(), String> {
+    /// What the node says when it does not open.
+    pub(super) fn start(&mut self, settings: &Settings) -> Result<(), String> {
         let bug = settings.bug;
-        self.incarnation += 1;
-        plant::before_start(&self.disk, bug, &mut self.old_votes);
+        plant::before_start(&self.disk, bug, &mut self.old_files);
         self.lives += 1;
         let env = Env {
             disk: plant::disk(&self.disk, bug),
             clock: Arc::new(self.clock.clone()),
             rng: Arc::new(SimRng::new(self.seed ^ self.lives)),
         };
-        let (letters, ears) = (Letters::default(), Ears::default());
-        let config = settings.host(self.id, Incarnation(self.incarnation));
-        let parts: HostParts<Lists> = trilith_host::open(
-            &env,
-            config,
-            Workers::None,
-            Arc::new(Out(Arc::clone(&letters))),
-            Arc::new(Listener(Arc::clone(&ears))),
-        )
-        .map_err(|error| error.to_string())?;
-        for group in (1..=GROUPS).map(GroupId) {
-            self.open_group(&parts.handle, group, members, settings, &ears);
-        }
-        let deadlines = vec![Duration::ZERO; parts.shards.len()];
+        let letters = Letters::default();
+        let out = Arc::new(Out(Arc::clone(&letters)));
+        let parts = Handle::assemble(&env, settings.node(self.id), out)
+            .map_err(|error| error.to_string())?;
+        let node = parts.node.clone();
+        let peers_changed = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&peers_changed);
+        node.on_peers_changed(move || flag.store(true, Ordering::Relaxed));
+        let random = Box::new(SplitMix64(self.seed ^ self.lives << 32));
         self.life = Some(Life {
-            handle: parts.handle,
-            shards: parts.shards,
-            deadlines,
+            parts,
+            node,
             number: self.lives,
+            ears: Ears::default(),
             letters,
-            ears,
             paused: false,
-            is_told: false,
             inbox: Vec::new(),
+            links: Links::new(settings.links, random),
+            links_at: Duration::ZERO,
+            conns: BTreeMap::new(),
+            peers_changed,
             roles: BTreeMap::new(),
-            applied: BTreeMap::new(),
-            suspected: BTreeSet::new(),
+            read_upto: BTreeMap::new(),
+            misled: BTreeSet::new(),
             doom: None,
+            is_closing: false,
         });
         Ok(())
     }
 
-    fn open_group(
-        &self,
-        handle: &HostHandle<Lists>,
-        group: GroupId,
-        members: &[NodeId],
-        settings: &Settings,
-        ears: &Ears,
-    ) {
-        let members = Configuration::of_voters(members.iter().copied());
-        let machine = Lists::new(group, Arc::clone(ears), settings.bug);
-        let dir = format!("/node/groups/{group}");
-        let spec = GroupSpec {
-            log: settings.log(),
-            ..GroupSpec::new(group, dir, members, machine)
-        };
-        let told = Arc::clone(ears);
-        handle.open_group(spec, move |opened| {
-            let result = opened.map(|_| ()).map_err(|error| error.to_string());
-            told.lock().push(Said::Opened(group, result));
-        });
-    }
-
-    /// Lets every shard do what there is to do at `now`. Returns when it wants to be driven next;
-    /// `None` when the process has died on the way.
-    pub(super) fn drive(&mut self, now: SimTime) -> Option<SimTime> {
+    /// Lets the node do what there is to do at `now`.
+    pub(super) fn drive(&mut self, now: SimTime) -> Driven {
         let now = Duration::from_micros(now.0);
         self.clock.advance_to(now);
-        let life = self.life.as_mut().filter(|life| !life.paused)?;
-        for _ in 0..TURNS_MAX {
-            let mut turned = false;
-            for (shard, deadline) in life.shards.iter_mut().zip(&mut life.deadlines) {
-                if shard.has_events() || *deadline <= now {
-                    *deadline = shard.turn();
-                    turned = true;
-                }
-            }
-            if !self.disk.is_on() || life.dies() {
-                return None;
-            }
-            if !turned {
-                let next = life.deadlines.iter().min().copied().unwrap_or(now + REST);
-                return Some(SimTime(next.as_micros() as u64));
-            }
-        }
-        Some(SimTime((now + REST).as_micros() as u64))
-    }
-
-    /// Takes a message in, now or once the process goes on.
-    pub(super) fn deliver(&mut self, from: NodeId, message: NodeMessage) {
-        let Some(life) = &mut self.life else { return };
-        if life.paused {
-            life.inbox.push((from, message));
-        } else {
-            drop(life.handle.deliver(from, message));
-        }
-    }
-
-    pub(super) fn tell_suspicion(&mut self, peer: NodeId, is_suspected: bool) {
         let Some(life) = self.life.as_mut().filter(|life| !life.paused) else {
-            return;
+            return Driven::Until(SimTime::MAX);
         };
-        if is_suspected && life.suspected.insert(peer) {
-            life.handle.peer_event(PeerEvent::Suspect(peer));
-        } else if !is_suspected && life.suspected.remove(&peer) {
-            life.handle.peer_event(PeerEvent::Alive(peer));
+        for _ in 0..STEPS_MAX {
+            let next = life.parts.step();
+            if !self.disk.is_on() || life.dies() {
+                return Driven::Died;
+            }
+            if life.is_closing && life.parts.is_finished() {
+                return Driven::Finished;
+            }
+            if !life.parts.has_more() {
+                let next = next.unwrap_or(now + REST);
+                return Driven::Until(SimTime(next.as_micros() as u64));
+            }
         }
+        Driven::Until(SimTime((now + REST).as_micros() as u64))
     }
 }
 
@@ -271,5 +246,48 @@ impl Life {
             }
             None => false,
         }
+    }
+
+    /// The node, to look at from outside.
+    pub(super) const fn parts(&self) -> &NodeParts {
+        &self.parts
+    }
+
+    /// Begins a clean end.
+    pub(super) fn close(&mut self) {
+        if !std::mem::replace(&mut self.is_closing, true) {
+            self.parts.begin_stop();
+        }
+    }
+
+    /// Why it must stop, if it must.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.parts.failure().map(str::to_owned)
+    }
+
+    /// What it wants to send, by the connections that there are.
+    pub(super) fn take_letters(&mut self) -> Vec<(u64, NodeId, NodeMessage)> {
+        let letters = std::mem::take(&mut *self.letters.lock());
+        let wire = |to: NodeId, class: Class| {
+            let mut conns = self.conns.values();
+            conns
+                .rfind(|conn| conn.peer == to && conn.class == Some(class))
+                .map(|conn| conn.wire)
+        };
+        letters
+            .into_iter()
+            .filter_map(|(to, message)| Some((wire(to, message.class())?, to, message)))
+            .collect()
+    }
+
+    /// Whether there may be other peers than at the last look.
+    pub(super) fn take_peers_changed(&self) -> bool {
+        self.peers_changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// The connection of this number, as it is known here.
+    pub(super) fn conn(&self, wire: u64) -> Option<(ConnId, Conn)> {
+        let found = self.conns.iter().find(|(_, conn)| conn.wire == wire);
+        found.map(|(id, conn)| (*id, *conn))
     }
 }

@@ -1,25 +1,31 @@
-//! Looking at the nodes: what they say, what their logs show, and whether they have settled.
+//! Looking at the nodes: what they tell clients, whom they hold for leaders, what their logs and
+//! machines hold, and whether they have settled.
 
 use std::sync::Arc;
 
-use trilith_host::Alarm;
-use trilith_raft::{Configuration, Role, RoleChange};
-use trilith_storage::ReadError;
-use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, Term};
+use trilith_node::{NodeStatus, TopicDescription};
+use trilith_raft::{Configuration, Role};
+use trilith_storage::{ReadError, StoredEntry};
+use trilith_topics::group_id;
+use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, PartitionId, Term, TopicId};
 
 use super::{
-    Cx, FIRST, NodeWorld, Timer, group_of,
-    machine::{Applied, Said},
-    packet::Packet,
-    settings::{ELECTION_TIMEOUT, GROUPS},
+    Cx, FIRST, NodeWorld, Timer,
+    clients::Said,
+    packet::{Packet, What},
+    records::digest,
+    settings::{ELECTION_TIMEOUT, TOPIC},
 };
 use crate::{
-    event::{self, Down, EntryId, Event, Note},
-    history::{Object, OpId, Outcome},
+    checkers::unconfirmed,
+    event::{self, Down, Event, Note},
+    log_event::LogEvent,
+    recorder::Recorder,
+    time::SimTime,
 };
 
-/// Most bytes that a consumer reads at a time.
-const CONSUMER_BYTES: u64 = 64 << 10;
+/// Most bytes of a log that are looked at at a time.
+const LOOK_BYTES: u64 = 64 << 10;
 
 fn seen_role(role: Role) -> event::Role {
     match role {
@@ -39,25 +45,21 @@ fn seen_configuration(configuration: &Configuration) -> event::Configuration {
     }
 }
 
+/// A digest of all that an entry says.
+fn digest_of(entry: &StoredEntry) -> u64 {
+    let text = format!("{:?}", entry.meta);
+    digest(digest(0, text.as_bytes()), &entry.payload)
+}
+
 impl NodeWorld {
-    /// Records that a node has started, with what its machine came back to.
-    fn tell_start(&mut self, cx: &mut Cx, id: NodeId, said: &[Said]) {
-        let Some(node) = self.node_mut(id) else {
-            return;
-        };
-        let Some(life) = &mut node.life else { return };
-        if std::mem::replace(&mut life.is_told, true) {
-            return;
-        }
-        let restored = said.iter().find_map(|said| match said {
-            Said::Restored(FIRST, applied) => Some(applied.count),
-            _ => None,
-        });
+    /// Records that a node has started.
+    pub(super) fn tell_start(&self, cx: &mut Cx, id: NodeId) {
+        let lives = self.node(id).map_or(0, |node| node.lives);
         cx.record(&Event::Started {
             node: id,
-            incarnation: Incarnation(node.lives),
+            incarnation: Incarnation(lives),
             base: (LogIndex::ZERO, Term::ZERO),
-            applied: LogIndex(restored.unwrap_or(0)),
+            applied: LogIndex::ZERO,
             log: &[],
             damaged: &[],
             unknown_suffix: false,
@@ -76,245 +78,300 @@ impl NodeWorld {
     /// Carries away what a node has said: letters to the others, answers to clients, and what
     /// checkers want to know.
     pub(super) fn carry_away(&mut self, cx: &mut Cx, id: NodeId) {
-        let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
+        let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) else {
             return;
         };
         let said = std::mem::take(&mut *life.ears.lock());
-        let letters = std::mem::take(&mut *life.letters.lock());
-        self.tell_start(cx, id, &said);
-        for said in said {
-            self.hear(cx, id, said);
-        }
-        for (to, message) in letters {
-            match Packet::of(&message) {
-                Some(packet) => cx.send(id, to, packet),
+        let letters = life.take_letters();
+        let failure = life.failure();
+        self.see_roles(cx, id);
+        for (wire, to, message) in letters {
+            match What::message(&message) {
+                Some(what) => cx.send(id, to, Packet { wire, what }),
                 None => cx.fail("peer", format!("node {id} sends what no frame takes")),
             }
         }
-    }
-
-    fn hear(&mut self, cx: &mut Cx, id: NodeId, said: Said) {
-        match said {
-            Said::Role(group, role, members) => self.role_changed(cx, id, group, role, &members),
-            Said::Applied(group, applied) => self.applied(cx, id, group, applied),
-            Said::Restored(group, applied) => self.restored(cx, id, group, applied),
-            Said::Answer(op, outcome) if self.probing.is_some() => self.probed(cx, op, &outcome),
-            Said::Answer(op, outcome) => cx.answer(op, &outcome, None),
-            Said::MayRead(op, object) => self.read_here(id, op, object),
-            Said::Opened(group, Ok(())) => {
-                if let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) {
-                    life.applied.entry(group).or_insert(0);
-                }
-            }
-            Said::Opened(group, Err(error)) => self.not_opened(cx, id, group, &error),
-            Said::Fatal(reason) => self.fatal(cx, id, &reason),
-            Said::Alarm(group, alarm) => self.alarm(cx, id, group, &alarm),
+        for said in said {
+            self.hear(cx, id, said);
         }
-    }
-
-    fn not_opened(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, error: &str) {
-        let on = self.node(id).is_some_and(|node| node.disk.is_on());
-        if on && !super::is_faulty(error) {
-            cx.fail("start", format!("group {group} of node {id}: {error}"));
-        } else {
+        if failure.is_some() {
+            let on = self.node(id).is_some_and(|node| node.disk.is_on());
             let why = if on { Down::DiskFailed } else { Down::PowerCut };
             self.stop(cx, id, why);
         }
     }
 
-    fn fatal(&mut self, cx: &mut Cx, id: NodeId, _reason: &str) {
-        let on = self.node(id).is_some_and(|node| node.disk.is_on());
-        let why = if on { Down::DiskFailed } else { Down::PowerCut };
-        self.stop(cx, id, why);
+    fn hear(&mut self, cx: &mut Cx, id: NodeId, said: Said) {
+        match said {
+            Said::Told(call, told) => self.told(cx, call, told),
+            Said::Put(op, object, value, result) => self.was_put(cx, (op, object, value), result),
+            Said::MayRead(op, object, reader) => self.read_plainly(cx, (op, object), reader),
+            Said::Probed(op, outcome) => self.probed(cx, op, &outcome),
+            Said::State(group, index, digest) => cx.record(&Event::Log(LogEvent::State {
+                node: id,
+                group,
+                index,
+                digest,
+            })),
+            Said::Status(status) => self.see_status(cx, id, &status),
+            Said::Described(description) => self.see_replicas(cx, id, &description),
+        }
+    }
+
+    fn see_roles(&mut self, cx: &mut Cx, id: NodeId) {
+        let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) else {
+            return;
+        };
+        let mut changed = Vec::new();
+        for group in life.parts().groups() {
+            let view = group.view();
+            let now = (view.role, view.term);
+            if life.roles.insert(group.id(), now) != Some(now) {
+                changed.push((group.id(), view.role, view.term));
+            }
+        }
+        for (group, role, term) in changed {
+            if role == Role::Leader {
+                let node = id;
+                cx.record(&Event::Log(LogEvent::Leads { node, group, term }));
+            }
+            if group == FIRST {
+                cx.record(&Event::Role {
+                    node: id,
+                    term,
+                    role: seen_role(role),
+                });
+            }
+        }
+    }
+
+    fn see_status(&mut self, cx: &mut Cx, id: NodeId, status: &NodeStatus) {
+        if status.damaged_ranges > 0 {
+            let kind = Note::MessageRefused;
+            cx.record(&Event::Note { node: id, kind });
+        }
+        if status.alarms.disk_full_groups > 0 {
+            let kind = Note::Backpressure;
+            cx.record(&Event::Note { node: id, kind });
+        }
+        if let Some((group, reason)) = status.alarms.stopped.first() {
+            self.out_of_service(cx, id, &format!("group {group}"), reason);
+        }
+    }
+
+    fn see_replicas(&mut self, cx: &mut Cx, id: NodeId, description: &TopicDescription) {
+        let stopped = description.partitions.iter().find_map(|partition| {
+            let reason = partition.unavailable.clone()?;
+            Some((partition.partition, reason))
+        });
+        if let Some((partition, reason)) = stopped {
+            self.out_of_service(cx, id, &format!("partition {partition}"), &reason);
+        }
     }
 
     /// A replica has stopped. When its disk refused something, an operator starts the node again.
-    fn stopped(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, reason: &str) {
+    fn out_of_service(&mut self, cx: &mut Cx, id: NodeId, which: &str, reason: &str) {
         let on = self.node(id).is_some_and(|node| node.disk.is_on());
         if on && super::is_faulty(reason) {
             self.stop(cx, id, Down::DiskFailed);
         } else if on {
-            let what = format!("group {group} of node {id} stopped: {reason}");
-            cx.fail("host", what);
+            cx.fail("host", format!("{which} of node {id} stopped: {reason}"));
         }
     }
 
-    fn alarm(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, alarm: &Alarm) {
-        let kind = match alarm {
-            Alarm::Stopped { reason } => {
-                self.stopped(cx, id, group, reason);
-                return;
-            }
-            Alarm::DiskFull => Note::Backpressure,
-            Alarm::Damaged { .. } => Note::MessageRefused,
-            Alarm::DiskHasRoom | Alarm::Repaired { .. } => return,
-        };
-        cx.record(&Event::Note { node: id, kind });
-    }
-
-    fn role_changed(
-        &mut self,
-        cx: &mut Cx,
-        id: NodeId,
-        group: GroupId,
-        role: RoleChange,
-        _: &Configuration,
-    ) {
-        let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) else {
-            return;
-        };
-        let before = life.roles.insert(group, (role.role, role.term));
-        if group != FIRST || before == Some((role.role, role.term)) {
-            return;
-        }
-        cx.record(&Event::Role {
-            node: id,
-            term: role.term,
-            role: seen_role(role.role),
-        });
-    }
-
-    fn applied(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, applied: Applied) {
-        if self.probing.is_none()
-            && let Err(what) = self.ledger.applied(id, group, applied)
-        {
-            cx.fail("state-machine safety", what);
-        }
-        if let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) {
-            life.applied.insert(group, applied.count);
-        }
-        if group == FIRST {
-            cx.record(&Event::Applied {
-                node: id,
-                entry: EntryId {
-                    index: LogIndex(applied.count),
-                    term: applied.term,
-                    digest: applied.entry,
-                },
-                state: applied.state,
-            });
-        }
-    }
-
-    fn restored(&mut self, cx: &mut Cx, id: NodeId, group: GroupId, applied: Applied) {
-        if self.probing.is_none()
-            && let Err(what) = self.ledger.restored(id, group, applied)
-        {
-            cx.fail("state-machine safety", what);
-        }
-        let Some(life) = self.node_mut(id).and_then(|node| node.life.as_mut()) else {
-            return;
-        };
-        let is_start = !life.applied.contains_key(&group);
-        life.applied.insert(group, applied.count);
-        if group == FIRST && !is_start {
-            cx.record(&Event::Installed {
-                node: id,
-                last: (LogIndex(applied.count), applied.term),
-                state: applied.state,
-                kept_log: false,
-            });
-        }
-    }
-
-    /// A confirmed read looks at the state.
-    fn read_here(&self, id: NodeId, op: OpId, object: Object) {
-        let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
-            return;
-        };
-        let ears = Arc::clone(&life.ears);
-        life.handle.instruct(group_of(object), move |machine, _| {
-            let outcome = Outcome::Done(machine.read(object));
-            ears.lock().push(Said::Answer(op, outcome));
-        });
-    }
-
-    /// Nodes look at their connections; consumers look at the logs.
+    /// Somebody looks at every node: how it is, what its logs and machines hold.
     pub(super) fn look_around(&mut self, cx: &mut Cx) {
         cx.after(ELECTION_TIMEOUT, Timer::Detector);
-        let ids = self.members.clone();
-        for node in ids.iter().copied() {
-            for peer in ids.iter().copied().filter(|peer| *peer != node) {
-                let reachable = self.node(peer).is_some_and(super::Node::is_awake)
-                    && !cx.is_cut(node, peer)
-                    && !cx.is_cut(peer, node);
-                if let Some(node) = self.node_mut(node) {
-                    node.tell_suspicion(peer, !reachable);
-                }
+        for id in self.members.clone() {
+            let Some(node) = self.node_mut(id).filter(|node| node.is_awake()) else {
+                continue;
+            };
+            if let Some(life) = &mut node.life {
+                life.reassure();
+                life.ask_how_it_is();
             }
-        }
-        let consumes = self.probing.is_none();
-        for node in ids {
-            for group in (1..=GROUPS).map(GroupId).filter(|_| consumes) {
-                self.consume(cx, node, group);
+            if self.probing.is_none() {
+                self.look_into_logs(cx, id);
             }
-            self.drive(cx, node);
+            self.drive(cx, id);
         }
         self.note_marks();
     }
 
     fn note_marks(&mut self) {
-        for group in (1..=GROUPS).map(GroupId) {
-            let counts = self.nodes.iter().filter_map(|node| {
-                let life = node.life.as_ref()?;
-                life.applied.get(&group).copied()
-            });
-            self.marks.insert(group, counts.max().unwrap_or(0));
+        let mut marks = std::collections::BTreeMap::new();
+        let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+        for group in lives.flat_map(|life| life.parts().groups()) {
+            let mark = marks.entry(group.id()).or_insert(LogIndex::ZERO);
+            *mark = group.applied().max(*mark);
         }
+        self.marks = marks;
     }
 
-    /// Whether every group has a leader, and every node what was applied at the last look.
-    pub(super) fn has_settled(&self) -> bool {
-        (1..=GROUPS).map(GroupId).all(|group| {
-            let leads = |node: &super::Node| node.role(group) == Some(Role::Leader);
-            let mark = self.marks.get(&group).copied().unwrap_or(0);
-            let has = |node: &super::Node| {
-                let life = node.life.as_ref();
-                life.and_then(|life| life.applied.get(&group))
-                    .is_some_and(|count| *count >= mark)
-            };
-            self.nodes.iter().any(leads) && self.nodes.iter().all(has)
-        })
-    }
-
-    /// A consumer goes on in a node's log: what is committed there is what is committed
-    /// everywhere, without a hole.
-    fn consume(&mut self, cx: &mut Cx, id: NodeId, group: GroupId) {
+    /// What is committed in a node's logs is what is committed everywhere, without a hole.
+    fn look_into_logs(&mut self, cx: &mut Cx, id: NodeId) {
         let Some(node) = self.node(id).filter(|node| node.disk.is_on()) else {
             return;
         };
-        let Some(life) = node.life.as_ref().filter(|life| !life.paused) else {
+        let Some(life) = node.life.as_ref() else {
             return;
         };
-        let Some(shared) = life.handle.group(group) else {
-            return;
-        };
-        let upto = shared.applied().min(shared.commit());
-        let key = (id, group);
-        let from = self.read_upto.get(&key).copied().unwrap_or_default().next();
-        if from > upto {
-            return;
+        for group in life.parts().groups() {
+            let (number, upto) = (group.id(), group.applied().min(group.commit()));
+            let from = self.read_upto(id, number).next();
+            if from > upto {
+                continue;
+            }
+            let (next, entries) = match group.reader().entries(from, upto, LOOK_BYTES) {
+                Ok(entries) => (from, entries),
+                Err(ReadError::EntryGone { earliest, .. }) => (earliest, Vec::new()),
+                // Damaged entries are mended in time; a replaced log is asked again.
+                Err(_) => continue,
+            };
+            let mut expected = next;
+            for entry in &entries {
+                let index = entry.meta.index;
+                if index != expected {
+                    let what = format!("node {id} shows {index} of group {number}, not {expected}");
+                    cx.fail("replicas equal", what);
+                }
+                cx.record(&Event::Log(LogEvent::Holds {
+                    node: id,
+                    group: number,
+                    index,
+                    digest: digest_of(entry),
+                }));
+                expected = expected.next();
+            }
+            let life = self.node_mut(id).and_then(|node| node.life.as_mut());
+            if let Some(life) = life {
+                life.read_upto.insert(number, expected.prev());
+            }
         }
-        let (next, entries) = match shared.reader().entries(from, upto, CONSUMER_BYTES) {
-            Ok(entries) => (from, entries),
-            Err(ReadError::EntryGone { earliest, .. }) => (earliest, Vec::new()),
-            // Damaged entries are mended in time; a replaced log is asked again.
-            Err(_) => return,
+    }
+
+    fn read_upto(&self, id: NodeId, group: GroupId) -> LogIndex {
+        let life = self.node(id).and_then(|node| node.life.as_ref());
+        let read = life.and_then(|life| life.read_upto.get(&group));
+        read.copied().unwrap_or_default()
+    }
+
+    /// The topic's id, once some node knows it.
+    pub(super) fn topic(&mut self) -> Option<TopicId> {
+        if self.topic_id.is_none() {
+            let mut lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+            self.topic_id = lives.find_map(|life| Some(life.node.topic(TOPIC).ok()?.id));
+        }
+        self.topic_id
+    }
+
+    /// What keeps the nodes from being settled.
+    pub(super) fn nodes_unsettled(&self) -> Option<String> {
+        let Some(topic) = self.topic_id else {
+            return Some("there is no topic".to_owned());
         };
-        let mut expected = next;
-        for entry in &entries {
-            if entry.meta.index != expected {
-                let what = format!(
-                    "node {id} shows {} of group {group} where {expected} belongs",
-                    entry.meta.index
+        for node in &self.nodes {
+            let Some(life) = node.life.as_ref().filter(|life| !life.paused) else {
+                return Some(format!("node {} does not run", node.id));
+            };
+            let Ok(served) = life.node.topic(TOPIC) else {
+                return Some(format!("node {} does not know the topic", node.id));
+            };
+            let placements = served.placements.iter().zip(0..);
+            for (placement, number) in placements {
+                let group = group_id(topic, PartitionId(number));
+                let preferred = placement.first() == Some(&node.id);
+                if preferred && node.role(group) != Some(Role::Leader) {
+                    let id = node.id;
+                    return Some(format!("node {id} does not lead partition {number} again"));
+                }
+                if placement.contains(&node.id)
+                    && let Some(what) = self.behind(node, group)
+                {
+                    return Some(what);
+                }
+            }
+            if let Some(what) = self.behind(node, FIRST) {
+                return Some(what);
+            }
+        }
+        None
+    }
+
+    fn behind(&self, node: &super::Node, group: GroupId) -> Option<String> {
+        let mark = self.marks.get(&group).copied().unwrap_or_default();
+        let life = node.life.as_ref()?;
+        let hosted = life.parts().groups();
+        let applied = hosted.iter().find(|hosted| hosted.id() == group);
+        let applied = applied.map(|group| group.applied()).unwrap_or_default();
+        let what = || {
+            format!(
+                "node {} has applied {applied} of {mark} of group {group}",
+                node.id
+            )
+        };
+        (applied < mark || applied == LogIndex::ZERO).then(what)
+    }
+
+    /// What keeps the world from being settled.
+    pub(super) fn whole_unsettled(
+        &mut self,
+        recorder: &Recorder,
+        healed: SimTime,
+    ) -> Option<String> {
+        if recorder.checkers().view().leader().is_none() {
+            return Some("the cluster has no leader".to_owned());
+        }
+        self.topic();
+        self.nodes_unsettled()
+            .or_else(|| self.clients_unsettled(healed))
+            .or_else(|| unconfirmed(recorder.history(), healed))
+    }
+}
+
+impl super::process::Life {
+    /// Asks for what is to be looked at; the answers come with what else the node says.
+    fn ask_how_it_is(&self) {
+        let ears = Arc::clone(&self.ears);
+        self.node
+            .status(move |status| ears.lock().push(Said::Status(Box::new(status))));
+        let ears = Arc::clone(&self.ears);
+        self.node.describe_topic(TOPIC, move |described| {
+            if let Ok(description) = described {
+                ears.lock().push(Said::Described(description));
+            }
+        });
+        for group in self.parts().groups() {
+            let (ears, group) = (Arc::clone(&self.ears), group.id());
+            self.parts().state(group, move |index, state| {
+                let said = Said::State(group, index, digest(0, &state));
+                ears.lock().push(said);
+            });
+        }
+    }
+
+    /// What it was told to suspect for nothing is as well as the links say.
+    fn reassure(&mut self) {
+        let well: Vec<NodeId> = self
+            .links
+            .status()
+            .iter()
+            .filter(|link| link.is_connected && !link.is_suspected)
+            .map(|link| link.node)
+            .collect();
+        for node in std::mem::take(&mut self.misled) {
+            if well.contains(&node) {
+                trilith_peer::Registry::peer_event(
+                    &self.node,
+                    trilith_peer::PeerEvent::Alive(node),
                 );
-                cx.fail("log matching", what);
             }
-            if let Err(what) = self.ledger.holds(id, group, entry) {
-                cx.fail("log matching", what);
-            }
-            expected = expected.next();
         }
-        self.read_upto.insert(key, expected.prev());
+    }
+
+    /// It is told that a peer seems dead.
+    pub(super) fn mislead(&mut self, peer: NodeId) {
+        self.misled.insert(peer);
+        trilith_peer::Registry::peer_event(&self.node, trilith_peer::PeerEvent::Suspect(peer));
     }
 }
