@@ -342,7 +342,8 @@ pub const CASES: &[Case] = &[
     code(node::Bug::AnsweredEarly, &[READS, KEPT, ENDS]),
     code(node::Bug::UnknownAsRefused, &[READS]),
     code(node::Bug::ReadUnconfirmed, &[READS, ENDS]),
-    code(node::Bug::DuplicateBeforeCommit, &[KEPT, ONCE, ENDS]).with(&[FaultKind::Loss]),
+    code(node::Bug::DuplicateBeforeCommit, &[KEPT, ONCE, ENDS])
+        .with(&[FaultKind::Loss, FaultKind::Partition]),
     code(node::Bug::TailNotRebuilt, &[ONCE]).with(&[FaultKind::Loss, FaultKind::Crash]),
     code(node::Bug::GapTaken, &[ORDER, ONCE]),
     code(

@@ -135,7 +135,7 @@ fn fault(name: &str) -> Result<FaultKind, String> {
 enum WorldName {
     /// The consensus core with a minimal replica.
     Raft,
-    /// The host of a real node, over disks of bytes and frames.
+    /// Whole nodes, over disks of bytes and connections that carry frames.
     Node,
 }
 
