@@ -46,7 +46,7 @@ impl Default for LogConfig {
             segment_entries_max: 1 << 24,
             segment_offsets_max: 1 << 28,
             payload_bytes_max: BATCH_BYTES_MAX,
-            preallocate_bytes_min: 256 << 10,
+            preallocate_bytes_min: 16 << 10,
             preallocate_bytes_max: 16 << 20,
             reserve_bytes: 64 << 20,
             resume_bytes: 16 << 20,
