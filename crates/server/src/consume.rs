@@ -63,14 +63,16 @@ pub(crate) struct Chunk {
 enum Source {
     /// The log here.
     Here(Reader),
-    /// The leader, whose answers are handed on.
-    There(Box<Streaming<ConsumeResponse>>),
+    /// The leader at an address, whose answers are handed on.
+    There(Box<Streaming<ConsumeResponse>>, String),
 }
 
 /// A reader on its way.
 #[derive(Debug)]
 pub(crate) struct Session {
     app: Arc<App>,
+    topic: String,
+    partition: PartitionId,
     source: Source,
     next: Offset,
     /// Behind the last readable record, as far as was heard.
@@ -114,6 +116,8 @@ impl Session {
             bytes => bytes.min(limits.response_bytes_max),
         };
         Ok(Self {
+            topic: wanted.topic,
+            partition: wanted.partition,
             source,
             next,
             end,
@@ -145,7 +149,14 @@ impl Session {
                     let chunk = read_here(reader, self.next, self.bytes_max);
                     chunk.await.map(Some)
                 }
-                Source::There(responses) => read_there(responses, self.next).await,
+                Source::There(responses, address) => {
+                    let (topic, engine) = (&self.topic, &self.app.engine);
+                    tokio::select! {
+                        biased;
+                        chunk = read_there(responses, self.next) => chunk,
+                        error = engine.led_elsewhere(topic, self.partition, address) => Err(error),
+                    }
+                }
             }
         };
         let reading = async {
@@ -284,7 +295,11 @@ async fn there(
         max_response_bytes: u32::try_from(wanted.response_bytes).unwrap_or(u32::MAX),
     };
     let responses = app.engine.consume_at(address, request, call).await?;
-    Ok((Source::There(Box::new(responses)), next, end))
+    Ok((
+        Source::There(Box::new(responses), address.to_owned()),
+        next,
+        end,
+    ))
 }
 
 async fn start(reader: &Reader, from: Start) -> Result<Offset, ApiError> {

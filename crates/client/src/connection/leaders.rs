@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
 use trilith_proto::v1;
 use trilith_types::PartitionId;
@@ -21,39 +21,88 @@ use crate::Error;
 /// Topics that are remembered; at the bound everything is forgotten and asked for anew.
 const TOPICS_MAX: usize = 4096;
 /// How long one node is waited for before the next is asked: one that is paused says nothing.
-const SHARE_MAX: Duration = Duration::from_secs(1);
+const SHARE_MAX: Duration = Duration::from_millis(500);
+/// Whoever reads hears nothing for so long before another node is asked who leads, and again after
+/// as long. An election takes about as much: a reader is at the next leader within a second.
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// What nodes have said. It may be old: a node that does not lead says so, and the answer is
 /// asked for again.
 #[derive(Debug, Default)]
 pub(crate) struct Leaders {
-    topics: Mutex<BTreeMap<String, Vec<Option<Arc<str>>>>>,
+    topics: Mutex<BTreeMap<String, Known>>,
     /// One asks at a time; those who waited meanwhile take the answer.
     asking: tokio::sync::Mutex<()>,
     answers: AtomicU64,
 }
 
+/// What one node said of a topic's leaders.
+#[derive(Clone, Debug)]
+struct Known {
+    /// In order of the partitions.
+    leaders: Vec<Leader>,
+    /// Who said so, and when.
+    by: Arc<str>,
+    at: Instant,
+}
+
+/// A partition's leader; without an address none is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Leader {
+    address: Option<Arc<str>>,
+    /// Leaders of higher terms are later ones; 0 when it is a guess, or another node's word.
+    term: u64,
+}
+
+impl Leader {
+    /// Its address, when it is surely a later leader than the one at `address`, which was elected in
+    /// `term` or, with 0, in one that is not known.
+    fn later_than(&self, term: u64, address: &str) -> Option<&str> {
+        let own = self.address.as_deref()?;
+        (own != address && self.term > term).then_some(own)
+    }
+}
+
+impl Known {
+    fn addresses(&self) -> Vec<Option<Arc<str>>> {
+        let leaders = self.leaders.iter();
+        leaders.map(|leader| leader.address.clone()).collect()
+    }
+}
+
 impl Leaders {
-    fn known(&self, topic: &str, partition: PartitionId) -> Option<Arc<str>> {
+    fn leader(&self, topic: &str, partition: PartitionId) -> Leader {
         let topics = self.topics.lock();
-        let partitions = topics.get(topic)?;
-        partitions.get(partition.get() as usize)?.clone()
+        let known = topics.get(topic);
+        let leader = known.and_then(|known| known.leaders.get(partition.get() as usize));
+        leader.cloned().unwrap_or_default()
     }
 
-    fn put(&self, topic: &str, leaders: Vec<Option<Arc<str>>>) {
+    fn known(&self, topic: &str, partition: PartitionId) -> Option<Arc<str>> {
+        self.leader(topic, partition).address
+    }
+
+    fn put(&self, topic: &str, known: Known) {
         let mut topics = self.topics.lock();
         if topics.len() >= TOPICS_MAX {
             topics.clear();
         }
-        topics.insert(topic.to_owned(), leaders);
+        topics.insert(topic.to_owned(), known);
     }
 
-    fn set(&self, topic: &str, partition: PartitionId, leader: Option<Arc<str>>) {
+    fn set(&self, topic: &str, partition: PartitionId, address: Option<Arc<str>>) {
         let mut topics = self.topics.lock();
-        let partitions = topics.get_mut(topic);
-        if let Some(slot) = partitions.and_then(|p| p.get_mut(partition.get() as usize)) {
-            *slot = leader;
+        let known = topics.get_mut(topic);
+        if let Some(slot) = known.and_then(|k| k.leaders.get_mut(partition.get() as usize)) {
+            *slot = Leader { address, term: 0 };
         }
+    }
+
+    /// What another node than the one at `avoid` has said since `since`.
+    fn said_since(&self, topic: &str, avoid: &str, since: Instant) -> bool {
+        let topics = self.topics.lock();
+        let known = topics.get(topic);
+        known.is_some_and(|known| known.at >= since && *known.by != *avoid)
     }
 
     fn answers(&self) -> u64 {
@@ -97,29 +146,70 @@ impl Connection {
         if self.leaders.answers() != seen
             && let Some(known) = self.leaders.topics.lock().get(topic)
         {
-            return Ok(known.clone());
+            return Ok(known.addresses());
         }
         let request = v1::MetadataRequest {
             topics: vec![topic.to_owned()],
         };
-        let answer = self.ask_members(&request, avoid).await?;
-        let leaders = read(topic, &answer);
+        let (by, answer) = self.ask_members(&request, avoid).await?;
         for node in &answer.nodes {
             if !node.client_address.is_empty() {
                 self.to(&Arc::from(node.client_address.as_str()));
             }
         }
-        self.leaders.put(topic, leaders.clone());
+        let known = Known {
+            leaders: read(topic, &answer),
+            by,
+            at: Instant::now(),
+        };
+        let addresses = known.addresses();
+        self.leaders.put(topic, known);
         self.leaders.answers.fetch_add(1, Ordering::Release);
-        Ok(leaders)
+        Ok(addresses)
     }
 
-    /// The first answer of any node. A server that knows no metadata leads everything itself.
+    /// Ready, with what is to be said of it, once another node says that the partition has a later
+    /// leader than the node at `address`, which was silent meanwhile. A node that is paused says
+    /// nothing, and one that is cut off does not know. The later leader is remembered.
+    pub(crate) async fn led_elsewhere(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        address: &str,
+    ) -> Error {
+        let before = self.leaders.leader(topic, partition);
+        let is_known = before.address.as_deref() == Some(address);
+        let term = if is_known { before.term } else { 0 };
+        loop {
+            let since = Instant::now();
+            sleep(SILENCE).await;
+            if self.members.count() < 2 {
+                // There is nobody else to ask.
+                continue;
+            }
+            // Readers of one topic share an answer.
+            let half = since + SILENCE / 2;
+            if !self.leaders.said_since(topic, address, half)
+                && self.learn(topic, Some(address)).await.is_err()
+            {
+                continue;
+            }
+            let now = self.leaders.leader(topic, partition);
+            if let Some(leader) = now.later_than(term, address) {
+                self.members.leave(address);
+                let why = format!("{address} was silent, and {leader} leads by now");
+                return Error::Interrupted { why };
+            }
+        }
+    }
+
+    /// The first answer of any node, and which one that is. A server that knows no metadata leads
+    /// everything itself.
     async fn ask_members(
         &self,
         request: &v1::MetadataRequest,
         avoid: Option<&str>,
-    ) -> Result<v1::MetadataResponse, Error> {
+    ) -> Result<(Arc<str>, v1::MetadataResponse), Error> {
         let deadline = Instant::now() + self.timeout();
         let current = self.any();
         let mut routes = self.all();
@@ -135,14 +225,16 @@ impl Connection {
             let mut cluster = route.cluster();
             let asked = timeout_at(until, cluster.metadata(direct(request.clone()))).await;
             let error = match asked {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Ok(answer)) => return Ok((route.address, answer.into_inner())),
                 Ok(Err(status)) if status.code() == Code::Unimplemented => {
-                    return Ok(v1::MetadataResponse::default());
+                    return Ok((route.address, v1::MetadataResponse::default()));
                 }
                 Ok(Err(status)) => self.failed(&route, &status),
-                Err(_) => Error::Interrupted {
-                    why: format!("{} did not answer within {share:?}", route.address),
-                },
+                Err(_) => {
+                    self.members.leave(&route.address);
+                    let why = format!("{} did not answer within {share:?}", route.address);
+                    Error::Interrupted { why }
+                }
             };
             if !error.may_pass() {
                 return Err(error);
@@ -155,8 +247,8 @@ impl Connection {
     }
 }
 
-/// The leaders' addresses in order of the partitions.
-fn read(topic: &str, answer: &v1::MetadataResponse) -> Vec<Option<Arc<str>>> {
+/// The leaders in order of the partitions.
+fn read(topic: &str, answer: &v1::MetadataResponse) -> Vec<Leader> {
     let address = |id: u64| {
         let node = answer.nodes.iter().find(|node| node.id == id)?;
         let address = node.client_address.as_str();
@@ -170,9 +262,12 @@ fn read(topic: &str, answer: &v1::MetadataResponse) -> Vec<Option<Arc<str>>> {
         let at = partition.partition as usize;
         // A number far beyond the count would be no topic of ours.
         if at < topic.partitions.len() {
-            leaders.resize(leaders.len().max(at + 1), None);
+            leaders.resize(leaders.len().max(at + 1), Leader::default());
             if let Some(slot) = leaders.get_mut(at) {
-                *slot = address(partition.leader);
+                *slot = Leader {
+                    address: address(partition.leader),
+                    term: partition.term,
+                };
             }
         }
     }
@@ -182,6 +277,20 @@ fn read(topic: &str, answer: &v1::MetadataResponse) -> Vec<Option<Arc<str>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_is_not_led_astray_by_who_guesses_or_knows_less() {
+        let says = |address: &str, term| Leader {
+            address: Some(address.into()),
+            term,
+        };
+        assert_eq!(says("b", 4).later_than(3, "a"), Some("b"));
+        assert_eq!(says("b", 1).later_than(0, "a"), Some("b"));
+        assert_eq!(says("b", 3).later_than(3, "a"), None, "it knows less");
+        assert_eq!(says("b", 0).later_than(0, "a"), None, "it guesses");
+        assert_eq!(says("a", 4).later_than(3, "a"), None, "elected again");
+        assert_eq!(Leader::default().later_than(0, "a"), None);
+    }
 
     #[test]
     fn leaders_are_read_by_their_partitions_numbers() {
@@ -194,6 +303,7 @@ mod tests {
             partition,
             leader,
             replicas: vec![1, 2, 3],
+            term: leader,
         };
         let answer = v1::MetadataResponse {
             cluster_id: String::new(),
@@ -204,7 +314,16 @@ mod tests {
                 partitions: vec![partition(1, 2), partition(0, 0), partition(2, 9)],
             }],
         };
-        assert_eq!(read("t", &answer), [None, Some("127.0.0.1:2".into()), None]);
+        let leader = |address: Option<&str>, term| Leader {
+            address: address.map(Arc::from),
+            term,
+        };
+        let expected = [
+            leader(None, 0),
+            leader(Some("127.0.0.1:2"), 2),
+            leader(None, 9),
+        ];
+        assert_eq!(read("t", &answer), expected);
         assert!(read("u", &answer).is_empty());
     }
 }

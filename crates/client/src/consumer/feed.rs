@@ -1,7 +1,9 @@
 //! The responses of one partition, over as many streams as it takes.
 //!
 //! A stream that breaks is opened again, at the partition's leader of then, from the offset behind
-//! what was given out: a record comes once, whatever happens in between.
+//! what was given out: a record comes once, whatever happens in between. A stream on which nothing
+//! comes may be one that has nothing to give, or its server may be paused or cut off: another node
+//! is asked from time to time whether it still leads.
 
 use std::{
     future::Future,
@@ -27,6 +29,8 @@ const STEADY: Duration = Duration::from_secs(1);
 
 type Opening =
     Pin<Box<dyn Future<Output = Result<(Route, Streaming<v1::ConsumeResponse>), Error>> + Send>>;
+/// Ready, with the reason, once the partition is known to be led by another node.
+type Watch = Pin<Box<dyn Future<Output = Error> + Send>>;
 type Listener = Box<dyn FnMut(&Interruption) + Send>;
 
 /// Where the responses come from.
@@ -36,6 +40,8 @@ pub(super) struct Feed {
     partition: PartitionId,
     options: ConsumeOptions,
     state: State,
+    /// While nothing comes on the stream at hand.
+    watch: Option<Watch>,
     backoff: Backoff,
     /// When the stream at hand was opened.
     opened: Instant,
@@ -95,6 +101,7 @@ impl Feed {
             partition,
             options,
             state: State::Open(route, Box::new(responses)),
+            watch: None,
             backoff: Backoff::default(),
             opened: Instant::now(),
             heard: Instant::now(),
@@ -128,7 +135,18 @@ impl Feed {
             match &mut self.state {
                 State::Ended => return Poll::Ready(Ok(Next::End)),
                 State::Open(route, responses) => {
-                    let error = match ready!(Pin::new(&mut **responses).poll_next(cx)) {
+                    let Poll::Ready(next) = Pin::new(&mut **responses).poll_next(cx) else {
+                        let watch = self.watch.get_or_insert_with(|| {
+                            let place = (self.topic.clone(), self.partition);
+                            watch(self.connection.clone(), place, &route.address)
+                        });
+                        let error = ready!(watch.as_mut().poll(cx));
+                        let wait = self.broken();
+                        self.interrupted(error, position, left, wait)?;
+                        continue;
+                    };
+                    self.watch = None;
+                    let error = match next {
                         Some(Ok(response)) => {
                             self.heard = Instant::now();
                             self.backoff = Backoff::default();
@@ -143,6 +161,7 @@ impl Feed {
                         },
                         Some(Err(status)) => self.connection.failed(route, &status),
                     };
+                    self.connection.moved(&self.topic, self.partition, &error);
                     let wait = self.broken();
                     self.interrupted(error, position, left, wait)?;
                 }
@@ -152,6 +171,7 @@ impl Feed {
                         self.opened = Instant::now();
                         return Poll::Ready(Ok(Next::Resumed));
                     }
+                    // What its failure says of the leader is noted already.
                     Err(error) => {
                         let wait = self.backoff.next();
                         self.interrupted(error, position, left, wait)?;
@@ -185,7 +205,7 @@ impl Feed {
             self.state = State::Ended;
             return Err(error);
         }
-        self.connection.moved(&self.topic, self.partition, &error);
+        self.watch = None;
         if wait.is_zero()
             && let Some(listener) = &mut self.listener
         {
@@ -229,7 +249,13 @@ async fn open(
 ) -> Result<(Route, Streaming<v1::ConsumeResponse>), Error> {
     let partition = PartitionId(request.partition);
     let route = connection.leader(&request.topic, partition).await?;
-    let answer = route.log().consume(direct(request.clone())).await;
+    let mut log = route.log();
+    let answer = tokio::select! {
+        answer = log.consume(direct(request.clone())) => answer,
+        error = connection.led_elsewhere(&request.topic, partition, &route.address) => {
+            return Err(error);
+        }
+    };
     match answer {
         Ok(answer) => Ok((route, answer.into_inner())),
         Err(status) => {
@@ -240,4 +266,12 @@ async fn open(
             Err(error)
         }
     }
+}
+
+fn watch(connection: Connection, place: (String, PartitionId), address: &str) -> Watch {
+    let address = address.to_owned();
+    Box::pin(async move {
+        let (topic, partition) = place;
+        connection.led_elsewhere(&topic, partition, &address).await
+    })
 }

@@ -145,6 +145,8 @@ struct Service {
     consumed: Arc<Mutex<Vec<v1::ConsumeRequest>>>,
     /// Where it says that everything is led; until it is told, it knows no cluster.
     leader: Arc<Mutex<Option<String>>>,
+    /// In which term.
+    term: Arc<AtomicU64>,
     /// Producers that were numbered.
     producers: Arc<AtomicU64>,
 }
@@ -162,6 +164,7 @@ impl Fake {
             consume: Arc::default(),
             consumed: Arc::default(),
             leader: Arc::default(),
+            term: Arc::new(1.into()),
             producers: Arc::default(),
         };
         let serve = Server::builder()
@@ -186,6 +189,12 @@ impl Fake {
     /// Says from now on that everything is led at this address.
     pub(crate) fn led_at(&self, leader: SocketAddr) {
         *self.service.leader.lock() = Some(leader.to_string());
+    }
+
+    /// The same, elected after those that were told before.
+    pub(crate) fn led_later_at(&self, leader: SocketAddr) {
+        self.service.term.fetch_add(1, Ordering::Relaxed);
+        self.led_at(leader);
     }
 
     /// The next produce stream that the client opens.
@@ -303,6 +312,7 @@ impl Cluster for Service {
             partition,
             leader: 1,
             replicas: vec![1],
+            term: self.term.load(Ordering::Relaxed),
         };
         Ok(Response::new(v1::MetadataResponse {
             cluster_id: "f00".into(),

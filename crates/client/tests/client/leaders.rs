@@ -7,8 +7,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use trilith_batch::BatchHeader;
 use trilith_client::{
-    Bytes, ConsumeOptions, Delivery, Fate, Offset, PartitionId, Position, Producer, ProducerConfig,
-    Record,
+    Bytes, Client, ConsumeOptions, Delivery, Fate, Offset, PartitionId, Position, Producer,
+    ProducerConfig, Record,
 };
 use trilith_proto::v1;
 
@@ -226,4 +226,37 @@ async fn a_reader_without_patience_ends_with_the_error() {
     assert_eq!(error.reason(), Some("NOT_LEADER"));
     assert!(consumer.next().await.is_none());
     assert_eq!(consumer.position(), Offset(3));
+}
+
+/// Reads the first three records from a leader that says nothing after them.
+async fn behind_a_silent_leader(first: &Fake, second: &Fake) -> trilith_client::Consumer {
+    first.script(vec![response(0, 3)], false);
+    let both = [first, second].map(|fake| fake.address.to_string());
+    let client = Client::connect(both).await.unwrap();
+    let options = ConsumeOptions {
+        follow: true,
+        limit: Some(5),
+        ..ConsumeOptions::default()
+    };
+    let consumer = client.consume("t", PartitionId(0), options).await;
+    let mut consumer = consumer.unwrap();
+    for offset in 0..3 {
+        assert_eq!(consumer.next().await.unwrap().unwrap().offset, Offset(offset));
+    }
+    consumer
+}
+
+/// A stream of a leader that is paused never breaks, and one of a leader that is cut off may not.
+#[tokio::test]
+async fn a_reader_leaves_a_silent_leader_for_the_one_that_another_node_names() {
+    let (first, second) = two().await;
+    first.led_at(first.address);
+    let consumer = behind_a_silent_leader(&first, &second).await;
+    second.script(vec![response(2, 3)], false);
+    second.led_later_at(second.address);
+    let rest: Vec<u64> = consumer
+        .map(|record| record.unwrap().offset.get())
+        .collect()
+        .await;
+    assert_eq!(rest, [3, 4]);
 }

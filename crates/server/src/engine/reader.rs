@@ -123,6 +123,33 @@ impl Engine {
     }
 }
 
+/// How often it is looked whether a node that reads for another one still leads, while nothing comes.
+const LEADER_LOOK: Duration = Duration::from_millis(100);
+
+/// For so many looks in a row it must not.
+const LEADER_LOOKS: u32 = 3;
+
+impl Engine {
+    /// Ready, with a reason to ask again, when the node at `address` is not known any more as the
+    /// partition's leader. A node that is paused, or that this one is cut off from, does not say so
+    /// itself.
+    pub(crate) async fn led_elsewhere(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        address: &str,
+    ) -> ApiError {
+        let mut looks = 0;
+        while looks < LEADER_LOOKS {
+            tokio::time::sleep(LEADER_LOOK).await;
+            let leads = self.node().leads_at(topic, partition, address);
+            looks = if leads { 0 } else { looks + 1 };
+        }
+        let message = format!("the leader at {address} is silent, and another one leads or will");
+        ApiError::new(Reason::NotLeader, message)
+    }
+}
+
 /// How long a read that met damage waits for other nodes to mend it.
 const MENDING_MAX: Duration = Duration::from_secs(5);
 
