@@ -183,8 +183,30 @@ pub(crate) enum Event<M: Machine> {
         send: FetchFor,
         result: Result<Vec<StoredEntry>, ReadError>,
     },
+    /// Hand leadership over, now and whenever it comes back, and go on with everything else.
+    /// `done` is dropped when nothing is left to hand over.
+    HandOver { done: Arc<OnDrop> },
+    /// A node is about to stop: leadership is not handed to it.
+    Leaving(NodeId),
     /// Hand leadership over, finish, and close all logs.
     Close,
+}
+
+/// Calls what it holds when the last one lets go of it.
+pub(crate) struct OnDrop(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl OnDrop {
+    pub(crate) fn new(call: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(call)))
+    }
+}
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
 }
 
 /// What entries are read for.

@@ -10,7 +10,7 @@ use trilith_types::{GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
     ChangeRefused, Group, Metrics, OpenGroupError, ReadRefused, Refusal, TransferRefused,
-    event::{Event, GroupSpec, GroupStatus, PeerEvent},
+    event::{Event, GroupSpec, GroupStatus, OnDrop, PeerEvent},
     inbox::{Inbox, Rejected, Weight},
     machine::Machine,
     pulse::Pulse,
@@ -301,6 +301,24 @@ impl<M: Machine> HostHandle<M> {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.shared.pulse.progress()
+    }
+
+    /// Hands leadership of every group to another member that can take it, also when it comes back
+    /// later, and goes on with everything else: requests that come meanwhile wait until it is known
+    /// who leads. `done` is called when nothing is left to hand over, or it took too long.
+    pub fn hand_over(&self, done: impl FnOnce() + Send + Sync + 'static) {
+        let done = Arc::new(OnDrop::new(done));
+        for inbox in &self.shared.inboxes {
+            let done = Arc::clone(&done);
+            inbox.tell(Event::HandOver { done });
+        }
+    }
+
+    /// Another node is about to stop: leadership is not handed to it.
+    pub fn peer_leaves(&self, node: NodeId) {
+        for inbox in &self.shared.inboxes {
+            inbox.tell(Event::Leaving(node));
+        }
     }
 
     /// Begins a clean stop: leadership is handed over, what came is finished, every log is closed.

@@ -159,6 +159,8 @@ pub fn open<M: Machine>(
             snapshots: 0,
             again: Vec::new(),
             suspected: std::collections::BTreeSet::new(),
+            leaving: std::collections::BTreeSet::new(),
+            is_leaving: false,
             failed: None,
             is_settling: false,
             is_closing: false,

@@ -17,7 +17,7 @@ use trilith_types::{GroupId, NodeId};
 
 use crate::{
     ChangeRefused, Group, GroupSpec, OpenGroupError, ReadRefused, Refusal, TransferRefused,
-    event::{Event, OpenDone},
+    event::{Event, OnDrop, OpenDone},
     handle::Shared,
     machine::Machine,
     replica::{Cx, Now, Replica},
@@ -39,6 +39,8 @@ pub struct Shard<M: Machine> {
     /// Groups whose logs had files open for writing after their last turn.
     open_logs: BTreeSet<GroupId>,
     next_tick: Duration,
+    /// Until when leadership is being handed over, and who waits for that.
+    handing: Option<(Duration, Arc<OnDrop>)>,
     closing: Closing,
     told_failure: bool,
 }
@@ -68,6 +70,7 @@ impl<M: Machine> Shard<M> {
             timers: BTreeSet::new(),
             open_logs: BTreeSet::new(),
             next_tick,
+            handing: None,
             closing: Closing::No,
             told_failure: false,
         }
@@ -105,6 +108,7 @@ impl<M: Machine> Shard<M> {
         self.tick_if_due();
         self.take_timers();
         self.attend_touched();
+        self.hand_over_further();
         self.close_further();
         self.tell_failure();
         self.cx.outbound.flush();
@@ -293,6 +297,8 @@ impl<M: Machine> Shard<M> {
                 self.with(group, |replica, cx| replica.fetched(cx, send, result));
             }
             Event::Peer(event) => self.peer(event),
+            Event::HandOver { done } => self.begin_handing_over(done),
+            Event::Leaving(node) => drop(self.cx.leaving.insert(node)),
             Event::Close => self.begin_closing(),
             order => self.order(order),
         }
@@ -380,7 +386,10 @@ impl<M: Machine> Shard<M> {
             PeerEvent::Suspect(node) => (node, true),
             PeerEvent::Alive(node) => (node, false),
             // Every message says whose life it is from.
-            PeerEvent::Reset(..) => return,
+            PeerEvent::Reset(node, _) => {
+                self.cx.leaving.remove(&node);
+                return;
+            }
         };
         for (group, replica) in &mut self.replicas {
             if replica.core.configuration().is_member(node) {
@@ -466,6 +475,37 @@ impl<M: Machine> Shard<M> {
         });
     }
 
+    fn begin_handing_over(&mut self, done: Arc<OnDrop>) {
+        self.cx.is_leaving = true;
+        self.handing = Some((self.cx.now.monotonic + self.cx.config.handover, done));
+        for (group, replica) in &mut self.replicas {
+            if replica.hand_over(&self.cx) {
+                self.touched.push(*group);
+            }
+        }
+    }
+
+    /// Leadership that is here yet, or again, goes; whoever waits for that hears of its end.
+    fn hand_over_further(&mut self) {
+        if !self.cx.is_leaving || self.cx.is_closing {
+            return;
+        }
+        let mut is_left = false;
+        for (group, replica) in &mut self.replicas {
+            let was_begun = replica.core.status().transfer.is_some();
+            if replica.hand_over(&self.cx) {
+                is_left = true;
+                if !was_begun {
+                    self.touched.push(*group);
+                }
+            }
+        }
+        let now = self.cx.now.monotonic;
+        if !is_left || self.handing.as_ref().is_some_and(|(until, _)| *until <= now) {
+            self.handing = None;
+        }
+    }
+
     fn begin_closing(&mut self) {
         if self.closing != Closing::No {
             return;
@@ -473,6 +513,7 @@ impl<M: Machine> Shard<M> {
         let now = self.cx.now.monotonic;
         self.closing = Closing::HandingOver(now + self.cx.config.handover);
         self.cx.is_closing = true;
+        self.handing = None;
         for (group, replica) in &mut self.replicas {
             replica.hand_over(&self.cx);
             self.touched.push(*group);

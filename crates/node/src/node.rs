@@ -88,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) threads: Mutex<Threads>,
     pub(crate) is_threaded: bool,
     pub(crate) is_closing: AtomicBool,
+    /// Leadership is handed to others, and none is handed out or stood for.
+    pub(crate) is_leaving: AtomicBool,
     /// Held by every thread too.
     pub(crate) data_dir: Mutex<Option<Arc<DataDir>>>,
 }
@@ -192,6 +194,18 @@ impl Node {
     /// sync failed: the process must end. Only the first one that is given counts.
     pub fn on_fatal(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         drop(self.inner.on_fatal.set(Box::new(tell)));
+    }
+
+    /// Tells the other nodes that this one is about to stop, and hands its leadership to them; with
+    /// everything else it goes on. `done` is called when nothing is left to hand over, or it took
+    /// too long. To be called before [`Node::shutdown`], which would refuse what comes meanwhile.
+    pub fn hand_over(&self, done: impl FnOnce() + Send + Sync + 'static) {
+        self.inner.is_leaving.store(true, Ordering::Release);
+        let Some(live) = self.inner.live.get() else {
+            return done();
+        };
+        super::keeper::say_leaving(&self.inner, live);
+        live.host.hand_over(done);
     }
 
     /// Takes no more batches, hands leadership over, finishes what came, closes every log, and

@@ -158,6 +158,7 @@ impl Node {
             threads: Mutex::new(Threads::default()),
             is_threaded,
             is_closing: false.into(),
+            is_leaving: false.into(),
             data_dir: Mutex::new(Some(Arc::new(data_dir))),
             config: Arc::new(config),
         });

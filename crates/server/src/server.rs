@@ -193,8 +193,8 @@ impl BoundServer {
         self.local_addr
     }
 
-    /// Serves until `shutdown` is done, then ends in order: no new connections, health "not
-    /// serving", followers sent away, what is in flight finished (for at most
+    /// Serves until `shutdown` is done, then ends in order: leadership handed to other nodes while
+    /// everything is served yet, no new connections, health "not serving", followers sent away, what is in flight finished (for at most
     /// [`Limits::drain_timeout`](crate::Limits::drain_timeout)), the node shut down.
     ///
     /// # Errors
@@ -209,10 +209,7 @@ impl BoundServer {
         } = self;
         tracing::info!(%local_addr, "serving");
         let connections = Listener::new(Arc::clone(&app), router);
-        tokio::select! {
-            () = connections.accept(listener) => {}
-            () = shutdown => {}
-        }
+        serve_until(&app, &announcer, &connections, listener, shutdown).await;
         tracing::info!(connections = app.metrics.connections.get(), "shutting down");
         announcer.drain();
         let drain_timeout = app.limits.drain_timeout;
@@ -231,5 +228,26 @@ impl BoundServer {
         app.engine.shutdown().await?;
         tracing::info!("ended");
         Ok(())
+    }
+}
+
+/// Takes connections until `shutdown` is done and this node leads nothing any more: whoever is
+/// refused from then on finds another leader.
+async fn serve_until(
+    app: &App,
+    announcer: &Announcer,
+    connections: &Listener,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) {
+    let leaving = async {
+        shutdown.await;
+        tracing::info!("handing leadership over");
+        announcer.leave();
+        app.engine.hand_over().await;
+    };
+    tokio::select! {
+        () = connections.accept(listener) => {}
+        () = leaving => {}
     }
 }

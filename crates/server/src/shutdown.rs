@@ -5,6 +5,8 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
+    /// Leadership is being handed over; everything is served yet.
+    Leaving,
     /// Nothing new is begun, what follows ends, what is in flight is finished.
     Draining,
     /// The time for that is over.
@@ -25,6 +27,10 @@ pub(crate) fn channel() -> (Announcer, Shutdown) {
 }
 
 impl Announcer {
+    pub(crate) fn leave(&self) {
+        self.0.send_replace(Phase::Leaving);
+    }
+
     pub(crate) fn drain(&self) {
         self.0.send_replace(Phase::Draining);
     }
@@ -35,6 +41,10 @@ impl Announcer {
 }
 
 impl Shutdown {
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.0.borrow() >= Phase::Leaving || self.0.has_changed().is_err()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         *self.0.borrow() >= Phase::Draining || self.0.has_changed().is_err()
     }
@@ -63,7 +73,9 @@ mod tests {
     #[tokio::test]
     async fn each_phase_includes_the_earlier_ones() {
         let (announcer, shutdown) = channel();
-        assert!(!shutdown.is_draining());
+        assert!(!shutdown.is_leaving());
+        announcer.leave();
+        assert!(shutdown.is_leaving() && !shutdown.is_draining());
         announcer.drain();
         shutdown.draining().await;
         assert!(futures::poll!(Box::pin(shutdown.closing())).is_pending());

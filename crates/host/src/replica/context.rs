@@ -67,6 +67,10 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) again: Vec<GroupId>,
     /// Nodes that have not been heard of for a while.
     pub(crate) suspected: BTreeSet<NodeId>,
+    /// Nodes that said that they are about to stop.
+    pub(crate) leaving: BTreeSet<NodeId>,
+    /// Leadership is handed over whenever it is here: the node is about to be shut down.
+    pub(crate) is_leaving: bool,
     /// Why the node must stop.
     pub(crate) failed: Option<String>,
     /// The last syncs and marks are on their way: nothing more is heard.

@@ -73,7 +73,7 @@ impl<M: Machine> Replica<M> {
     }
 
     pub(super) fn propose_requests(&mut self, cx: &mut Cx<M>) {
-        if self.requests.is_empty() {
+        if self.requests.is_empty() || self.is_between_leaders(cx) {
             return;
         }
         if self.leading.is_none() || self.write.is_stalled() || cx.is_closing {
@@ -90,6 +90,32 @@ impl<M: Machine> Replica<M> {
             }
         }
         self.requests = requests;
+    }
+
+    /// Whether it is about to be known who leads: this node hands leadership over, or has just done
+    /// so. Whoever asks now waits, to be told the next leader or to be taken after all, for no longer
+    /// than an election timeout each; a group that is between leaders is awake, and its ticks bring
+    /// it back here. How many wait is bounded by the node's admission.
+    fn is_between_leaders(&mut self, cx: &Cx<M>) -> bool {
+        if self.stopped.is_some() || cx.is_closing || self.write.is_stalled() {
+            return false;
+        }
+        let status = self.core.status();
+        if status.transfer.is_some() {
+            self.handed_over_at = Some(cx.now.monotonic);
+            return true;
+        }
+        let Some(at) = self.handed_over_at else {
+            return false;
+        };
+        let patience = cx.config.tick * cx.config.election_ticks;
+        let waits = status.role != Role::Leader
+            && status.leader.is_none()
+            && cx.now.monotonic < at + patience;
+        if !waits {
+            self.handed_over_at = None;
+        }
+        waits
     }
 
     pub(super) fn refuse_requests(&mut self, cx: &Cx<M>) {

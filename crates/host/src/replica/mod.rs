@@ -73,8 +73,10 @@ pub(crate) struct Replica<M: Machine> {
     tail: Tail,
     recent: Recent,
 
-    /// Requests of this turn.
+    /// Requests of this turn, and those that wait to hear who leads.
     requests: Vec<M::Request>,
+    /// When leadership was last being handed over by this node.
+    handed_over_at: Option<Duration>,
     /// Entries that were proposed and that the core has not handed out yet.
     proposed: VecDeque<(EntryMeta, EntryPayload)>,
     /// What their frames take, roughly.

@@ -105,6 +105,7 @@ impl<M: Machine> Replica<M> {
             tail,
             recent: Recent::default(),
             requests: Vec::new(),
+            handed_over_at: None,
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             received: Vec::new(),

@@ -1,7 +1,11 @@
 //! Giving leadership back: each partition has a preferred leader, and those are spread evenly. When
 //! one returns, whoever stood in for it hands its partitions back, a few at a time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use trilith_host::PeerEvent;
 use trilith_types::{
@@ -40,6 +44,11 @@ impl Balance {
         }
     }
 
+    /// Nothing is given back to a node that is about to stop; its next life is news.
+    pub(super) fn leaves(&mut self, node: NodeId) {
+        self.alive.remove(&node);
+    }
+
     pub(super) fn turn(
         &mut self,
         inner: &Inner,
@@ -52,7 +61,8 @@ impl Balance {
             return Some(at);
         }
         self.look_at = Some(now + EVERY);
-        if inner.is_closing() || planted::is_on(Bug::LeadersStay) {
+        let leaves = inner.is_closing() || inner.is_leaving.load(Ordering::Acquire);
+        if leaves || planted::is_on(Bug::LeadersStay) {
             return None;
         }
         let is_back = |node: NodeId| {

@@ -14,6 +14,7 @@ use trilith_peer::Call;
 use trilith_topics::controller::Outcome;
 use trilith_types::{GroupId, NodeId, TopicId};
 
+pub(crate) use self::register::say_leaving;
 use self::{balance::Balance, forming::Forming, register::Registration};
 use super::{
     ControlError,
@@ -172,8 +173,16 @@ impl Keeper {
             Note::Forgotten(group) => self.remove_files(group),
             Note::Peer(event) => self.balance.peer(event, self.inner.env.clock.monotonic()),
             Note::Formed(partition) => self.forming.add(partition, self.now()),
+            Note::Call(from, call) if register::is_leaving(&call) => self.peer_leaves(from),
             Note::Call(from, call) => register::take_call(&self.inner, from, &call),
             Note::Close => self.is_closing = true,
+        }
+    }
+
+    fn peer_leaves(&mut self, node: NodeId) {
+        self.balance.leaves(node);
+        if let Some(live) = self.inner.live.get() {
+            live.host.peer_leaves(node);
         }
     }
 

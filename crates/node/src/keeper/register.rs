@@ -4,7 +4,8 @@
 //! lost, and it does no harm to say the same twice: it is said again until the cluster's state has
 //! it.
 //!
-//! A call's bytes: version (1), kind (1: register), then the encoded command.
+//! A call's bytes: version (1), kind (1: register; 2: the sender is about to stop), then, of the
+//! first kind, the encoded command.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ const REPLICAS_DEFAULT: u32 = 3;
 
 const CALL_VERSION: u8 = 1;
 const CALL_REGISTER: u8 = 1;
+const CALL_LEAVING: u8 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Registration {
@@ -136,6 +138,24 @@ fn call(inner: &Inner, leader: NodeId, command: &ControllerCommand) {
     };
     inner.outbound.send(leader, NodeMessage::Call(call));
     inner.outbound.flush();
+}
+
+/// Tells all other nodes that this one is about to stop.
+pub(crate) fn say_leaving(inner: &Inner, live: &Live) {
+    let others = inner.book.nodes();
+    for &node in others.keys().filter(|&&node| !live.is_me(node)) {
+        let call = Call {
+            id: 0,
+            bytes: Bytes::from_static(&[CALL_VERSION, CALL_LEAVING]),
+        };
+        inner.outbound.send(node, NodeMessage::Call(call));
+    }
+    inner.outbound.flush();
+}
+
+/// Whether a call says that its sender is about to stop.
+pub(super) fn is_leaving(call: &Call) -> bool {
+    *call.bytes == [CALL_VERSION, CALL_LEAVING]
 }
 
 /// Another node wants the cluster to know of it. A node speaks for itself alone.

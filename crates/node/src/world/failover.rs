@@ -6,7 +6,7 @@ use trilith_batch::{ProducerStamp, Sequence};
 use trilith_types::{Offset, PartitionId};
 
 use super::{World, answer, batch_of, numbered};
-use crate::{PartitionError, ProduceError};
+use crate::{NotReady, PartitionError, ProduceError};
 
 #[test]
 fn a_killed_leader_is_replaced_and_every_record_is_there_once() {
@@ -143,4 +143,81 @@ fn a_leader_that_is_cut_off_says_so_and_its_batches_are_not_acknowledged() {
     );
     world.run(Duration::from_secs(1));
     assert_eq!(world.values("stones", 0), numbered(&["a", "b"]));
+}
+
+#[test]
+fn leadership_is_handed_over_first_and_does_not_come_back_while_the_node_leaves() {
+    let mut world = World::new(3);
+    world.create("stones", 3);
+    world.produce("stones", 0, &["a"]);
+    let first = world.leader("stones", 0);
+    let leaving = world.node(first);
+    let (done, handed_over) = answer();
+    let done = parking_lot::Mutex::new(Some(done));
+    leaving.hand_over(move || {
+        if let Some(done) = done.lock().take() {
+            done(());
+        }
+    });
+    assert_eq!(leaving.ready(), Err(NotReady::Ending));
+    world.wait(&handed_over);
+    for partition in 0..3 {
+        assert_ne!(world.leader("stones", partition), first);
+    }
+    // It is the preferred leader, and there yet: others would give it back what it led.
+    world.run(Duration::from_secs(6));
+    for partition in 0..3 {
+        assert_ne!(world.leader("stones", partition), first);
+    }
+    world.produce("stones", 0, &["b"]);
+    world.stop(first);
+    world.start(first).unwrap();
+    world.run(Duration::from_secs(6));
+    assert_eq!(world.leader("stones", 0), first, "a new life is news");
+    assert_eq!(world.values("stones", 0), numbered(&["a", "b"]));
+}
+
+#[test]
+fn what_comes_while_leadership_is_handed_over_hears_of_the_next_leader() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    world.produce("stones", 0, &["a"]);
+    let first = world.leader("stones", 0);
+    world.node(first).hand_over(|| ());
+    let sent = world.send(first, ("stones", 0), batch_of(&["b"], None));
+    let error = world.wait(&sent).unwrap_err();
+    let ProduceError::Partition(PartitionError::NotLeader { leader, .. }) = &error else {
+        panic!("{error}");
+    };
+    let next = world.leader("stones", 0);
+    assert_ne!(next, first);
+    let named = leader.as_ref().map(|leader| leader.node.get());
+    assert_eq!(named, Some(next as u64), "{error}");
+}
+
+#[test]
+fn a_node_without_a_quorum_is_not_ready_and_says_why() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    for node in 1..=3 {
+        assert_eq!(world.node(node).ready(), Ok(()));
+    }
+    world.kill(2);
+    world.run(Duration::from_secs(2));
+    for node in [1, 3] {
+        assert_eq!(world.node(node).ready(), Ok(()), "two of three are enough");
+    }
+    world.kill(3);
+    world.run(Duration::from_secs(2));
+    let why = world.node(1).ready().unwrap_err();
+    assert_eq!(
+        why,
+        NotReady::NoQuorum {
+            voters: 3,
+            heard: 1
+        }
+    );
+    world.start(2).unwrap();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.node(1).ready(), Ok(()));
 }

@@ -1,7 +1,7 @@
 //! The cluster as this node knows it, its founding, and producers' numbers.
 
 use tokio::time::Instant;
-use trilith_node::{Member as Founder, NodeInfo, NodeStatus, start_number};
+use trilith_node::{Member as Founder, NodeInfo, NodeStatus, NotReady, start_number};
 use trilith_proto::v1;
 use trilith_types::{ClusterId, NodeId};
 
@@ -30,6 +30,20 @@ impl Engine {
             Ok(Err(error)) => Err(ApiError::new(Reason::CannotFound, error.to_string())),
             Err(error) => Err(ApiError::new(Reason::Internal, error.to_string())),
         }
+    }
+
+    /// Whether requests that need the cluster can be expected to succeed here.
+    pub(crate) fn ready(&self) -> Result<(), ApiError> {
+        let Err(why) = self.node().ready() else {
+            return Ok(());
+        };
+        let reason = match why {
+            NotReady::Ending => Reason::ShuttingDown,
+            NotReady::NotFounded => Reason::NotFounded,
+            NotReady::Failed { .. } => Reason::LogPoisoned,
+            NotReady::NoQuorum { .. } | NotReady::NoLeader => Reason::NoQuorum,
+        };
+        Err(ApiError::new(reason, format!("not ready: {why}")))
     }
 
     /// How this node is, and what it knows of the others.
@@ -98,6 +112,7 @@ impl Engine {
                     partition: partition.partition.get(),
                     leader: partition.leader.map_or(0, NodeId::get),
                     replicas: partition.replicas.iter().map(|node| node.get()).collect(),
+                    term: partition.term,
                 })
                 .collect(),
         });

@@ -105,6 +105,18 @@ impl Engine {
         within(deadline, "waiting for room in the node", patient).await
     }
 
+    /// Has the node hand its leadership to others, for as long as that may take.
+    pub(crate) async fn hand_over(&self) {
+        let (tell, told) = oneshot::channel();
+        let tell = parking_lot::Mutex::new(Some(tell));
+        self.node().hand_over(move || {
+            // Whoever asked may have gone.
+            let _ = tell.lock().take().map(|tell| tell.send(()));
+        });
+        // Dropped uncalled when the node is gone: then there is nothing to hand over.
+        drop(told.await);
+    }
+
     /// Hands leadership over, finishes what is queued and closes every log.
     pub(crate) async fn shutdown(&self) -> Result<(), tokio::task::JoinError> {
         let member = self.member.clone();

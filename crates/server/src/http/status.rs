@@ -19,12 +19,15 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The server takes requests.
+/// The server takes requests, and its node is in touch with enough of the others to serve them.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    if app.shutdown.is_draining() {
+    if app.shutdown.is_leaving() {
         return extract::refuse(&app, ApiError::shutting_down());
     }
-    "ok\n".into_response()
+    match app.engine.ready() {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => extract::refuse(&app, error),
+    }
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
