@@ -64,10 +64,11 @@ pub enum Error {
 }
 
 /// Reasons of refusals that pass by themselves: a leader is elected, a node comes back.
-const PASSING: [&str; 4] = [
+const PASSING: [&str; 5] = [
     "SHUTTING_DOWN",
     "NOT_LEADER",
     "NO_QUORUM",
+    "OUT_OF_FILES",
     "OUTCOME_UNKNOWN",
 ];
 
@@ -153,9 +154,8 @@ impl Error {
             Self::Interrupted { .. } | Self::Protocol { .. } => false,
             Self::Server(error) => match error.code {
                 // Each of these is said before anything is written.
-                Code::Unavailable => {
-                    ["SHUTTING_DOWN", "NOT_LEADER", "NO_QUORUM"].contains(&error.reason.as_str())
-                }
+                Code::Unavailable => ["SHUTTING_DOWN", "NOT_LEADER", "NO_QUORUM", "OUT_OF_FILES"]
+                    .contains(&error.reason.as_str()),
                 Code::InvalidArgument
                 | Code::NotFound
                 | Code::AlreadyExists

@@ -186,6 +186,8 @@ pub(crate) enum Event<M: Machine> {
     /// Hand leadership over, now and whenever it comes back, and go on with everything else.
     /// `done` is dropped when nothing is left to hand over.
     HandOver { done: Arc<OnDrop> },
+    /// Somebody could not open a file to read, for want of descriptors.
+    WantFiles,
     /// A node is about to stop: leadership is not handed to it.
     Leaving(NodeId),
     /// Hand leadership over, finish, and close all logs.

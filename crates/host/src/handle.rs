@@ -314,6 +314,14 @@ impl<M: Machine> HostHandle<M> {
         }
     }
 
+    /// A reader was not allowed to open a file, for want of descriptors: logs that are open for
+    /// writing are closed, and it may try again.
+    pub fn want_files(&self) {
+        for inbox in &self.shared.inboxes {
+            inbox.tell(Event::WantFiles);
+        }
+    }
+
     /// Another node is about to stop: leadership is not handed to it.
     pub fn peer_leaves(&self, node: NodeId) {
         for inbox in &self.shared.inboxes {

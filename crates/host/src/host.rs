@@ -161,6 +161,8 @@ pub fn open<M: Machine>(
             suspected: std::collections::BTreeSet::new(),
             leaving: std::collections::BTreeSet::new(),
             is_leaving: false,
+            open_logs_max: config.open_logs_max,
+            is_short_of_files: false,
             failed: None,
             is_settling: false,
             is_closing: false,

@@ -186,6 +186,11 @@ pub enum Refusal {
     /// The disk has no room for more entries; what is there can be read.
     #[error("the disk of the leader is full")]
     DiskFull,
+    /// The node may open no more files; it closes some and goes on.
+    #[error(
+        "the leader has as many files open as it may (ulimit -n, or the system's limit); try again"
+    )]
+    OutOfFiles,
     /// The payload is larger than the log takes.
     #[error("an entry of {bytes} bytes is larger than the log takes ({max})")]
     TooLarge {

@@ -24,7 +24,9 @@ pub enum Alarm {
     /// The group's log finds no room on the disk: it takes no entries, and what is there can be
     /// read.
     DiskFull,
-    /// There is room again.
+    /// The node may open no more files: the group takes no entries until it can.
+    OutOfFiles,
+    /// There is room again, and files can be opened.
     DiskHasRoom,
     /// Entries were found damaged. They are fetched from peers.
     Damaged {

@@ -108,6 +108,7 @@ impl<M: Machine> Shard<M> {
         self.tick_if_due();
         self.take_timers();
         self.attend_touched();
+        self.close_logs_if_short();
         self.hand_over_further();
         self.close_further();
         self.tell_failure();
@@ -146,6 +147,7 @@ impl<M: Machine> Shard<M> {
         // After a pause it is one tick, not many: nothing could have been heard meanwhile.
         self.next_tick = now + self.cx.config.tick;
         self.shared.pulse.shard_ticked(self.number);
+        self.cx.open_logs_max = (self.cx.open_logs_max + 1).min(self.cx.config.open_logs_max);
         if self.number == 0 {
             self.tick_journal();
         }
@@ -208,7 +210,7 @@ impl<M: Machine> Shard<M> {
     /// have gone without an entry for longest. Those that are being synced stay open; syncs have
     /// the same bound.
     fn close_logs(&mut self) {
-        while self.open_logs.len() > self.cx.config.open_logs_max {
+        while self.open_logs.len() > self.cx.open_logs_max {
             let by_age = self.open_logs.iter().filter_map(|group| {
                 let replica = self.replicas.get(group)?;
                 replica.may_park().then_some((replica.last_append, *group))
@@ -221,6 +223,20 @@ impl<M: Machine> Shard<M> {
             }
             self.open_logs.remove(&group);
         }
+    }
+
+    /// Without files to open, half of the logs that have some open are closed; the bound rises again
+    /// with time.
+    fn close_logs_if_short(&mut self) {
+        if !std::mem::take(&mut self.cx.is_short_of_files) {
+            return;
+        }
+        self.cx.open_logs_max = (self.open_logs.len() / 2).max(1);
+        tracing::warn!(
+            logs = self.cx.open_logs_max,
+            "no more files may be opened (ulimit -n): logs that are open for writing are closed"
+        );
+        self.close_logs();
     }
 
     fn with(&mut self, group: GroupId, work: impl FnOnce(&mut Replica<M>, &mut Cx<M>)) -> bool {
@@ -298,6 +314,7 @@ impl<M: Machine> Shard<M> {
             }
             Event::Peer(event) => self.peer(event),
             Event::HandOver { done } => self.begin_handing_over(done),
+            Event::WantFiles => self.cx.is_short_of_files = true,
             Event::Leaving(node) => drop(self.cx.leaving.insert(node)),
             Event::Close => self.begin_closing(),
             order => self.order(order),
@@ -501,7 +518,12 @@ impl<M: Machine> Shard<M> {
             }
         }
         let now = self.cx.now.monotonic;
-        if !is_left || self.handing.as_ref().is_some_and(|(until, _)| *until <= now) {
+        if !is_left
+            || self
+                .handing
+                .as_ref()
+                .is_some_and(|(until, _)| *until <= now)
+        {
             self.handing = None;
         }
     }

@@ -38,9 +38,9 @@ impl Change {
             Refusal::NotLeader { leader, .. } => self.not_leader(leader),
             Refusal::Transferring { to } => self.not_leader(Some(to)),
             Refusal::UnknownGroup => self.not_leader(None),
-            Refusal::TooMuchUncommitted { .. } | Refusal::TooManyRequests { .. } => {
-                ControlError::Overloaded
-            }
+            Refusal::TooMuchUncommitted { .. }
+            | Refusal::TooManyRequests { .. }
+            | Refusal::OutOfFiles => ControlError::Overloaded,
             Refusal::DiskFull | Refusal::TooLarge { .. } => ControlError::DiskFull { reason },
             Refusal::ShuttingDown => ControlError::ShuttingDown,
             Refusal::Stopped { reason } => ControlError::Stopped { reason },

@@ -169,6 +169,12 @@ pub enum ProduceError {
         /// How full, and what to do.
         reason: String,
     },
+    /// The node may open no more files. Appends go on by themselves when it can.
+    #[error("the batch was not appended: {reason}")]
+    OutOfFiles {
+        /// What to do.
+        reason: String,
+    },
     /// The batch was appended and this node cannot tell whether it will stay: it lost the
     /// leadership, or stopped, before a majority had it.
     #[error(

@@ -21,6 +21,7 @@ pub(crate) struct Alarms(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     full: BTreeMap<GroupId, ()>,
+    short_of_files: BTreeMap<GroupId, ()>,
     stopped: BTreeMap<GroupId, String>,
     damaged_entries: u64,
     repaired_entries: u64,
@@ -32,6 +33,8 @@ struct Known {
 pub struct AlarmCounts {
     /// Groups whose log finds no room on the disk.
     pub disk_full_groups: usize,
+    /// Groups that may open no files to write to.
+    pub out_of_files_groups: usize,
     /// Replicas that have stopped, and why: at most ten of them.
     pub stopped: Vec<(GroupId, String)>,
     /// How many there are.
@@ -51,6 +54,7 @@ impl Alarms {
         let stopped = known.stopped.iter().take(SHOWN_MAX);
         AlarmCounts {
             disk_full_groups: known.full.len(),
+            out_of_files_groups: known.short_of_files.len(),
             stopped: stopped.map(|(group, why)| (*group, why.clone())).collect(),
             stopped_groups: known.stopped.len(),
             damaged_entries: known.damaged_entries,
@@ -66,7 +70,11 @@ impl Alarms {
         };
         match alarm {
             Alarm::DiskFull => drop(known.full.insert(group, ())),
-            Alarm::DiskHasRoom => drop(known.full.remove(&group)),
+            Alarm::OutOfFiles => drop(known.short_of_files.insert(group, ())),
+            Alarm::DiskHasRoom => {
+                known.full.remove(&group);
+                known.short_of_files.remove(&group);
+            }
             Alarm::Damaged { first, last } => known.damaged_entries += entries(*first, *last),
             Alarm::Repaired { first, last } => known.repaired_entries += entries(*first, *last),
             Alarm::Stopped { reason } => drop(known.stopped.insert(group, reason.clone())),
@@ -76,6 +84,7 @@ impl Alarms {
     pub(crate) fn forget(&self, group: GroupId) {
         let mut known = self.0.lock();
         known.full.remove(&group);
+        known.short_of_files.remove(&group);
         known.stopped.remove(&group);
     }
 }
@@ -109,7 +118,10 @@ impl Observer for Ears {
     fn alarm(&self, group: GroupId, alarm: &Alarm) {
         match alarm {
             Alarm::DiskFull => tracing::error!(%group, "the disk is full: no appends"),
-            Alarm::DiskHasRoom => tracing::info!(%group, "the disk has room again"),
+            Alarm::OutOfFiles => {
+                tracing::error!(%group, "no more files may be opened (ulimit -n): appends wait");
+            }
+            Alarm::DiskHasRoom => tracing::info!(%group, "there is room again: appends go on"),
             Alarm::Damaged { first, last } => {
                 tracing::error!(%group, %first, %last, "damaged entries: fetched from other nodes");
             }

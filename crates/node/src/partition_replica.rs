@@ -118,6 +118,7 @@ fn refused(partition: &PartitionShared, why: Refusal) -> ProduceError {
         },
         Refusal::TooManyRequests { limit } => ProduceError::TooManyRequests { max: limit },
         Refusal::DiskFull => ProduceError::DiskFull { reason },
+        Refusal::OutOfFiles => ProduceError::OutOfFiles { reason },
         Refusal::TooLarge { bytes, max } => ProduceError::BatchTooLarge {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             max: u32::try_from(max).unwrap_or(u32::MAX),

@@ -179,6 +179,11 @@ impl PartitionReader {
     }
 
     fn error(&self, offset: Offset, error: LogError) -> ReadError {
+        if let LogError::Io { source, .. } = &error
+            && trilith_env::is_out_of_files(source)
+        {
+            self.live.host.want_files();
+        }
         if let LogError::Damaged { first, .. } = &error
             && self.shared.damage_met.is_new(*first)
         {

@@ -23,7 +23,9 @@ pub enum NotReady {
         reason: String,
     },
     /// Too few of the nodes that keep the cluster's state are heard of in time.
-    #[error("no quorum: of the cluster's {voters} voting nodes this one hears {heard}, itself included")]
+    #[error(
+        "no quorum: of the cluster's {voters} voting nodes this one hears {heard}, itself included"
+    )]
     NoQuorum {
         /// How many there are.
         voters: usize,

@@ -86,6 +86,8 @@ reasons! {
     TooManyRequests = "TOO_MANY_REQUESTS", ResourceExhausted, TOO_MANY_REQUESTS;
     /// The disk has no room; appends go on by themselves when it has.
     DiskFull = "DISK_FULL", ResourceExhausted, INSUFFICIENT_STORAGE;
+    /// The node has as many files open as it may; it closes some and goes on. Nothing was done.
+    OutOfFiles = "OUT_OF_FILES", Unavailable, SERVICE_UNAVAILABLE;
     /// The range asked for is damaged on disk.
     DataDamaged = "DATA_DAMAGED", DataLoss, INTERNAL_SERVER_ERROR;
     /// A sync failed; the log takes nothing until the server is started again.

@@ -93,12 +93,16 @@ pub(crate) fn of_write(status: &Status) -> ApiError {
     if was_not_sent(status) {
         return unreached(status);
     }
+    unanswered(status.message())
+}
+
+/// A write was passed on, and no answer came.
+pub(crate) fn unanswered(why: &str) -> ApiError {
     ApiError::new(
         Reason::OutcomeUnknown,
         format!(
-            "the request was passed on to the leader and its answer was lost ({}): it is not known \
-             whether it took effect",
-            status.message()
+            "the request was passed on to the leader and its answer was lost ({why}): it is not \
+             known whether it took effect"
         ),
     )
 }

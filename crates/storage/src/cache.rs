@@ -41,9 +41,26 @@ impl FileCache {
         if let Some(open) = segment.opened() {
             return Ok(open);
         }
-        let open = segment.open_files()?;
+        let open = match segment.open_files() {
+            Err(ReadError::Io { source, .. }) if trilith_env::is_out_of_files(&source) => {
+                self.close_half();
+                segment.open_files()?
+            }
+            other => other?,
+        };
         self.admit(segment);
         Ok(open)
+    }
+
+    /// Closes half of the segments, whoever used them: no more files may be opened.
+    fn close_half(&self) {
+        let mut ring = self.ring.lock();
+        for _ in 0..ring.len().div_ceil(2) {
+            let oldest = ring.pop_front().and_then(|held| held.upgrade());
+            if let Some(segment) = oldest.filter(|segment| !segment.is_writing()) {
+                segment.close_files();
+            }
+        }
     }
 
     /// Counts a segment that has just been opened, or has just ended, and closes another when

@@ -73,14 +73,21 @@ impl Log {
         Ok(())
     }
 
-    /// The store of what was parked without a sync, to be synced.
+    /// The store of what was parked without a sync, to be synced. Without a descriptor to open it
+    /// nothing has happened, and it may be tried again.
     pub(crate) fn parked_file(&mut self) -> Result<Option<Arc<dyn File>>, SyncError> {
         let Some(parked) = self.parked.as_mut().filter(|parked| parked.dirty) else {
             return Ok(None);
         };
+        let store = match parked.segment.open_store(OpenMode::Existing) {
+            Ok(store) => store,
+            Err(ReadError::Io { source, .. }) if trilith_env::is_out_of_files(&source) => {
+                let reason = source.to_string();
+                return Err(SyncError { reason });
+            }
+            Err(error) => return Err(self.poison_sync(&error)),
+        };
         parked.dirty = false;
-        let store = parked.segment.open_store(OpenMode::Existing);
-        let store = store.map_err(|e| self.poison_sync(&e))?;
         Ok(Some(store.file))
     }
 }

@@ -6,10 +6,11 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
-use trilith_client::{Client, NodeId, ProducerConfig, Record};
+use trilith_client::{Client, ConsumeOptions, NodeId, Offset, PartitionId, ProducerConfig, Record};
 
 use super::{payload::Payload, steal::Ticks, topic::BenchTopic};
 use crate::{
@@ -33,7 +34,8 @@ Examples:
   trilith bench failover --pid 4711                this process, once
 
 In each round clients write one record at a time; the process that leads the topic's partition gets the
-signal, and the longest time between two acknowledgements is taken. Before the next round all nodes are
+signal, and the longest times between two acknowledgements, and between two records that a reader who
+follows gets, are taken. Before the next round all nodes are
 waited for, so something has to start them again. It kills processes of this machine by their ids.")]
 pub(crate) struct BenchFailover {
     /// How often the leader goes
@@ -82,7 +84,7 @@ impl Blow {
     }
 }
 
-/// The time between acknowledgements, over all clients.
+/// The time between acknowledgements over all clients, or between records that are read.
 #[derive(Clone, Debug)]
 struct Gaps(Arc<Mutex<Gap>>);
 
@@ -90,7 +92,7 @@ struct Gaps(Arc<Mutex<Gap>>);
 struct Gap {
     last: Instant,
     longest: Duration,
-    acknowledged: u64,
+    count: u64,
     failure: Option<String>,
 }
 
@@ -99,7 +101,7 @@ impl Gaps {
         Self(Arc::new(Mutex::new(Gap {
             last: Instant::now(),
             longest: Duration::ZERO,
-            acknowledged: 0,
+            count: 0,
             failure: None,
         })))
     }
@@ -112,12 +114,13 @@ impl Gaps {
         work(&mut gap)
     }
 
-    fn acknowledged(&self) {
+    /// One more.
+    fn came(&self) {
         self.with(|gap| {
             let now = Instant::now();
             gap.longest = gap.longest.max(now - gap.last);
             gap.last = now;
-            gap.acknowledged += 1;
+            gap.count += 1;
         });
     }
 
@@ -133,7 +136,10 @@ impl Gaps {
 
 /// What came of all rounds.
 struct Outcome {
+    /// Between acknowledgements, sorted.
     gaps: Vec<Duration>,
+    /// Between records read, sorted.
+    read_gaps: Vec<Duration>,
     acknowledged: u64,
     steal: Option<f64>,
 }
@@ -150,31 +156,38 @@ impl BenchFailover {
     async fn measure(&self) -> Result<Outcome, Failure> {
         let client = self.connection.open().await?;
         let topic = BenchTopic::open(&client, None, 1, self.size.0).await?;
-        let (stolen, gaps) = (Ticks::now(), Gaps::new());
-        let writers = self.write(&client, &topic.name, &gaps).await?;
+        let (stolen, gaps, read) = (Ticks::now(), Gaps::new(), Gaps::new());
+        let mut tasks = self.write(&client, &topic.name, &gaps).await?;
+        tasks.push(self.read(&topic.name, &read).await?);
         let rounds = if self.pid.is_some() { 1 } else { self.rounds };
-        let mut longest = Vec::new();
+        let (mut longest, mut read_longest) = (Vec::new(), Vec::new());
         let mut failed = None;
         for _ in 0..rounds {
-            match self.round(&client, &topic.name, &gaps).await {
-                Ok(gap) => longest.push(gap),
+            match self.round(&client, &topic.name, [&gaps, &read]).await {
+                Ok([gap, read_gap]) => {
+                    longest.push(gap);
+                    read_longest.push(read_gap);
+                }
                 Err(failure) => {
                     failed = Some(failure);
                     break;
                 }
             }
         }
-        for writer in writers {
-            writer.abort();
+        for task in tasks {
+            task.abort();
         }
         topic.close(&client).await?;
-        let (acknowledged, failure) = gaps.with(|gap| (gap.acknowledged, gap.failure.take()));
+        let (acknowledged, failure) = gaps.with(|gap| (gap.count, gap.failure.take()));
+        let failure = failure.or_else(|| read.with(|gap| gap.failure.take()));
         if let Some(failure) = failed.or(failure.map(Failure::Failed)) {
             return Err(failure);
         }
         longest.sort_unstable();
+        read_longest.sort_unstable();
         Ok(Outcome {
             gaps: longest,
+            read_gaps: read_longest,
             acknowledged,
             steal: stolen
                 .zip(Ticks::now())
@@ -206,7 +219,7 @@ impl BenchFailover {
                         Err(error) => Err(error.to_string()),
                     };
                     match outcome {
-                        Ok(_) => gaps.acknowledged(),
+                        Ok(_) => gaps.came(),
                         Err(why) => {
                             return gaps.with(|gap| _ = gap.failure.get_or_insert(why));
                         }
@@ -217,7 +230,40 @@ impl BenchFailover {
         Ok(writers)
     }
 
-    async fn round(&self, client: &Client, topic: &str, gaps: &Gaps) -> Result<Duration, Failure> {
+    /// A client that reads what is written, and sees to it that nothing is missing or comes twice.
+    async fn read(&self, topic: &str, gaps: &Gaps) -> Result<JoinHandle<()>, Failure> {
+        let client = self.connection.open().await?;
+        let options = ConsumeOptions {
+            follow: true,
+            ..ConsumeOptions::default()
+        };
+        let mut records = client.consume(topic, PartitionId(0), options).await?;
+        let gaps = gaps.clone();
+        Ok(tokio::spawn(async move {
+            let mut next = Offset(0);
+            let why = loop {
+                match records.next().await {
+                    Some(Ok(record)) if record.offset == next => {
+                        gaps.came();
+                        next = next.next();
+                    }
+                    Some(Ok(record)) => {
+                        break format!("offset {} was read instead of {next}", record.offset);
+                    }
+                    Some(Err(error)) => break format!("reading at offset {next}: {error}"),
+                    None => break format!("reading ended at offset {next}"),
+                }
+            };
+            gaps.with(|gap| _ = gap.failure.get_or_insert(why));
+        }))
+    }
+
+    async fn round(
+        &self,
+        client: &Client,
+        topic: &str,
+        gaps: [&Gaps; 2],
+    ) -> Result<[Duration; 2], Failure> {
         let victim = match self.pid {
             Some(pid) => process(pid)?,
             None => {
@@ -226,11 +272,11 @@ impl BenchFailover {
             }
         };
         sleep(self.settle.0).await;
-        gaps.begin();
+        gaps.iter().for_each(|gaps| gaps.begin());
         kill_process(victim, self.signal.signal())
             .map_err(|error| Failure::because("cannot signal the leader's process", error))?;
         sleep(self.settle.0).await;
-        let longest = gaps.longest();
+        let longest = gaps.map(Gaps::longest);
         if self.signal == Blow::Stop {
             kill_process(victim, Signal::CONT)
                 .map_err(|error| Failure::because("cannot let the leader go on", error))?;
@@ -240,6 +286,7 @@ impl BenchFailover {
 
     fn as_text(&self, outcome: &Outcome) -> String {
         let mut table = Table::new(&[
+            ("between two", Align::Left),
             ("rounds", Align::Right),
             ("shortest", Align::Right),
             ("median", Align::Right),
@@ -247,10 +294,16 @@ impl BenchFailover {
             ("p99", Align::Right),
             ("longest", Align::Right),
         ]);
-        let ms = |share: f64| format!("{:.1} ms", millis(at(&outcome.gaps, share)));
-        let shares = [0.0, 0.5, 0.9, 0.99, 1.0].map(ms);
-        let rounds = outcome.gaps.len().to_string();
-        table.row([rounds].into_iter().chain(shares).collect());
+        let rows = [
+            ("acknowledgements", &outcome.gaps),
+            ("records read", &outcome.read_gaps),
+        ];
+        for (what, gaps) in rows {
+            let ms = |share: f64| format!("{:.1} ms", millis(at(gaps, share)));
+            let shares = [0.0, 0.5, 0.9, 0.99, 1.0].map(ms);
+            let head = [what.to_owned(), gaps.len().to_string()];
+            table.row(head.into_iter().chain(shares).collect());
+        }
         let steal = outcome.steal.map_or(String::new(), |steal| {
             format!(
                 "\nthe hypervisor took {:.1}% of the processor time",
@@ -258,24 +311,28 @@ impl BenchFailover {
             )
         });
         format!(
-            "failover: {:?}, {} clients, records of {}, {} acknowledged; longest time between two \
-             acknowledgements in each round\n\n{table}{steal}",
+            "failover: {:?}, {} clients, records of {}, {} acknowledged; the longest times in each \
+             round\n\n{table}{steal}",
             self.signal, self.clients, self.size, outcome.acknowledged
         )
     }
 
     fn as_json(&self, outcome: &Outcome) -> serde_json::Value {
-        let ms = |share: f64| millis(at(&outcome.gaps, share));
+        let of = |gaps: &[Duration]| {
+            let ms = |share: f64| millis(at(gaps, share));
+            json!({
+                "rounds": gaps.iter().map(|gap| millis(*gap)).collect::<Vec<_>>(),
+                "median": ms(0.5), "p90": ms(0.9), "p99": ms(0.99), "max": ms(1.0),
+            })
+        };
         json!({
             "bench": "failover",
             "signal": format!("{:?}", self.signal).to_lowercase(),
             "clients": self.clients,
             "size": self.size.0,
             "acknowledged": outcome.acknowledged,
-            "gap_ms": {
-                "rounds": outcome.gaps.iter().map(|gap| millis(*gap)).collect::<Vec<_>>(),
-                "median": ms(0.5), "p90": ms(0.9), "p99": ms(0.99), "max": ms(1.0),
-            },
+            "gap_ms": of(&outcome.gaps),
+            "read_gap_ms": of(&outcome.read_gaps),
             "steal": outcome.steal,
         })
     }
@@ -357,10 +414,10 @@ mod tests {
         let gaps = Gaps::new();
         gaps.with(|gap| gap.last = Instant::now() - Duration::from_secs(5));
         assert!(gaps.longest() >= Duration::from_secs(5));
-        gaps.acknowledged();
+        gaps.came();
         assert!(gaps.longest() >= Duration::from_secs(5), "it was that long");
         gaps.begin();
         assert!(gaps.longest() < Duration::from_secs(5));
-        assert_eq!(gaps.with(|gap| gap.acknowledged), 1);
+        assert_eq!(gaps.with(|gap| gap.count), 1);
     }
 }

@@ -241,7 +241,10 @@ async fn behind_a_silent_leader(first: &Fake, second: &Fake) -> trilith_client::
     let consumer = client.consume("t", PartitionId(0), options).await;
     let mut consumer = consumer.unwrap();
     for offset in 0..3 {
-        assert_eq!(consumer.next().await.unwrap().unwrap().offset, Offset(offset));
+        assert_eq!(
+            consumer.next().await.unwrap().unwrap().offset,
+            Offset(offset)
+        );
     }
     consumer
 }

@@ -158,6 +158,9 @@ impl<M: Machine> Replica<M> {
             ReadError::EntryDamaged { index, next, .. } => {
                 self.found_damaged(cx, index, next.prev());
             }
+            ReadError::Io { ref source, .. } if trilith_env::is_out_of_files(source) => {
+                self.files_wanted(cx);
+            }
             _ => self.stop(cx, error.to_string()),
         }
     }

@@ -118,7 +118,8 @@ impl<M: Machine> Replica<M> {
         let voters = self.core.configuration().voters.incoming().iter().copied();
         let fit = voters.filter(|&id| id != me).filter_map(|id| {
             let peer = self.core.peer(id)?;
-            let fits = !peer.suspected && !cx.leaving.contains(&id) && peer.sending != Sending::Snapshot;
+            let fits =
+                !peer.suspected && !cx.leaving.contains(&id) && peer.sending != Sending::Snapshot;
             fits.then_some((peer.matched, id))
         });
         let Some((_, to)) = fit.max() else {

@@ -69,6 +69,10 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) suspected: BTreeSet<NodeId>,
     /// Nodes that said that they are about to stop.
     pub(crate) leaving: BTreeSet<NodeId>,
+    /// Most logs that are open for writing just now; less than the setting after a shortage.
+    pub(crate) open_logs_max: usize,
+    /// Somebody was not allowed to open a file in this turn.
+    pub(crate) is_short_of_files: bool,
     /// Leadership is handed over whenever it is here: the node is about to be shut down.
     pub(crate) is_leaving: bool,
     /// Why the node must stop.

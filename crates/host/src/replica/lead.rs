@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use trilith_raft::{EntryId, ProposeError, Role, RoleChange};
-use trilith_storage::{AppendError, Entry, LogReader, ReadError, StoredEntry};
+use trilith_storage::{Entry, LogReader, ReadError, StoredEntry};
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, TimestampMs};
 
-use super::{Cx, Replica};
+use super::{Cx, Replica, shortage::Shortage};
 use crate::{
     machine::{Decision, Draft, Leading, Machine, Refusal},
     recent::Recent,
@@ -144,7 +144,7 @@ impl<M: Machine> Replica<M> {
             return Refusal::ShuttingDown;
         }
         if self.leading.is_some() && self.write.is_stalled() {
-            return Refusal::DiskFull;
+            return self.write.short_of.refusal();
         }
         Refusal::NotLeader {
             leader: status.leader.filter(|&leader| leader != me),
@@ -205,21 +205,17 @@ impl<M: Machine> Replica<M> {
             self.proposed_bytes = 0;
         }
         let wanted = self.proposed_bytes + frame_bytes(bytes);
-        match self.log.make_room(&Entry::new(meta, &[]), wanted) {
-            Err(AppendError::DiskFull { .. }) => {
-                self.no_room_for(
-                    cx,
-                    EntryMeta {
-                        index: at.next_index,
-                        ..*meta
-                    },
-                    wanted,
-                );
-                Err(Refusal::DiskFull)
-            }
-            // Whatever else is wrong shows when it is appended.
-            _ => Ok(()),
-        }
+        let room = self.log.make_room(&Entry::new(meta, &[]), wanted);
+        // Whatever else is wrong shows when it is appended.
+        let Some(of) = room.err().and_then(|error| Shortage::of(&error)) else {
+            return Ok(());
+        };
+        let meta = EntryMeta {
+            index: at.next_index,
+            ..*meta
+        };
+        self.no_room_for(cx, of, (meta, wanted));
+        Err(of.refusal())
     }
 
     fn append_draft(

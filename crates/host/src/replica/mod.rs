@@ -15,6 +15,7 @@ mod limbo;
 mod open;
 mod segments;
 mod send;
+mod shortage;
 mod snapshot_in;
 mod snapshot_out;
 mod turn;
@@ -120,6 +121,8 @@ pub(crate) struct Replica<M: Machine> {
     next_number: u64,
 
     chore_at: Option<Duration>,
+    /// When a file is opened that could not be, for want of descriptors.
+    files_retry: Option<Duration>,
     pub(crate) last_append: Duration,
     /// When the shard looks at it next, apart from ticks.
     pub(crate) armed: Option<Duration>,

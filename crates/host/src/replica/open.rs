@@ -16,13 +16,15 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    AppendError, Entry, Log, MarkPart, Opened,
+    Entry, Log, MarkPart, Opened,
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, Term, TimestampMs};
 
-use super::{Cx, Replica, Tail, limbo::Limbo, segments::Segments, write::Writing};
+use super::{
+    Cx, Replica, Tail, limbo::Limbo, segments::Segments, shortage::Shortage, write::Writing,
+};
 use crate::{
     Group, GroupSpec, GroupView, OpenGroupError, decode_configuration, image::Image,
     machine::Machine, pending::Pending, recent::Recent,
@@ -132,6 +134,7 @@ impl<M: Machine> Replica<M> {
             staging: None,
             next_number: 0,
             chore_at: None,
+            files_retry: None,
             last_append: cx.now.monotonic,
             armed: None,
             is_awake: false,
@@ -358,7 +361,7 @@ fn append(
     drop(parts);
     let appended = match result {
         Ok(()) => batch.len(),
-        Err(partial) if matches!(partial.source, AppendError::DiskFull { .. }) => partial.appended,
+        Err(partial) if Shortage::of(&partial.source).is_some() => partial.appended,
         Err(partial) => return Err(partial.source.to_string()),
     };
     for (meta, payload) in batch.drain(..).skip(appended) {

@@ -117,7 +117,11 @@ impl<M: Machine> Replica<M> {
             self.segments.wants_sync = true;
         }
         let may_sync = !self.segments.is_syncing && self.segments.held == 0;
-        if self.segments.wants_sync && may_sync && self.log.poisoned().is_none() {
+        if self.segments.wants_sync
+            && may_sync
+            && self.files_retry.is_none()
+            && self.log.poisoned().is_none()
+        {
             // Others wait for one to end; those that wait for the disk at the same time are made
             // together.
             if cx.syncs < cx.config.open_logs_max {
@@ -159,7 +163,7 @@ impl<M: Machine> Replica<M> {
         }
         let park = self.log.is_open_for_writing() && !self.segments.is_syncing;
         let park = park.then(|| self.park_at(cx));
-        [park, self.chore_at, self.disk_deadline()]
+        [park, self.chore_at, self.files_retry, self.disk_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -190,6 +194,11 @@ impl<M: Machine> Replica<M> {
                 self.mended(self.segments.begun);
                 self.segments.wants_mark = self.log.mark().is_some();
                 cx.again.push(self.group);
+            }
+            // It could not be begun; nothing was lost.
+            Err(_) if self.log.poisoned().is_none() => {
+                self.segments.wants_sync = true;
+                self.files_wanted(cx);
             }
             Err(error) => cx.fail(error.to_string()),
         }

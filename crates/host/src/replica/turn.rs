@@ -77,6 +77,7 @@ impl<M: Machine> Replica<M> {
             return;
         }
         self.retry_disk(cx);
+        self.retry_files(cx);
         self.drain(cx);
         self.lead_if_elected(cx);
         self.chore_if_due(cx);

@@ -25,7 +25,7 @@ use trilith_storage::{
 };
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, Offset, Term, TimestampMs};
 
-use super::{Cx, Replica, limbo::Limbo};
+use super::{Cx, Replica, limbo::Limbo, shortage::Shortage};
 use crate::{
     Alarm, configuration_codec::encode_configuration, decode_configuration, event::Event,
     machine::Machine,
@@ -85,14 +85,16 @@ pub(super) struct Writing {
     reported: WriteSeq,
     /// Writes that mend the log, and the sync of segments that each of them waits for.
     mending: VecDeque<(WriteSeq, u64)>,
-    votes_issued: u64,
+    pub(super) votes_issued: u64,
     votes_stored: u64,
     /// When a vote that found no room is stored again.
     vote_retry: Option<Duration>,
-    /// When it is tried again, since the disk has no room.
-    stalled: Option<Duration>,
+    /// When it is tried again, since there was too little room or files.
+    pub(super) stalled: Option<Duration>,
+    /// Of what there was too little.
+    pub(super) short_of: Shortage,
     /// What a proposal wanted that found no room: an entry, and bytes.
-    wanted: Option<(EntryMeta, u64)>,
+    pub(super) wanted: Option<(EntryMeta, u64)>,
 }
 
 impl Writing {
@@ -152,7 +154,7 @@ impl Writing {
         self.durable
     }
 
-    fn close(&mut self, seq: Option<WriteSeq>, after_vote: u64, commit: LogIndex) {
+    pub(super) fn close(&mut self, seq: Option<WriteSeq>, after_vote: u64, commit: LogIndex) {
         let ops = std::mem::take(&mut self.done);
         let truncates = std::mem::take(&mut self.truncates);
         if seq.is_some() || !ops.is_empty() {
@@ -178,7 +180,7 @@ fn append_op(meta: EntryMeta, prev_term: Term, payload: EntryPayload) -> Journal
 /// How far carrying out came.
 enum Step {
     Done,
-    NoRoom,
+    NoRoom(Shortage),
     Stopped,
 }
 
@@ -393,7 +395,7 @@ impl<M: Machine> Replica<M> {
         self.write.limbo = limbo;
         if is_full {
             // There was no room for them.
-            self.no_room(cx);
+            self.no_room(cx, Shortage::Disk);
         }
     }
 
@@ -451,8 +453,8 @@ impl<M: Machine> Replica<M> {
     }
 
     fn carry_out_todo(&mut self, cx: &mut Cx<M>) {
-        if matches!(self.restore(cx), Step::NoRoom) {
-            self.no_room(cx);
+        if let Step::NoRoom(of) = self.restore(cx) {
+            self.no_room(cx, of);
             return;
         }
         while let Some(mut todo) = self.write.todo.pop_front() {
@@ -472,16 +474,18 @@ impl<M: Machine> Replica<M> {
             };
             match step {
                 Step::Done => {}
-                Step::NoRoom => {
+                Step::NoRoom(of) => {
                     self.write.todo.push_front(todo);
-                    self.no_room(cx);
+                    self.no_room(cx, of);
                     return;
                 }
                 Step::Stopped => return,
             }
         }
-        if self.write.stalled.is_some() && self.still_wants() {
-            self.no_room(cx);
+        if self.write.stalled.is_some()
+            && let Some(of) = self.still_lacks()
+        {
+            self.no_room(cx, of);
             return;
         }
         self.write.wanted = None;
@@ -489,40 +493,6 @@ impl<M: Machine> Replica<M> {
             cx.metrics.full.sub(1);
             self.core.set_priority(self.priority);
             cx.observer.alarm(self.group, &Alarm::DiskHasRoom);
-        }
-    }
-
-    /// A proposal found no room.
-    pub(super) fn no_room_for(&mut self, cx: &mut Cx<M>, meta: EntryMeta, bytes: u64) {
-        self.write.wanted = Some((meta, bytes));
-        self.no_room(cx);
-    }
-
-    /// Whether what a proposal wanted still finds no room.
-    fn still_wants(&mut self) -> bool {
-        let Some((meta, bytes)) = self.write.wanted else {
-            return false;
-        };
-        // The log may have grown, or be another one.
-        let meta = EntryMeta {
-            index: self.log.last_index().next(),
-            term: self.log.last_term().max(meta.term),
-            first_offset: self.log.end_offset(),
-            ..meta
-        };
-        let room = self.log.make_room(&Entry::new(&meta, &[]), bytes);
-        matches!(room, Err(AppendError::DiskFull { .. }))
-    }
-
-    fn no_room(&mut self, cx: &mut Cx<M>) {
-        let (votes, commit) = (self.write.votes_issued, LogIndex::ZERO);
-        self.write.close(None, votes, commit);
-        let again = cx.now.monotonic + cx.config.disk_retry;
-        if self.write.stalled.replace(again).is_none() {
-            cx.metrics.full.add(1);
-            self.core.set_priority(0);
-            cx.observer.alarm(self.group, &Alarm::DiskFull);
-            self.hand_over(cx);
         }
     }
 
@@ -589,18 +559,18 @@ impl<M: Machine> Replica<M> {
     }
 
     fn appended(&mut self, cx: &mut Cx<M>, result: Result<(), AppendError>) -> Step {
-        match result {
-            Ok(()) => Step::Done,
-            Err(AppendError::DiskFull { .. }) => Step::NoRoom,
-            Err(error) if self.log.poisoned().is_some() => {
-                cx.fail(error.to_string());
-                Step::Stopped
-            }
-            Err(error) => {
-                self.stop(cx, error.to_string());
-                Step::Stopped
-            }
+        let Err(error) = result else {
+            return Step::Done;
+        };
+        if self.log.poisoned().is_some() {
+            cx.fail(error.to_string());
+            return Step::Stopped;
         }
+        if let Some(of) = Shortage::of(&error) {
+            return Step::NoRoom(of);
+        }
+        self.stop(cx, error.to_string());
+        Step::Stopped
     }
 
     fn truncate_log(&mut self, cx: &mut Cx<M>, from: LogIndex) -> Step {
@@ -651,7 +621,7 @@ impl<M: Machine> Replica<M> {
         self.write.mending.push_back((WriteSeq(u64::MAX), number));
         match step {
             // The rest is tried again with what follows.
-            Step::NoRoom => Step::Done,
+            Step::NoRoom(_) => Step::Done,
             other => other,
         }
     }

@@ -80,7 +80,7 @@ impl Engine {
         let mut refusal = first;
         loop {
             if let Step::To(address) = seek.after(self, refusal).await? {
-                match self.pass_on(&append, address).await {
+                match self.pass_on(&append, &address).await {
                     Ok(appended) => return Ok(appended),
                     Err(error) => seek.refused(error).await?,
                 }
@@ -100,16 +100,23 @@ impl Engine {
         Ok(result?)
     }
 
-    async fn pass_on(&self, append: &Append, address: String) -> Result<Appended, ApiError> {
+    async fn pass_on(&self, append: &Append, address: &str) -> Result<Appended, ApiError> {
         let request = v1::ProduceRequest {
             topic: append.topic.clone(),
             partition: Some(append.partition.get()),
             records: Vec::new(),
             batch: append.batch.clone(),
         };
-        let mut log = self.forward.log(&address)?;
+        let mut log = self.forward.log(address)?;
         let request = forward::passed_on(request, append.deadline);
-        let answer = log.produce(request).await;
+        let answer = tokio::select! {
+            biased;
+            answer = log.produce(request) => answer,
+            // It may be paused after it took the batch.
+            gone = self.led_elsewhere(&append.topic, append.partition, address) => {
+                return Err(forward::unanswered(gone.message()));
+            }
+        };
         let answer = answer.map_err(|status| forward::of_write(&status))?;
         let answer = answer.into_inner();
         let Some(appended) = answer.appended.first() else {

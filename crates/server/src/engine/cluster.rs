@@ -176,6 +176,12 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
             alarms.disk_full_groups
         ));
     }
+    if alarms.out_of_files_groups > 0 {
+        words.push(format!(
+            "no more files may be opened (ulimit -n): {} replicas take no writes until some are closed",
+            alarms.out_of_files_groups
+        ));
+    }
     if alarms.stopped_groups > 0 {
         let first = alarms.stopped.first().map_or("", |(_, why)| why.as_str());
         words.push(format!(

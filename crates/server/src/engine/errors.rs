@@ -74,6 +74,7 @@ impl From<ProduceError> for ApiError {
             ProduceError::Malformed(_) => Self::new(Reason::MalformedBatch, message),
             ProduceError::Producer(refusal) => of_producer(&refusal, message),
             ProduceError::DiskFull { .. } => Self::new(Reason::DiskFull, message),
+            ProduceError::OutOfFiles { .. } => Self::new(Reason::OutOfFiles, message),
             ProduceError::OutcomeUnknown => Self::new(Reason::OutcomeUnknown, message),
             ProduceError::TooMuchUncommitted { max, .. } => {
                 Self::new(Reason::TooManyBytesInFlight, message).with("limit", max)
@@ -124,6 +125,11 @@ impl From<ReadError> for ApiError {
                 Self::new(Reason::UnsupportedFormat, message)
                     .with("first", first)
                     .with("next", next)
+            }
+            ReadError::Log(LogError::Io { source, .. })
+                if trilith_env::is_out_of_files(&source) =>
+            {
+                Self::new(Reason::OutOfFiles, message)
             }
             ReadError::Log(_) => Self::new(Reason::Internal, message),
             ReadError::TooManyWaiters(_) => Self::new(Reason::TooManyRequests, message),
