@@ -63,6 +63,12 @@ impl Alarms {
         }
     }
 
+    /// Whether there is a group here that could take no entries as its leader.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let known = self.0.lock();
+        !known.full.is_empty() || !known.short_of_files.is_empty()
+    }
+
     fn take(&self, group: GroupId, alarm: &Alarm) {
         let mut known = self.0.lock();
         let entries = |first: trilith_types::LogIndex, last: trilith_types::LogIndex| {

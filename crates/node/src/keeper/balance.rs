@@ -13,6 +13,7 @@ use trilith_types::{
     planted::{self, Bug},
 };
 
+use super::register::say_unfit;
 use crate::{
     directory::ServedTopic,
     node::{Inner, Live},
@@ -25,6 +26,9 @@ const EVERY: Duration = Duration::from_millis(500);
 /// take leadership with it each time.
 const BACK_FOR: Duration = Duration::from_secs(3);
 
+/// A node that takes no leadership says so again at each look; it counts for so long.
+const UNFIT_FOR: Duration = Duration::from_secs(3);
+
 /// Most partitions handed back at a time.
 const AT_A_TIME: usize = 64;
 
@@ -32,6 +36,8 @@ const AT_A_TIME: usize = 64;
 pub(super) struct Balance {
     /// Nodes that are there, and since when.
     alive: BTreeMap<NodeId, Duration>,
+    /// Nodes that take no leadership until then, unless they say so again.
+    unfit: BTreeMap<NodeId, Duration>,
     look_at: Option<Duration>,
 }
 
@@ -47,6 +53,11 @@ impl Balance {
     /// Nothing is given back to a node that is about to stop; its next life is news.
     pub(super) fn leaves(&mut self, node: NodeId) {
         self.alive.remove(&node);
+    }
+
+    /// Nothing is given back to a node without room for entries: it could not even begin to lead.
+    pub(super) fn unfit(&mut self, node: NodeId, now: Duration) {
+        self.unfit.insert(node, now + UNFIT_FOR);
     }
 
     pub(super) fn turn(
@@ -65,9 +76,14 @@ impl Balance {
         if leaves || planted::is_on(Bug::LeadersStay) {
             return None;
         }
+        if inner.alarms.lacks_room() {
+            say_unfit(inner, live);
+        }
+        self.unfit.retain(|_, until| *until > now);
         let is_back = |node: NodeId| {
             let since = self.alive.get(&node);
-            since.is_some_and(|&since| now.saturating_sub(since) >= BACK_FOR)
+            let is_there = since.is_some_and(|&since| now.saturating_sub(since) >= BACK_FOR);
+            is_there && !self.unfit.contains_key(&node)
         };
         let partitions = served.values().flat_map(|topic| &topic.partitions);
         let elsewhere = partitions.filter_map(|partition| {

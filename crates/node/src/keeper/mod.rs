@@ -174,6 +174,9 @@ impl Keeper {
             Note::Peer(event) => self.balance.peer(event, self.inner.env.clock.monotonic()),
             Note::Formed(partition) => self.forming.add(partition, self.now()),
             Note::Call(from, call) if register::is_leaving(&call) => self.peer_leaves(from),
+            Note::Call(from, call) if register::is_unfit(&call) => {
+                self.balance.unfit(from, self.now());
+            }
             Note::Call(from, call) => register::take_call(&self.inner, from, &call),
             Note::Close => self.is_closing = true,
         }

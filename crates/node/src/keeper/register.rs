@@ -4,8 +4,8 @@
 //! lost, and it does no harm to say the same twice: it is said again until the cluster's state has
 //! it.
 //!
-//! A call's bytes: version (1), kind (1: register; 2: the sender is about to stop), then, of the
-//! first kind, the encoded command.
+//! A call's bytes: version (1), kind (1: register; 2: the sender is about to stop; 3: it takes no
+//! leadership for now), then, of the first kind, the encoded command.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +32,7 @@ const REPLICAS_DEFAULT: u32 = 3;
 const CALL_VERSION: u8 = 1;
 const CALL_REGISTER: u8 = 1;
 const CALL_LEAVING: u8 = 2;
+const CALL_UNFIT: u8 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Registration {
@@ -142,12 +143,20 @@ fn call(inner: &Inner, leader: NodeId, command: &ControllerCommand) {
 
 /// Tells all other nodes that this one is about to stop.
 pub(crate) fn say_leaving(inner: &Inner, live: &Live) {
+    say_to_all(inner, live, &[CALL_VERSION, CALL_LEAVING]);
+}
+
+/// Tells all other nodes that this one takes no leadership for now. It is said again as long as it
+/// is so.
+pub(super) fn say_unfit(inner: &Inner, live: &Live) {
+    say_to_all(inner, live, &[CALL_VERSION, CALL_UNFIT]);
+}
+
+fn say_to_all(inner: &Inner, live: &Live, bytes: &'static [u8]) {
     let others = inner.book.nodes();
     for &node in others.keys().filter(|&&node| !live.is_me(node)) {
-        let call = Call {
-            id: 0,
-            bytes: Bytes::from_static(&[CALL_VERSION, CALL_LEAVING]),
-        };
+        let bytes = Bytes::from_static(bytes);
+        let call = Call { id: 0, bytes };
         inner.outbound.send(node, NodeMessage::Call(call));
     }
     inner.outbound.flush();
@@ -156,6 +165,11 @@ pub(crate) fn say_leaving(inner: &Inner, live: &Live) {
 /// Whether a call says that its sender is about to stop.
 pub(super) fn is_leaving(call: &Call) -> bool {
     *call.bytes == [CALL_VERSION, CALL_LEAVING]
+}
+
+/// Whether a call says that its sender takes no leadership for now.
+pub(super) fn is_unfit(call: &Call) -> bool {
+    *call.bytes == [CALL_VERSION, CALL_UNFIT]
 }
 
 /// Another node wants the cluster to know of it. A node speaks for itself alone.

@@ -175,6 +175,34 @@ fn a_full_disk_refuses_batches_and_takes_them_again_when_there_is_room() {
     assert_eq!(world.values("stones", 0), numbered(&["a", "b"]));
 }
 
+/// The others would give it back what it led before, at every look, and wait for it in vain.
+#[test]
+fn a_full_node_is_not_given_leadership_back_before_it_has_room() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    world.produce("stones", 0, &["a"]);
+    let first = world.leader("stones", 0);
+    world.run(Duration::from_secs(4));
+    let disk = world.machine(first).disk.clone();
+    for op in [Op::Allocate, Op::SetLen, Op::Create] {
+        disk.fail(Failure::of(op).forever().with(ErrorKind::StorageFull));
+    }
+    let large = "x".repeat(200_000);
+    let refused = world.send(first, ("stones", 0), batch_of(&[&large], None));
+    assert!(world.wait(&refused).is_err());
+    world.run(Duration::from_secs(1));
+    for _ in 0..80 {
+        world.run(Duration::from_millis(100));
+        assert_ne!(world.leader("stones", 0), first);
+    }
+    world.produce("stones", 0, &[&large]);
+    disk.clear_failures();
+    world.run(Duration::from_secs(8));
+    assert_eq!(world.leader("stones", 0), first);
+    let expected = numbered(&["a", &large]);
+    assert_eq!(world.values("stones", 0), expected);
+}
+
 #[test]
 fn one_node_may_acknowledge_before_it_syncs_and_three_may_not() {
     for (nodes, durability) in [(1, Durability::Written), (3, Durability::Synced)] {
