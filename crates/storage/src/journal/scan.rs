@@ -98,13 +98,15 @@ pub(super) enum Identity {
     },
 }
 
-/// The whole content of a file.
-pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
+/// The whole content of a file. `memory` serves one file after the other: most of the time that it
+/// takes to read a file of this size into new memory is the system's, for giving the memory.
+pub(super) fn read_all<'a>(file: &dyn File, memory: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let len = file.len()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-    let mut bytes = vec![0; len as usize];
-    let n = file.read_at(0, &mut bytes)?;
-    bytes.truncate(n / BLOCK_BYTES * BLOCK_BYTES);
-    Ok(bytes)
+    memory.resize(len as usize, 0);
+    let n = file.read_at(0, memory)?;
+    Ok(memory
+        .get(..n / BLOCK_BYTES * BLOCK_BYTES)
+        .unwrap_or_default())
 }
 
 /// Finds out which use the file is in: the latest one that has left a trace.

@@ -48,11 +48,12 @@ impl Survey {
         mode: OpenMode,
     ) -> Result<Self, JournalOpenError> {
         let (mut files, mut idle) = (Vec::new(), Vec::new());
+        let mut memory = Vec::new();
         for (slot, path) in list(disk, dir)? {
             let file = disk
                 .open(&path, mode)
                 .map_err(JournalOpenError::io("open", &path))?;
-            match read_file(slot, path, file)? {
+            match read_file(slot, path, file, &mut memory)? {
                 Found::Used(used) => files.push(used),
                 Found::Idle(file) => idle.push(file),
             }
@@ -284,9 +285,14 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u32, PathBuf)>, J
         .collect())
 }
 
-fn read_file(slot: u32, path: PathBuf, file: Arc<dyn File>) -> Result<Found, JournalOpenError> {
-    let bytes = read_all(&*file).map_err(JournalOpenError::io("read", &path))?;
-    match identify(&bytes) {
+fn read_file(
+    slot: u32,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    memory: &mut Vec<u8>,
+) -> Result<Found, JournalOpenError> {
+    let bytes = read_all(&*file, memory).map_err(JournalOpenError::io("read", &path))?;
+    match identify(bytes) {
         Identity::Blank => Ok(Found::Idle(IdleFile {
             slot,
             number: 0,
@@ -309,7 +315,7 @@ fn read_file(slot: u32, path: PathBuf, file: Arc<dyn File>) -> Result<Found, Jou
             number,
             header,
         } => Ok(Found::Used(ScannedFile {
-            spans: scan(&bytes, salt, number),
+            spans: scan(bytes, salt, number),
             slot,
             path,
             file,
