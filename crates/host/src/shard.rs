@@ -447,6 +447,12 @@ impl<M: Machine> Shard<M> {
         for node in self.cx.suspected.clone() {
             replica.peer(&self.cx, node, true);
         }
+        // Many may be opened before the next turn, and what the journal had was appended to them.
+        if self.open_logs.len() >= self.cx.open_logs_max && replica.may_park() {
+            replica.park();
+        } else if replica.log.is_open_for_writing() {
+            self.open_logs.insert(group);
+        }
         let shared = Arc::clone(&replica.shared);
         self.shared
             .groups
