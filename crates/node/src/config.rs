@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use trilith_host::HostConfig;
 use trilith_storage::{LogConfig, SyncPolicy, journal::JournalConfig};
+use trilith_types::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 
 use super::{FEATURE_LEVEL, Start};
 
@@ -89,6 +90,21 @@ impl NodeConfig {
             feature_level: FEATURE_LEVEL,
             retention_interval: Duration::from_secs(10),
         }
+    }
+
+    /// Largest batch: what a file of the journal has room for, and no more than any may have.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u32 {
+        let journal = self.journal.payload_bytes_max().min(BATCH_BYTES_MAX.into());
+        journal as u32
+    }
+
+    /// Largest record that topics may allow: one that fits a batch of its own.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> u32 {
+        let batch = self.batch_bytes_max();
+        let beside = (BATCH_BYTES_MAX - RECORD_BYTES_MAX).min(batch / 4);
+        batch - beside
     }
 
     /// These settings for a process that may have `files` files open. Reads under way may hold

@@ -110,6 +110,7 @@ impl Node {
         }
         let limits = BatchLimits {
             record_bytes_max: served.topic.settings.record_bytes_max,
+            batch_bytes_max: self.inner.config.batch_bytes_max(),
             ..BatchLimits::default()
         };
         let header = check(&produce.batch, &limits)?;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use trilith_host::{GroupStatus, ReadRefused};
-use trilith_topics::TopicSettingsPatch;
-use trilith_topics::controller::{CONTROLLER_GROUP, ControllerCommand, Outcome, Topic};
+use trilith_topics::{
+    SettingError, TopicError, TopicSettings, TopicSettingsPatch,
+    controller::{CONTROLLER_GROUP, ControllerCommand, ControllerError, Outcome, Topic},
+};
 use trilith_types::{
     NodeId, Offset, PartitionId, ProducerId,
+    limits::RECORD_BYTES_MAX,
     planted::{self, Bug},
 };
 
@@ -72,9 +75,17 @@ impl Node {
         allow_fewer: bool,
         done: impl FnOnce(Result<Arc<Topic>, ControlError>) + Send + 'static,
     ) {
+        let mut settings = *settings;
+        if let Err(refused) = self.check_record_size(&settings) {
+            return done(Err(refused));
+        }
+        let most = self.inner.config.record_bytes_max();
+        if settings.record_bytes_max.is_none() && TopicSettings::default().record_bytes_max > most {
+            settings.record_bytes_max = Some(most);
+        }
         let command = ControllerCommand::CreateTopic {
             name: name.to_owned(),
-            settings: *settings,
+            settings,
             allow_fewer,
         };
         self.change_topic(command, done);
@@ -87,6 +98,9 @@ impl Node {
         settings: &TopicSettingsPatch,
         done: impl FnOnce(Result<Arc<Topic>, ControlError>) + Send + 'static,
     ) {
+        if let Err(refused) = self.check_record_size(settings) {
+            return done(Err(refused));
+        }
         let command = ControllerCommand::AlterTopic {
             name: name.to_owned(),
             settings: *settings,
@@ -104,6 +118,24 @@ impl Node {
         let name = name.to_owned();
         let command = ControllerCommand::DeleteTopic { name };
         self.change_topic(command, move |topic| done(topic.map(drop)));
+    }
+
+    /// Refuses records that no batch could bring into the journal. Nodes are expected to have files
+    /// of the same size.
+    fn check_record_size(&self, settings: &TopicSettingsPatch) -> Result<(), ControlError> {
+        let max = self.inner.config.record_bytes_max();
+        match settings.record_bytes_max {
+            Some(asked) if asked > max && asked <= RECORD_BYTES_MAX => {
+                let journal_file = self.inner.config.journal.file_bytes;
+                let refused = SettingError::JournalTooSmall {
+                    asked,
+                    max,
+                    journal_file,
+                };
+                Err(ControllerError::from(TopicError::from(refused)).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn change_topic(

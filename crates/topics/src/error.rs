@@ -19,6 +19,19 @@ pub enum SettingError {
         /// The highest value allowed.
         max: u64,
     },
+    /// A record of that size could not be written to the journal.
+    #[error(
+        "record_bytes_max is {asked}, but the journal's files of {journal_file} bytes take records \
+         of {max} at most: raise journal_file on every node, or lower record_bytes_max"
+    )]
+    JournalTooSmall {
+        /// What was asked for.
+        asked: u32,
+        /// The most that fits.
+        max: u32,
+        /// The node's setting.
+        journal_file: u64,
+    },
     /// Partitions cannot be taken away: their records would be.
     #[error("the topic has {has} partitions; partitions can only be added, not reduced to {asked}")]
     FewerPartitions {

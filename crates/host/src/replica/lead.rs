@@ -225,12 +225,11 @@ impl<M: Machine> Replica<M> {
         draft: Draft,
     ) -> Result<EntryId, Refusal> {
         let payload = draft.payload;
+        // What the journal cannot take would stop the replica when it gets there.
         let (bytes, max) = (payload.len() as u64, self.log_config.payload_bytes_max);
-        if bytes > u64::from(max) {
-            return Err(Refusal::TooLarge {
-                bytes,
-                max: max.into(),
-            });
+        let max = u64::from(max).min(cx.config.journal.payload_bytes_max());
+        if bytes > max {
+            return Err(Refusal::TooLarge { bytes, max });
         }
         self.find_room(cx, at, &draft_meta(at, draft.kind), bytes)?;
         let proposed = self.core.propose(1, bytes).map_err(|e| refused(&e, at))?;

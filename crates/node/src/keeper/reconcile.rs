@@ -77,6 +77,15 @@ impl Keeper {
     /// Serves a topic that is new, or whose settings or partitions are.
     fn serve(&mut self, live: &Arc<Live>, topic: &Topic, directory: &mut Directory) {
         let before = self.served.get(&topic.id).cloned();
+        let (wants, max) = (
+            topic.settings.record_bytes_max,
+            self.inner.config.record_bytes_max(),
+        );
+        if wants > max {
+            tracing::error!(topic = %topic.name, record_bytes_max = wants, max,
+                "this node's journal_file is too small for the topic's records: larger ones are \
+                 refused here, and a replica that gets one from a leader with larger files stops");
+        }
         let mut partitions = before.map_or_else(Vec::new, |before| before.partitions.clone());
         for partition in &partitions {
             partition.configure(topic.settings);

@@ -7,7 +7,7 @@ use trilith_env::sim::{Failure, Op};
 use trilith_topics::TopicSettingsPatch;
 use trilith_types::{GroupId, Offset};
 
-use super::{World, batch_of, numbered};
+use super::{World, answer, batch_of, numbered};
 use crate::{Durability, ProduceError, SyncPolicy};
 
 #[test]
@@ -226,4 +226,35 @@ fn one_node_may_acknowledge_before_it_syncs_and_three_may_not() {
             "a process that ends takes nothing along"
         );
     }
+}
+
+#[test]
+fn what_no_journal_file_has_room_for_is_refused_at_the_door() {
+    // It got as far as the journal, and stopped the replica.
+    let mut world = World::new(3);
+    let topic = world.create("stones", 1);
+    let most = topic.settings.record_bytes_max;
+    assert!(most < 1 << 20, "files of 1 MiB take no such record");
+    let node = world.controller();
+    let patch = TopicSettingsPatch {
+        record_bytes_max: Some(most + 1),
+        ..Default::default()
+    };
+    let (done, answer) = answer();
+    world.node(node).create_topic("large", &patch, false, done);
+    let refused = world.wait(&answer).unwrap_err().to_string();
+    assert!(refused.contains("raise journal_file"), "{refused}");
+    let piece = "x".repeat(most as usize / 2);
+    let leader = world.leader("stones", 0);
+    let large = batch_of(&[&piece, &piece, &piece], None);
+    let sent = world.send(leader, ("stones", 0), large);
+    let refused = world.wait(&sent).unwrap_err();
+    assert!(
+        matches!(refused, ProduceError::BatchTooLarge { .. }),
+        "{refused}"
+    );
+    let largest = "y".repeat(most as usize - 64);
+    world.produce("stones", 0, &[&largest]);
+    let values = world.values("stones", 0);
+    assert_eq!(values, numbered(&[&largest]));
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::block::{BLOCK_BYTES, BLOCK_DATA_BYTES};
+use super::{
+    block::{BLOCK_BYTES, BLOCK_DATA_BYTES},
+    descriptor::APPEND_BYTES,
+};
 use crate::sync_policy::SyncPolicy;
 
 /// Most frames that are being written at once. The journal's format relies on it: a frame carries
@@ -105,6 +108,12 @@ impl JournalConfig {
     pub const fn op_bytes_max(&self) -> u64 {
         // Less a block, for frames take whole ones.
         self.content_bytes() / 16 * 5 - BLOCK_BYTES as u64
+    }
+
+    /// Most bytes that the payload of one entry may have.
+    #[must_use]
+    pub const fn payload_bytes_max(&self) -> u64 {
+        self.op_bytes_max().saturating_sub(APPEND_BYTES as u64)
     }
 
     /// Most bytes that the marks of all groups may have together.

@@ -132,7 +132,7 @@ pub(crate) struct Serve {
         default_value = "64MiB"
     )]
     reserve: ByteSize,
-    /// Size of one file of the journal, of which there are up to 8; less on a small disk
+    /// Size of one file of the journal, of which there are up to 8; a batch takes at most 30 % of one
     #[arg(
         long,
         env = "TRILITH_JOURNAL_FILE",
