@@ -10,9 +10,12 @@ use trilith_raft::{
 use trilith_storage::{
     Log, LogConfig, ReadError, StoredEntry, SyncOutcome, journal::JournalFailed, votes::VotesFailed,
 };
-use trilith_types::{GroupId, LogIndex, NodeId, Offset};
+use trilith_types::{EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Offset};
 
-use crate::{ChangeRefused, Group, OpenGroupError, ReadRefused, TransferRefused, machine::Machine};
+use crate::{
+    ChangeRefused, Group, OpenGroupError, ReadRefused, TransferRefused, machine::Machine,
+    replica::Checked,
+};
 
 /// A group to host.
 #[derive(Debug)]
@@ -190,6 +193,15 @@ pub(crate) enum Event<M: Machine> {
     WantFiles,
     /// A node is about to stop: leadership is not handed to it.
     Leaving(NodeId),
+    /// What a peer has lost was read, and some of it may be damaged here too.
+    RepairRead {
+        group: GroupId,
+        send: SendRepair,
+        entries: Vec<(EntryMeta, EntryPayload)>,
+        damaged: Vec<(LogIndex, LogIndex)>,
+    },
+    /// A piece of a log was read through.
+    Checked { group: GroupId, checked: Checked },
     /// Hand leadership over, finish, and close all logs.
     Close,
 }
@@ -216,10 +228,6 @@ impl Drop for OnDrop {
 pub(crate) enum FetchFor {
     /// To send them.
     Send(SendEntries),
-    /// To mend a peer's log.
-    Repair(SendRepair),
-    /// To see whether it can be read.
-    Check { last: LogIndex },
     /// As a piece of a snapshot.
     Snapshot { to: NodeId, number: u64 },
 }

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub snapshot_bytes_sent: Counter,
     /// Bytes of snapshots received.
     pub snapshot_bytes_received: Counter,
+    /// Logs that could not be opened, and whose replicas are rebuilt from a peer's snapshot.
+    pub lost_logs: Counter,
     /// Damaged entries that were found.
     pub damaged_entries: Counter,
     /// Damaged entries that were written again.

@@ -41,6 +41,14 @@ pub enum Alarm {
         first: LogIndex,
         /// The last one.
         last: LogIndex,
+        /// How many there are between these.
+        entries: u64,
+    },
+    /// The replica's log cannot be opened: it is out of service until a peer's snapshot has taken
+    /// its place.
+    LogLost {
+        /// What is wrong with it.
+        reason: String,
     },
     /// The replica has stopped; the others of the node go on.
     Stopped {

@@ -312,6 +312,19 @@ impl<M: Machine> Shard<M> {
             } => {
                 self.with(group, |replica, cx| replica.fetched(cx, send, result));
             }
+            Event::Checked { group, checked } => {
+                self.with(group, |replica, cx| replica.checked(cx, &checked));
+            }
+            Event::RepairRead {
+                group,
+                send,
+                entries,
+                damaged,
+            } => {
+                self.with(group, |replica, cx| {
+                    replica.repair_read(cx, &send, entries, &damaged);
+                });
+            }
             Event::Peer(event) => self.peer(event),
             Event::HandOver { done } => self.begin_handing_over(done),
             Event::WantFiles => self.cx.is_short_of_files = true,

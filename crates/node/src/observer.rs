@@ -25,6 +25,7 @@ struct Known {
     stopped: BTreeMap<GroupId, String>,
     damaged_entries: u64,
     repaired_entries: u64,
+    lost_logs: u64,
     fatal: Option<String>,
 }
 
@@ -43,6 +44,8 @@ pub struct AlarmCounts {
     pub damaged_entries: u64,
     /// Of those, the ones that were written again.
     pub repaired_entries: u64,
+    /// Logs that could not be opened since the start.
+    pub lost_logs: u64,
     /// Why the node can promise nothing more, if so.
     pub fatal: Option<String>,
 }
@@ -59,6 +62,7 @@ impl Alarms {
             stopped_groups: known.stopped.len(),
             damaged_entries: known.damaged_entries,
             repaired_entries: known.repaired_entries,
+            lost_logs: known.lost_logs,
             fatal: known.fatal.clone(),
         }
     }
@@ -82,7 +86,8 @@ impl Alarms {
                 known.short_of_files.remove(&group);
             }
             Alarm::Damaged { first, last } => known.damaged_entries += entries(*first, *last),
-            Alarm::Repaired { first, last } => known.repaired_entries += entries(*first, *last),
+            Alarm::Repaired { entries, .. } => known.repaired_entries += entries,
+            Alarm::LogLost { .. } => known.lost_logs += 1,
             Alarm::Stopped { reason } => drop(known.stopped.insert(group, reason.clone())),
         }
     }
@@ -131,8 +136,15 @@ impl Observer for Ears {
             Alarm::Damaged { first, last } => {
                 tracing::error!(%group, %first, %last, "damaged entries: fetched from other nodes");
             }
-            Alarm::Repaired { first, last } => {
-                tracing::info!(%group, %first, %last, "damaged entries were written again");
+            Alarm::Repaired {
+                first,
+                last,
+                entries,
+            } => {
+                tracing::info!(%group, %first, %last, entries, "damaged entries were written again");
+            }
+            Alarm::LogLost { reason } => {
+                tracing::error!(%group, reason, "a log is lost: it comes from another node");
             }
             // The keeper says it, with the topic's name.
             Alarm::Stopped { reason } => {

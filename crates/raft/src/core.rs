@@ -289,6 +289,7 @@ impl Core {
         if let Some(stored) = self.writes.persist(seq) {
             self.log.stored = stored.min(self.log.last_index());
         }
+        let was_full = self.writes.rewrites_are_full();
         while let Some((first, last)) = self.writes.take_rewritten() {
             self.log.damage.remove(first, last);
             self.ack_due = true;
@@ -304,6 +305,9 @@ impl Core {
             Role::Leader => self.maybe_commit(),
             Role::Repairing => self.repair_or_lead(),
             _ => self.give_ack(),
+        }
+        if was_full {
+            self.ask_for_repair();
         }
         Ok(())
     }

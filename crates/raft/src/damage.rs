@@ -48,20 +48,15 @@ impl Damage {
     }
 
     pub(crate) fn remove(&mut self, first: LogIndex, last: LogIndex) {
-        let mut kept = Vec::new();
-        for &(f, l) in &self.ranges {
-            if l < first || f > last {
-                kept.push((f, l));
-                continue;
-            }
-            if f < first {
-                kept.push((f, first.prev()));
-            }
-            if l > last {
-                kept.push((last.next(), l));
-            }
-        }
-        self.ranges = kept;
+        let start = self.ranges.partition_point(|&(_, l)| l < first);
+        let end = self.ranges.partition_point(|&(f, _)| f <= last).max(start);
+        let touched = self.ranges.get(start..end).unwrap_or_default();
+        let before = touched.first().filter(|&&(f, _)| f < first);
+        let before = before.map(|&(f, _)| (f, first.prev()));
+        let after = touched.last().filter(|&&(_, l)| l > last);
+        let after = after.map(|&(_, l)| (last.next(), l));
+        self.ranges
+            .splice(start..end, before.into_iter().chain(after));
     }
 
     pub(crate) fn truncate_from(&mut self, from: LogIndex) {

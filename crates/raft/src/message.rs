@@ -234,10 +234,21 @@ pub enum SnapshotReply {
     },
 }
 
-/// A search for the bytes of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A search for the bytes of entries. Who does not have the very first one says so; of the other
+/// ranges whatever there is comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairRequest {
-    /// The damaged entry.
+    /// Damaged ranges, ascending and apart; at least one and at most [`REPAIR_RANGES_MAX`].
+    pub ranges: Vec<RepairRange>,
+}
+
+/// Most ranges in one [`RepairRequest`]; what is damaged besides is asked for with the next one.
+pub const REPAIR_RANGES_MAX: usize = 128;
+
+/// Damaged entries without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairRange {
+    /// The first damaged entry.
     pub id: EntryId,
     /// The last one of the damaged range that starts there.
     pub through: EntryId,
@@ -269,10 +280,26 @@ pub enum Holding {
 /// Entries that replace damaged ones of the same identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
+    /// What comes: ascending and apart, at most [`REPAIR_RANGES_MAX`] pieces.
+    pub pieces: Vec<RepairPiece>,
+    /// The configurations among them, with their indices, ascending.
+    pub configurations: Vec<(LogIndex, Configuration)>,
+}
+
+/// Entries without a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPiece {
     /// The first one's index.
     pub first: LogIndex,
     /// Their terms.
     pub runs: EntryRuns,
-    /// The configurations among them, with their indices, ascending.
-    pub configurations: Vec<(LogIndex, Configuration)>,
+}
+
+impl Repair {
+    /// How many entries come with it.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let counts = self.pieces.iter().map(|piece| piece.runs.count());
+        counts.fold(0, u64::saturating_add)
+    }
 }

@@ -230,17 +230,15 @@ pub enum SendOutcome {
 }
 
 /// An instruction to send entries to a peer that has lost their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendRepair {
     /// The peer.
     pub to: NodeId,
     /// The term that it was asked in.
     pub term: Term,
-    /// The first entry.
-    pub first: EntryId,
-    /// The last entry that is wanted.
-    pub last_max: LogIndex,
-    /// The budget of payload bytes; at least one entry is sent.
+    /// The ranges that are wanted: the first entry of each and the index of its last, ascending.
+    pub ranges: Vec<(EntryId, LogIndex)>,
+    /// The budget of payload bytes for all of them; at least one entry is sent.
     pub bytes_max: u64,
 }
 

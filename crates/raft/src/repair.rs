@@ -20,10 +20,14 @@ use trilith_types::{LogIndex, NodeId};
 
 use crate::{
     core::Core,
+    damage::Damage,
     entry::EntryId,
     error::{Dropped, HostError},
-    message::{Body, Holding, Message, Repair, RepairReply, RepairRequest},
-    output::{LogOp, SendOutcome, SendRepair},
+    message::{
+        Body, Holding, Message, REPAIR_RANGES_MAX, Repair, RepairPiece, RepairRange, RepairReply,
+        RepairRequest,
+    },
+    output::{LogOp, SendRepair},
     progress::Progress,
     status::Role,
     step::Sender,
@@ -32,11 +36,14 @@ use crate::{
 /// The search for lost bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Repairs {
-    /// The entry that was asked for last.
+    /// The first entry that was asked for last.
     asked: Option<EntryId>,
+    /// All ranges that were asked for and have not been answered: one request's at a time, so that
+    /// no more bytes are under way than one answer may have.
+    awaited: Damage,
     /// Ticks since then.
     elapsed: u32,
-    /// Leader: who has said what about it; the first answer stands.
+    /// Leader: who has said what about the first entry; the first answer stands.
     answers: Vec<(NodeId, Holding)>,
     /// Follower: nobody has the entries up to here any more but in snapshots.
     gone_to: LogIndex,
@@ -46,6 +53,7 @@ impl Repairs {
     /// The role or the term has changed: asks afresh.
     pub(crate) fn start_over(&mut self) {
         self.asked = None;
+        self.awaited = Damage::default();
         self.elapsed = 0;
         self.answers.clear();
     }
@@ -59,32 +67,45 @@ impl Repairs {
 }
 
 impl Core {
-    /// The host has found entries damaged: `first..=last` have their identity and not their
-    /// bytes. They are fetched from peers; what is applied and nobody has any more but in a
+    /// The host has found entries damaged: those of these ranges, first and last, have their
+    /// identity and not their bytes. They are fetched from peers; what is applied and nobody has any more but in a
     /// snapshot stays damaged until the host trims its log past it. A leader whose uncommitted entries are hit steps down,
     /// since only a new term may decide about them.
     ///
     /// # Errors
-    /// When they do not lie in the log.
-    pub fn damaged(&mut self, first: LogIndex, last: LogIndex) -> Result<(), HostError> {
-        self.touched = true;
+    /// When they do not lie in the log; nothing is noted then.
+    pub fn damaged(&mut self, ranges: &[(LogIndex, LogIndex)]) -> Result<(), HostError> {
         let (low, high) = (self.log.runs.first_index(), self.log.last_index());
-        if first > last || first < low || last > high {
-            let index = if first < low { first } else { last };
-            return Err(HostError::NotInLog {
-                index,
-                first: low,
-                last: high,
-            });
+        for &(first, last) in ranges {
+            if first > last || first < low || last > high {
+                let index = if first < low { first } else { last };
+                return Err(HostError::NotInLog {
+                    index,
+                    first: low,
+                    last: high,
+                });
+            }
         }
+        let Some(last) = ranges.iter().map(|&(_, last)| last).max() else {
+            return Ok(());
+        };
+        self.touched = true;
         self.wake();
-        self.log.damage.insert(first, last);
-        self.repairs.start_over();
+        for &(first, last) in ranges {
+            self.log.damage.insert(first, last);
+        }
         if self.is_leading() && last > self.log.commit {
             self.become_follower(self.hard.term, None);
         }
         self.ask_for_repair();
         Ok(())
+    }
+
+    /// Whether all of `first..=last` are known to be damaged.
+    #[must_use]
+    pub fn is_damaged(&self, first: LogIndex, last: LogIndex) -> bool {
+        let found = self.log.damage.range_from(first);
+        found.is_some_and(|(start, end)| start == first && end >= last)
     }
 
     /// An operator's last resort, when a voter is gone for good and the group cannot decide:
@@ -113,17 +134,73 @@ impl Core {
         }
     }
 
-    /// Asks for the first damaged entry that is not being rewritten already.
+    /// Asks for the damaged entries that are not being rewritten already, many in one request. The
+    /// answer to it brings the next; what is lost on the way is asked for again after a while.
     pub(crate) fn ask_for_repair(&mut self) {
-        let Some((id, through)) = self.next_damage() else {
+        let Some(first) = self.next_damage() else {
             return;
         };
-        if self.repairs.asked == Some(id) {
+        let asked = self.repairs.asked == Some(first.id);
+        if asked && !self.repairs.awaited.is_empty() {
             return;
         }
-        self.repairs.start_over();
-        self.repairs.asked = Some(id);
-        self.send_repair_request(id, through, false);
+        let ranges = self.repair_batch();
+        // Who knows nothing of the first one is asked again by the clock, not in a loop.
+        if !asked || ranges.len() > 1 {
+            self.send_repair_request(&ranges, false);
+        }
+    }
+
+    /// The next damaged range from `from` on that is not being rewritten.
+    fn damage_from(&self, from: LogIndex) -> Option<(LogIndex, LogIndex)> {
+        let rewriting = self.writes.rewriting();
+        let (mut first, mut last) = self.log.damage.range_from(from)?;
+        while let Some((busy, busy_to)) = rewriting.range_from(first) {
+            if busy > first {
+                return Some((first, last.min(busy.prev())));
+            }
+            (first, last) = self.log.damage.range_from(busy_to.next())?;
+        }
+        Some((first, last))
+    }
+
+    /// Where the search begins.
+    fn repair_start(&self) -> LogIndex {
+        let start = if self.role == Role::Repairing {
+            self.log.applied.next()
+        } else {
+            LogIndex(0)
+        };
+        start.max(self.repairs.gone_to.next())
+    }
+
+    fn next_damage(&self) -> Option<RepairRange> {
+        if self.log.damage.is_empty() || self.writes.rewrites_are_full() {
+            return None;
+        }
+        let (first, last) = self.damage_from(self.repair_start())?;
+        self.repair_range(first, last)
+    }
+
+    fn repair_range(&self, first: LogIndex, last: LogIndex) -> Option<RepairRange> {
+        let (id, through) = (self.log.runs.id_at(first)?, self.log.runs.id_at(last)?);
+        Some(RepairRange { id, through })
+    }
+
+    /// What one request asks for: the first range whatever was asked before, and others that nobody
+    /// was asked for.
+    fn repair_batch(&self) -> Vec<RepairRange> {
+        let mut ranges: Vec<RepairRange> = Vec::new();
+        let mut from = self.repair_start();
+        while ranges.len() < REPAIR_RANGES_MAX
+            && let Some((first, last)) = self.damage_from(from)
+        {
+            from = last.next();
+            if ranges.is_empty() || !self.repairs.awaited.contains(first) {
+                ranges.extend(self.repair_range(first, last));
+            }
+        }
+        ranges
     }
 
     /// The leader has only a snapshot of the entries up to `index`, and the state machine here
@@ -135,32 +212,28 @@ impl Core {
         }
     }
 
-    fn next_damage(&self) -> Option<(EntryId, EntryId)> {
-        if self.log.damage.is_empty() {
-            return None;
-        }
-        let start = if self.role == Role::Repairing {
-            self.log.applied.next()
-        } else {
-            LogIndex(0)
-        };
-        let mut from = start.max(self.repairs.gone_to.next());
-        loop {
-            let (first, last) = self.log.damage.range_from(from)?;
-            if !self.writes.is_rewriting(first) {
-                return Some((self.log.runs.id_at(first)?, self.log.runs.id_at(last)?));
-            }
-            from = first.next();
-        }
-    }
-
     /// A follower asks its leader. When that has not helped, it asks everybody: the leader may
     /// itself have lost what it is asked for.
-    fn send_repair_request(&mut self, id: EntryId, through: EntryId, again: bool) {
-        let body = || Body::RepairRequest(RepairRequest { id, through });
+    fn send_repair_request(&mut self, ranges: &[RepairRange], again: bool) {
+        let Some((first, others)) = ranges.split_first() else {
+            return;
+        };
+        if self.repairs.asked != Some(first.id) {
+            self.repairs.asked = Some(first.id);
+            self.repairs.answers.clear();
+        }
+        self.repairs.elapsed = 0;
+        for range in ranges {
+            let (first, last) = (range.id.index, range.through.index);
+            self.repairs.awaited.insert(first, last);
+        }
+        let body = |ranges: &[RepairRange]| {
+            let ranges = ranges.to_vec();
+            Body::RepairRequest(RepairRequest { ranges })
+        };
         if !self.is_leading() && (self.leader.is_none() || !again) {
             if let Some(leader) = self.leader {
-                self.send(leader, body());
+                self.send(leader, body(ranges));
             }
             return;
         }
@@ -170,7 +243,10 @@ impl Core {
             };
             let to = peer.id;
             if self.repairs.holding(to).is_none() {
-                self.send(to, body());
+                self.send(to, body(ranges));
+            } else if !others.is_empty() {
+                // It has said that it has not got the first one.
+                self.send(to, body(others));
             }
         }
     }
@@ -188,9 +264,12 @@ impl Core {
             return;
         }
         self.repairs.elapsed = 0;
+        // Whatever was asked for has had its time.
+        self.repairs.awaited = Damage::default();
         match self.next_damage() {
-            Some((id, through)) if self.repairs.asked == Some(id) => {
-                self.send_repair_request(id, through, true);
+            Some(first) if self.repairs.asked == Some(first.id) => {
+                let ranges = self.repair_batch();
+                self.send_repair_request(&ranges, true);
             }
             _ => self.ask_for_repair(),
         }
@@ -212,19 +291,52 @@ impl Core {
         from: Sender,
         request: RepairRequest,
     ) -> Result<(), Dropped> {
-        let RepairRequest { id, through } = request;
-        if id > through || id.index > through.index {
-            return Err(Dropped::ImpossibleIndex { index: id.index });
+        let mut before = LogIndex::ZERO;
+        for RepairRange { id, through } in &request.ranges {
+            if id > through || id.index > through.index || id.index <= before {
+                return Err(Dropped::ImpossibleIndex { index: id.index });
+            }
+            before = through.index;
         }
+        let Some(first) = request.ranges.first() else {
+            let index = LogIndex::ZERO;
+            return Err(Dropped::ImpossibleIndex { index });
+        };
         self.hear(from.id);
+        let ranges = request.ranges.iter().take(REPAIR_RANGES_MAX);
+        let ranges: Vec<_> = ranges.filter_map(|range| self.to_hand_out(range)).collect();
+        let has_first = ranges.first().is_some_and(|(id, _)| *id == first.id);
+        if !ranges.is_empty() {
+            let send = SendRepair {
+                to: from.id,
+                term: self.hard.term,
+                ranges,
+                bytes_max: self.config.send_bytes_max,
+            };
+            self.out.rest().repairs.push(send);
+        }
+        if !has_first {
+            self.tell_holding(from, first.id);
+        }
+        Ok(())
+    }
+
+    /// What there is intact of a range, from its first entry on.
+    fn to_hand_out(&self, range: &RepairRange) -> Option<(EntryId, LogIndex)> {
+        let (log, index) = (&self.log, range.id.index);
+        let has = index > log.runs.base().index
+            && log.runs.holds(range.id)
+            && !log.damage.contains(index);
+        let last = range.through.index.min(log.last_index());
+        has.then(|| (range.id, log.damage.intact_to(index, last)))
+    }
+
+    /// Says what there is in place of a wanted entry.
+    fn tell_holding(&mut self, from: Sender, id: EntryId) {
         let log = &self.log;
         let holding = if id.index <= log.runs.base().index {
             Holding::Compacted
         } else if log.runs.holds(id) {
-            if !log.damage.contains(id.index) {
-                self.hand_out(from.id, id, through.index);
-                return Ok(());
-            }
             Holding::Damaged
         } else if self.vote_lost || id.index > log.last_index() && log.unknown.is_some() {
             Holding::Unknown
@@ -236,77 +348,71 @@ impl Core {
             || holding == Holding::Damaged && id.index <= self.log.applied;
         if in_state && self.role == Role::Leader {
             self.offer_once(from.id);
-            return Ok(());
+            return;
         }
         let reply = Body::RepairReply(RepairReply { id, holding });
         let message = self.message_to_life(from.id, from.life, reply);
         self.send_when_safe(message);
-        Ok(())
     }
 
-    fn hand_out(&mut self, to: NodeId, first: EntryId, through: LogIndex) {
-        let last = through.min(self.log.last_index());
-        let last_max = self.log.damage.intact_to(first.index, last);
-        let (term, bytes_max) = (self.hard.term, self.config.send_bytes_max);
-        self.out.rest().repairs.push(SendRepair {
-            to,
-            term,
-            first,
-            last_max,
-            bytes_max,
-        });
-    }
-
-    /// The message that goes with the payloads of a [`SendRepair`]; `None` when there is nothing
-    /// to send, or the term has passed.
-    pub fn complete_repair(&mut self, send: &SendRepair, outcome: SendOutcome) -> Option<Message> {
-        let SendOutcome::Ready { last, .. } = outcome else {
-            return None;
-        };
-        let first = send.first.index;
-        let fits = last >= first && last <= send.last_max;
-        debug_assert!(
-            fits,
-            "a repair goes from its first entry to its last one at most"
-        );
-        if !fits || send.term != self.hard.term || !self.log.runs.holds(send.first) {
+    /// The message that goes with the payloads of a [`SendRepair`]: `pieces` are the indices, first
+    /// and last, of what goes with it, each from the beginning of a wanted range. `None` when there
+    /// is nothing to send, or the term has passed.
+    pub fn complete_repair(
+        &mut self,
+        send: &SendRepair,
+        pieces: &[(LogIndex, LogIndex)],
+    ) -> Option<Message> {
+        if send.term != self.hard.term || pieces.is_empty() {
             return None;
         }
-        let runs = self.log.runs.slice(first, last);
-        let configurations = self.log.history.among(first, last);
-        Some(self.message(
-            send.to,
-            Body::Repair(Repair {
-                first,
-                runs,
-                configurations,
-            }),
-        ))
+        let mut wanted = send.ranges.iter();
+        let mut out = Vec::with_capacity(pieces.len());
+        let mut configurations = Vec::new();
+        for &(first, last) in pieces {
+            let fits = wanted.any(|(id, last_max)| {
+                id.index == first && last >= first && last <= *last_max && self.log.runs.holds(*id)
+            });
+            if !fits {
+                // The log has changed meanwhile.
+                return None;
+            }
+            let runs = self.log.runs.slice(first, last);
+            configurations.extend(self.log.history.among(first, last));
+            out.push(RepairPiece { first, runs });
+        }
+        let repair = Repair {
+            pieces: out,
+            configurations,
+        };
+        Some(self.message(send.to, Body::Repair(repair)))
     }
 
     /// Entries have come that replace damaged ones. Only those of the same identity are taken.
     pub(crate) fn on_repair(&mut self, repair: Repair) -> Result<(), Dropped> {
-        let count = repair.runs.count();
-        if repair.first == LogIndex::ZERO || repair.first.plus(count) == LogIndex::MAX {
-            return Err(Dropped::ImpossibleIndex {
-                index: repair.first,
-            });
+        let mut taken: Vec<(LogIndex, LogIndex)> = Vec::new();
+        for RepairPiece { first, runs } in &repair.pieces {
+            let count = runs.count();
+            if *first == LogIndex::ZERO || first.plus(count) == LogIndex::MAX {
+                return Err(Dropped::ImpossibleIndex { index: *first });
+            }
+            let end = self.log.runs.first_difference(*first, runs);
+            let end = end.unwrap_or(first.plus(count));
+            if end > *first && self.rewrite_damaged(*first, end.prev()) {
+                taken.push((*first, end));
+            }
         }
-        let end = self
-            .log
-            .runs
-            .first_difference(repair.first, &repair.runs)
-            .unwrap_or(repair.first.plus(count));
-        let taken = self.rewrite_damaged(repair.first, end.prev());
-        if !taken {
+        if taken.is_empty() {
             return Err(Dropped::NotDamaged);
         }
         for (index, configuration) in repair.configurations {
-            if index < end && index >= repair.first && configuration.is_well_formed() {
+            let is_taken = |&(first, end): &(LogIndex, LogIndex)| index >= first && index < end;
+            if taken.iter().any(is_taken) && configuration.is_well_formed() {
                 self.log.history.insert(index, configuration);
                 self.refresh_members();
             }
         }
+        self.repairs.awaited = Damage::default();
         self.ask_for_repair();
         Ok(())
     }
@@ -316,7 +422,7 @@ impl Core {
     pub(crate) fn rewrite_damaged(&mut self, first: LogIndex, last: LogIndex) -> bool {
         let mut from = first;
         let mut any = false;
-        while let Some((start, end)) = self.log.damage.range_from(from) {
+        while let Some((start, end)) = self.damage_from(from) {
             if start > last {
                 break;
             }
@@ -325,9 +431,6 @@ impl Core {
             let Some(id) = self.log.runs.id_at(start) else {
                 break;
             };
-            if self.writes.is_rewriting(start) && self.writes.is_rewriting(end) {
-                continue;
-            }
             self.writes.rewrites(start, end);
             self.out.rest().log.push(LogOp::Rewrite {
                 first: id,

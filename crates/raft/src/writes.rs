@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use trilith_types::{LogIndex, Term};
 
-use crate::{message::Message, output::WriteSeq};
+use crate::{damage::Damage, message::Message, output::WriteSeq};
 
 /// Most writes that are told apart while they are pending. Past it, the newest two count as one:
 /// what waits for the first then waits for the second.
 pub(crate) const WRITES_PENDING_MAX: usize = 1024;
+
+/// Most ranges that are being written again at a time; others are asked for when these are on disk.
+pub(crate) const REWRITES_MAX: usize = 1024;
 
 /// Something that may only happen once a write is on disk.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub(crate) struct Writes {
     hard_state: WriteSeq,
     pending: VecDeque<Pending>,
     rewrites: Vec<Rewrite>,
+    /// The same as a set.
+    rewriting: Damage,
     gated: VecDeque<(WriteSeq, Gated)>,
 }
 
@@ -97,13 +102,17 @@ impl Writes {
             first,
             last,
         });
+        self.rewriting.insert(first, last);
     }
 
-    /// Whether all of `first..=last` is being rewritten by one write.
-    pub(crate) fn is_rewriting(&self, index: LogIndex) -> bool {
-        self.rewrites
-            .iter()
-            .any(|r| (r.first..=r.last).contains(&index))
+    /// What is being rewritten.
+    pub(crate) const fn rewriting(&self) -> &Damage {
+        &self.rewriting
+    }
+
+    /// Whether nothing more may be rewritten for now.
+    pub(crate) fn rewrites_are_full(&self) -> bool {
+        self.rewrites.len() >= REWRITES_MAX
     }
 
     /// A truncation removes what pending writes have appended from `from` on.
@@ -115,6 +124,7 @@ impl Writes {
             rewrite.last = rewrite.last.min(from.prev());
         }
         self.rewrites.retain(|r| r.first <= r.last);
+        self.rewriting.truncate_from(from);
     }
 
     /// Notes that every write up to `seq` is on disk; gives where the log ends on disk now, when
@@ -136,6 +146,7 @@ impl Writes {
     pub(crate) fn take_rewritten(&mut self) -> Option<(LogIndex, LogIndex)> {
         let at = self.rewrites.iter().position(|r| r.seq <= self.persisted)?;
         let done = self.rewrites.swap_remove(at);
+        self.rewriting.remove(done.first, done.last);
         Some((done.first, done.last))
     }
 
@@ -207,12 +218,15 @@ mod tests {
     fn rewrites_are_done_when_their_write_is() {
         let mut writes = Writes::default();
         writes.rewrites(LogIndex(3), LogIndex(6));
-        assert!(writes.is_rewriting(LogIndex(6)) && !writes.is_rewriting(LogIndex(7)));
+        let rewriting = |writes: &Writes, index| writes.rewriting().contains(LogIndex(index));
+        assert!(rewriting(&writes, 6) && !rewriting(&writes, 7));
         writes.truncated_from(LogIndex(5));
+        assert!(rewriting(&writes, 4) && !rewriting(&writes, 5));
         assert_eq!(writes.take_rewritten(), None);
         let seq = writes.issue(LogIndex(4), 0);
         writes.persist(seq);
         assert_eq!(writes.take_rewritten(), Some((LogIndex(3), LogIndex(4))));
+        assert!(writes.rewriting().is_empty());
         writes.release_memory();
     }
 }

@@ -190,8 +190,18 @@ fn position_of(
         return Ok(Some(position));
     }
     let (store, end) = (&open.store, segment.end());
+    let mut from = FIRST_FRAME;
+    if let Some(ordinal) = ordinal {
+        let known = end.and_then(|end| locate::placed(segment, open, ordinal, &end));
+        if known.is_some() {
+            // It is known where the frame was, and it is not there.
+            return Ok(None);
+        }
+        let before = locate::intact_before(segment, open, ordinal)?;
+        from = before.map_or(from, |(position, _)| position);
+    }
     let end = end.map_or(u64::MAX, |end| end.position);
-    let mut scan = Scan::new(&*store.file, store.salt, FIRST_FRAME, end)?;
+    let mut scan = Scan::new(&*store.file, store.salt, from, end)?;
     while let Some(found) = scan.next_found()? {
         if let Found::Frame {
             position, header, ..

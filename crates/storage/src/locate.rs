@@ -9,7 +9,9 @@ use trilith_types::{LogIndex, Offset, TimestampMs};
 
 use crate::{
     error::ReadError,
-    frame::FrameHeader,
+    frame::{FrameHeader, frame_len},
+    index::Slot,
+    meta::SegmentEnd,
     scan::{Found, Scan},
     segment::{OpenSegment, Segment},
     store::FIRST_FRAME,
@@ -138,6 +140,63 @@ pub(crate) fn entry_at(
         .map(|header| (slot.position, header)))
 }
 
+/// Where an entry's frame lies according to the index alone, when what the index knows of the
+/// entries before and after it says the same: one wrong slot is not believed.
+pub(crate) struct Placed {
+    pub(crate) position: u64,
+    pub(crate) end: u64,
+    pub(crate) first_offset: Offset,
+    pub(crate) next_offset: Offset,
+}
+
+/// See [`Placed`]; `end` is the segment's, as far as entries go.
+pub(crate) fn placed(
+    segment: &Segment,
+    open: &OpenSegment,
+    ordinal: u32,
+    end: &SegmentEnd,
+) -> Option<Placed> {
+    let index = open.index.as_ref()?;
+    let slot = index.slot(ordinal)?;
+    let behind = |slot: &Slot| slot.position + frame_len(slot.payload_len.into());
+    let begins = match ordinal.checked_sub(1) {
+        Some(before) => behind(&index.slot(before)?) == slot.position,
+        None => slot.position == FIRST_FRAME && slot.offset_delta == 0,
+    };
+    let entries = end.next_index.since(segment.first_index)?;
+    let (next, next_offset) = if u64::from(ordinal) + 1 < entries {
+        let after = index.slot(ordinal + 1)?;
+        (after.position, segment.base.plus(after.offset_delta.into()))
+    } else {
+        (end.position, end.next_offset)
+    };
+    let first_offset = segment.base.plus(slot.offset_delta.into());
+    let agrees = begins && behind(&slot) == next && first_offset <= next_offset;
+    agrees.then_some(Placed {
+        position: slot.position,
+        end: next,
+        first_offset,
+        next_offset,
+    })
+}
+
+/// The last entry before this one, by ordinal, whose frame's header is where the index says; looks
+/// further back in steps that double.
+pub(crate) fn intact_before(
+    segment: &Segment,
+    open: &OpenSegment,
+    ordinal: u32,
+) -> io::Result<Option<(u64, FrameHeader)>> {
+    let mut step = 1;
+    while let Some(before) = ordinal.checked_sub(step) {
+        if let Some(found) = entry_at(segment, open, before)? {
+            return Ok(Some(found));
+        }
+        step = step.saturating_mul(2);
+    }
+    Ok(None)
+}
+
 /// A frame before `from` where a walk may begin, with the entry that is expected there.
 fn anchor(segment: &Segment, open: &OpenSegment, from: Offset) -> io::Result<Walk> {
     let delta = from.0.saturating_sub(segment.base.0);
@@ -145,8 +204,8 @@ fn anchor(segment: &Segment, open: &OpenSegment, from: Offset) -> io::Result<Wal
         .index
         .as_ref()
         .and_then(|index| index.ordinal_at(delta));
-    if let Some(before) = hint.and_then(|ordinal| ordinal.checked_sub(1))
-        && let Some((position, header)) = entry_at(segment, open, before)?
+    if let Some(ordinal) = hint
+        && let Some((position, header)) = intact_before(segment, open, ordinal)?
         && header.first_offset <= from
     {
         return Ok(Walk {

@@ -224,12 +224,28 @@ impl Log {
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentMeta> {
         let mut segments = self.manifest.segments.clone();
-        let parked = self.parked.as_ref().map(|parked| parked.end);
-        let end = self.active.as_ref().map(|active| active.end).or(parked);
-        if let (Some(end), Some(last)) = (end, segments.last_mut()) {
+        if let (Some(end), Some(last)) = (self.end_being_written(), segments.last_mut()) {
             last.state = SegmentState::Closed(end);
         }
         segments
+    }
+
+    /// Where the segment that is being written ends now.
+    fn end_being_written(&self) -> Option<SegmentEnd> {
+        let parked = self.parked.as_ref().map(|parked| parked.end);
+        self.active.as_ref().map(|active| active.end).or(parked)
+    }
+
+    /// A listed segment, with its end as it is now.
+    pub(crate) fn with_end(&self, listed: &SegmentMeta) -> SegmentMeta {
+        let last = self.manifest.segments.last().map(|last| last.id);
+        match self.end_being_written().filter(|_| last == Some(listed.id)) {
+            Some(end) => SegmentMeta {
+                state: SegmentState::Closed(end),
+                ..*listed
+            },
+            None => *listed,
+        }
     }
 
     /// The damage that is known of.

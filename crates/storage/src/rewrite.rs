@@ -13,8 +13,11 @@ use crate::{
     error::{AppendError, ReadError, SyncError},
     file_header::FileKind,
     frame::{FrameHeader, frame_len},
+    index::Slot,
+    locate,
     log::Log,
-    meta::Damage,
+    meta::{Damage, SegmentEnd, SegmentId, SegmentMeta},
+    scan::{Body, Found, Scan},
     segment::{OpenSegment, Segment},
     store::{Store, payload_crc},
 };
@@ -96,7 +99,8 @@ impl Log {
     }
 
     /// Takes note of entries that a reader found damaged, so that they are refused from now on and
-    /// can be put back with [`Log::rewrite`]. Does nothing when that is known already.
+    /// can be put back with [`Log::rewrite`]. Does nothing when that is known already. Costs one
+    /// look at the frame as long as the index is whole, and a walk over the segment else.
     ///
     /// # Errors
     /// When the segment's files cannot be looked at.
@@ -104,20 +108,17 @@ impl Log {
         if let Some(known) = self.damage_at(index) {
             return Ok(Some(known));
         }
-        let metas = self.segments();
-        let holds = |meta: &&crate::meta::SegmentMeta| {
-            let end = meta.state.end();
-            meta.first_index <= index && end.is_some_and(|end| index < end.next_index)
-        };
-        let Some(meta) = metas.iter().find(holds) else {
+        let Some((meta, end)) = self.holder_of(index) else {
             return Ok(None);
         };
-        let segment = self.segment_of(meta);
+        let segment = self.segment_of(&meta);
         let open = self.open_of(&segment)?;
         let path = open.store.path.clone();
-        let end = meta.state.end();
-        let found = look(&segment, &open, index, end.map_or(0, |end| end.position))
-            .map_err(|source| RewriteError::Io { path, source })?;
+        let found = match look_there(&segment, &open, index, &end) {
+            Ok(None) => look(&segment, &open, index, end.position),
+            other => other.map(Option::unwrap_or_default),
+        };
+        let found = found.map_err(|source| RewriteError::Io { path, source })?;
         if let Some(damage) = found {
             self.manifest.damage.push(damage);
             self.sort_damage(&segment);
@@ -137,11 +138,10 @@ impl Log {
         let index = meta.index;
         let known = self.damage_at(index).filter(|d| d.first_index == index);
         let damage = known.ok_or(RewriteError::NotDamaged { index })?;
-        let listed = self.segments();
-        let listed = listed.iter().find(|listed| listed.id == damage.segment);
+        let listed = self.meta_of(damage.segment);
         let listed = listed.ok_or(RewriteError::NotDamaged { index })?;
         self.unpark()?;
-        let segment = self.segment_of(listed);
+        let segment = self.segment_of(&listed);
         let entry = Entry::new(meta, payload);
         let header = self.repaired_header(&entry);
         let rest = fitted(&segment, &damage, &header)?;
@@ -155,11 +155,7 @@ impl Log {
         self.resync(&segment, &store);
         self.replace_damage(&damage, rest);
         self.sort_damage(&segment);
-        // The index may have lost the entry too; it is built again when the segment is next opened.
-        segment.suspect_index();
-        if segment.end().is_some() {
-            self.shared.files.forget(&segment);
-        }
+        self.mend_index(&segment, damage.position, &header);
         self.list_changes().map_err(|e| self.poison_sync(&e))?;
         Ok(rest.is_none())
     }
@@ -182,6 +178,31 @@ impl Log {
         })
     }
 
+    /// Leads the index to an entry that is back, unless it does already.
+    fn mend_index(&self, segment: &Arc<Segment>, position: u64, header: &FrameHeader) {
+        let ordinal = header.index.since(segment.first_index);
+        let ordinal = ordinal.and_then(|n| u32::try_from(n).ok());
+        let delta = header.first_offset.since(segment.base);
+        let delta = delta.and_then(|n| u32::try_from(n).ok());
+        let (Some(ordinal), Some(offset_delta)) = (ordinal, delta) else {
+            return;
+        };
+        let slot = Slot {
+            position,
+            payload_len: header.payload_len,
+            term: header.term,
+            payload_crc: header.payload_crc,
+            offset_delta,
+        };
+        let open = self.open_of(segment).ok();
+        match open.as_ref().and_then(|open| open.index.as_ref()) {
+            Some(index) if index.slot(ordinal) == Some(slot) => {}
+            Some(index) => index.put(ordinal, &slot, 0, header.records),
+            // There was no room for one; it is built when the segment is next opened.
+            None => segment.suspect_index(),
+        }
+    }
+
     fn repaired_header(&self, entry: &Entry<'_>) -> FrameHeader {
         FrameHeader {
             payload_len: entry.payload_bytes() as u32,
@@ -201,10 +222,7 @@ impl Log {
     fn resync(&mut self, segment: &Arc<Segment>, store: &Store) {
         match &mut self.active {
             Some(active) if active.segment.id == segment.id => active.dirty = true,
-            _ => {
-                let sync = store.file.submit_sync();
-                self.flights.ended.push((segment.id, sync));
-            }
+            _ => self.flights.sync_again(segment.id, &store.file),
         }
     }
 
@@ -239,8 +257,32 @@ impl Log {
     }
 
     fn replace_damage(&mut self, old: &Damage, new: Option<Damage>) {
-        self.manifest.damage.retain(|known| known != old);
-        self.manifest.damage.extend(new);
+        let damage = &mut self.manifest.damage;
+        if let Some(place) = damage.iter().position(|known| known == old) {
+            damage.splice(place..=place, new);
+        }
+    }
+
+    /// The segment with this number, with its end as it is now.
+    fn meta_of(&self, id: SegmentId) -> Option<SegmentMeta> {
+        let segments = &self.manifest.segments;
+        let meta = segments.iter().rfind(|meta| meta.id == id)?;
+        Some(self.with_end(meta))
+    }
+
+    /// The segment that has an entry, and its end.
+    fn holder_of(&self, index: LogIndex) -> Option<(SegmentMeta, SegmentEnd)> {
+        let segments = &self.manifest.segments;
+        let after = segments.partition_point(|meta| meta.first_index <= index);
+        // Segments may be empty: the last of those that begin there need not have it.
+        let candidates = segments.get(..after)?.iter().rev();
+        let ends = candidates.map(|meta| {
+            let meta = self.with_end(meta);
+            (meta, meta.state.end())
+        });
+        let mut ends = ends.filter_map(|(meta, end)| Some((meta, end?)));
+        let (meta, end) = ends.find(|(meta, end)| end.next_index > meta.first_index)?;
+        (index < end.next_index).then_some((meta, end))
     }
 
     /// Orders the damage, and tells readers of that in a segment.
@@ -288,6 +330,42 @@ fn fitted(
     }))
 }
 
+/// Looks at the frame of an entry where the index says that it is: the damage there, if any. `None`
+/// when the index cannot say.
+fn look_there(
+    segment: &Segment,
+    open: &OpenSegment,
+    index: LogIndex,
+    end: &SegmentEnd,
+) -> io::Result<Option<Option<Damage>>> {
+    let ordinal = index.since(segment.first_index);
+    let ordinal = ordinal.and_then(|n| u32::try_from(n).ok());
+    let place = ordinal.and_then(|ordinal| locate::placed(segment, open, ordinal, end));
+    let Some(place) = place else {
+        return Ok(None);
+    };
+    let mut scan = Scan::new(
+        &*open.store.file,
+        open.store.salt,
+        place.position,
+        place.end,
+    )?;
+    let is_whole = matches!(
+        scan.next_found()?,
+        Some(Found::Frame { position, header, body: Body::Good | Body::BadPadding })
+            if position == place.position && header.index == index && !header.is_mark()
+    );
+    Ok(Some((!is_whole).then_some(Damage {
+        segment: segment.id,
+        position: place.position,
+        position_end: place.end,
+        first_index: index,
+        next_index: index.next(),
+        first_offset: place.first_offset,
+        next_offset: place.next_offset,
+    })))
+}
+
 /// Looks at the frame of an entry: the damage there, if any. Its place is what its neighbours and
 /// the index say.
 fn look(
@@ -296,7 +374,6 @@ fn look(
     index: LogIndex,
     end: u64,
 ) -> io::Result<Option<Damage>> {
-    use crate::scan::{Body, Found, Scan};
     let store = &open.store;
     let mut scan = Scan::new(&*store.file, store.salt, crate::store::FIRST_FRAME, end)?;
     let (mut next, mut offset) = (segment.first_index, segment.base);

@@ -59,6 +59,9 @@ pub(crate) struct Flights {
     flying: VecDeque<Flight>,
     /// Syncs of segments that have ended, submitted when they ended and not yet waited for.
     pub(crate) ended: Vec<(SegmentId, Completion<()>)>,
+    /// Segments that have ended and were written to since: their syncs are submitted with the next
+    /// one, however often they were written to.
+    again: Vec<(SegmentId, Arc<dyn File>)>,
 }
 
 #[derive(Debug)]
@@ -184,7 +187,20 @@ impl Flights {
             next: 0,
             flying: VecDeque::new(),
             ended: Vec::new(),
+            again: Vec::new(),
         }
+    }
+
+    /// A segment that has ended was written to.
+    pub(crate) fn sync_again(&mut self, segment: SegmentId, file: &Arc<dyn File>) {
+        if !self.again.iter().any(|(known, _)| *known == segment) {
+            self.again.push((segment, Arc::clone(file)));
+        }
+    }
+
+    /// Whether segments that have ended wait for a sync.
+    fn has_ended(&self) -> bool {
+        !self.ended.is_empty() || !self.again.is_empty()
     }
 
     pub(crate) const fn synced(&self) -> MarkPart {
@@ -216,6 +232,7 @@ impl Flights {
             flight.upto = start;
         }
         self.ended.clear();
+        self.again.clear();
         self.synced = start;
         self.awaited = Some(self.next);
     }
@@ -227,6 +244,9 @@ impl Flights {
     ) -> (u64, Vec<Completion<()>>) {
         let number = self.next;
         self.next += 1;
+        let again = self.again.drain(..);
+        self.ended
+            .extend(again.map(|(id, file)| (id, file.submit_sync())));
         let (ended, mut parts): (Vec<_>, Vec<_>) = self.ended.drain(..).unzip();
         parts.extend(active);
         self.flying.push_back(Flight {
@@ -293,7 +313,7 @@ impl Log {
             How::Submitted | How::Late => file.submit_sync(),
         });
         let upkeep = self.take_upkeep();
-        if !is_dirty && self.flights.ended.is_empty() && upkeep.is_none() {
+        if !is_dirty && !self.flights.has_ended() && upkeep.is_none() {
             return Ok(None);
         }
         let upto = self.place_now();
@@ -313,7 +333,7 @@ impl Log {
     pub fn needs_sync(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.dirty)
             || self.parked.as_ref().is_some_and(|parked| parked.dirty)
-            || !self.flights.ended.is_empty()
+            || self.flights.has_ended()
             || self.pending.manifest
     }
 

@@ -353,8 +353,13 @@ fn a_damaged_entry_is_told_by_number_and_put_back() {
     let before = reader.entries(LogIndex(1), LogIndex(9), 1 << 20).unwrap();
     assert_eq!(before.len(), 2);
     let noted = log.note_damage(LogIndex(4)).unwrap().unwrap();
-    assert_eq!((noted.first_index, noted.next_index), (index, LogIndex(5)));
-    assert_eq!(log.damage(), [noted]);
+    assert_eq!(
+        (noted.first_index, noted.next_index),
+        (LogIndex(4), LogIndex(5)),
+        "the index knows where each of them was"
+    );
+    let before = log.note_damage(index).unwrap().unwrap();
+    assert_eq!(log.damage(), [before, noted]);
     let (third, third_payload) = original(3);
     let (fourth, fourth_payload) = original(4);
     let mut altered = third_payload.clone();
@@ -366,15 +371,13 @@ fn a_damaged_entry_is_told_by_number_and_put_back() {
             "{refused}"
         );
     }
-    for meta in [&fourth, &original(9).0] {
-        let refused = log.rewrite(meta, &[&fourth_payload]).unwrap_err();
-        assert!(
-            matches!(refused, RewriteError::NotDamaged { .. }),
-            "{refused}"
-        );
-    }
-    assert!(!log.rewrite(&third, &[&third_payload]).unwrap());
+    let refused = log.rewrite(&original(9).0, &[&fourth_payload]).unwrap_err();
+    assert!(
+        matches!(refused, RewriteError::NotDamaged { .. }),
+        "{refused}"
+    );
     assert!(log.rewrite(&fourth, &[&fourth_payload]).unwrap());
+    assert!(log.rewrite(&third, &[&third_payload]).unwrap());
     assert_eq!(
         (log.damage().len(), log.note_damage(LogIndex(4)).unwrap()),
         (0, None)
@@ -394,7 +397,26 @@ fn neighbours_are_put_back_one_after_another() {
         let at = 64 + n * 280 + 20;
         disk.flip_bit(&store, at, 3, FlipIn::Both).unwrap();
     }
-    assert!(log.note_damage(LogIndex(4)).unwrap().is_some());
+    drop(log);
+    disk.crash_process();
+    // Without an index nobody knows where one ends and the next begins.
+    for entry in disk.list(Path::new(DIR)).unwrap() {
+        let name = entry.path.to_string_lossy().into_owned();
+        if !name.contains("manifest") && !name.ends_with(".log") {
+            disk.remove_file(&entry.path).unwrap();
+        }
+    }
+    let (mut log, _) = open(&disk, Some(&mark));
+    log.publish(log.end_offset());
+    let noted = log.note_damage(LogIndex(4)).unwrap().unwrap();
+    let range = (noted.first_index, noted.next_index);
+    assert_eq!(range, (LogIndex(3), LogIndex(6)));
+    let (fourth, payload) = original(4);
+    let refused = log.rewrite(&fourth, &[&payload]).unwrap_err();
+    assert!(
+        matches!(refused, RewriteError::NotDamaged { .. }),
+        "{refused}"
+    );
     for index in 3..6 {
         let (meta, payload) = original(index);
         let (head, tail) = payload.split_at(7);
@@ -410,6 +432,62 @@ fn neighbours_are_put_back_one_after_another() {
     assert_eq!(opened.damage, []);
     let all = entries(&log.reader(), LogIndex(1), LogIndex(30));
     assert_eq!(all.len(), 30);
+}
+
+/// What it costs to find and put back 40 entries of a log with so many: reads and openings.
+fn cost_of_mending(entries: u32) -> (u64, u64) {
+    let disk = SimDisk::new(1);
+    let (env, files) = (env_on(&disk), FileCache::new(4));
+    let config = LogConfig {
+        segment_bytes: 32 << 20,
+        segment_entries_max: 10_000,
+        ..small()
+    };
+    let opened = Log::open_replicated(&env, files, Path::new(DIR), GROUP, config, None);
+    let (mut log, _) = opened.unwrap();
+    for _ in 0..entries {
+        append(&mut log, 3, 4000).unwrap();
+    }
+    log.sync().unwrap();
+    log.settle().unwrap();
+    log.publish(log.end_offset());
+    let store = trilith_storage::inspect::store_path(Path::new(DIR), &log.segments()[0]);
+    let reader = log.reader();
+    let step = u64::from(entries) / 40;
+    let hurt: Vec<u64> = (0..40).map(|n| 2 + n * step).collect();
+    let originals: Vec<_> = hurt
+        .iter()
+        .map(|&n| {
+            reader
+                .entries(LogIndex(n), LogIndex(n), 1)
+                .unwrap()
+                .remove(0)
+        })
+        .collect();
+    for &n in &hurt {
+        // Headers and payloads in turn.
+        let within = if n % 2 == 0 { 20 } else { 900 };
+        let at = 64 + (n - 1) * (80 + 4000) + within;
+        disk.flip_bit(&store, at, 3, FlipIn::Both).unwrap();
+    }
+    let before = (disk.count(Op::Read), disk.count(Op::Open));
+    for entry in &originals {
+        let index = entry.meta.index;
+        assert!(reader.entries(index, index, 1).is_err());
+        assert!(log.note_damage(index).unwrap().is_some());
+        assert!(reader.entries(index, index, 1).is_err());
+        assert!(log.rewrite(&entry.meta, &[&entry.payload]).unwrap());
+    }
+    log.sync().unwrap();
+    let after = (disk.count(Op::Read), disk.count(Op::Open));
+    assert_eq!(last_read(&log).len(), entries as usize);
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn mending_an_entry_costs_the_same_in_a_large_log() {
+    // Each walked the whole segment, and had its index built again.
+    assert_eq!(cost_of_mending(80), cost_of_mending(1600));
 }
 
 #[test]

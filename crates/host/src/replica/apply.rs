@@ -156,7 +156,7 @@ impl<M: Machine> Replica<M> {
     pub(super) fn read_failed(&mut self, cx: &mut Cx<M>, error: &ReadError) {
         match *error {
             ReadError::EntryDamaged { index, next, .. } => {
-                self.found_damaged(cx, index, next.prev());
+                self.met_damage(cx, index, next.prev());
             }
             ReadError::Io { ref source, .. } if trilith_env::is_out_of_files(source) => {
                 self.files_wanted(cx);
@@ -181,7 +181,7 @@ impl<M: Machine> Replica<M> {
                     index = index.prev();
                 }
                 Err(ReadError::EntryDamaged { .. }) => {
-                    self.found_damaged(cx, index, index);
+                    self.met_damage(cx, index, index);
                     return;
                 }
                 // Somebody has mended it meanwhile.
@@ -190,8 +190,33 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Entries were found damaged: peers have them.
-    pub(super) fn found_damaged(&mut self, cx: &mut Cx<M>, first: LogIndex, last: LogIndex) {
+    /// An entry was found damaged by somebody who needs it.
+    pub(super) fn met_damage(&mut self, cx: &mut Cx<M>, first: LogIndex, last: LogIndex) {
+        self.found_damaged(cx, &[(first, last)]);
+        self.check_neighbours(cx, last);
+    }
+
+    /// Entries were found damaged, these ranges of them: peers have them.
+    pub(super) fn found_damaged(&mut self, cx: &mut Cx<M>, found: &[(LogIndex, LogIndex)]) {
+        let mut new: Vec<(LogIndex, LogIndex)> = Vec::new();
+        for &(first, last) in found {
+            // What is being fetched is met again by whoever reads on.
+            if self.core.is_damaged(first, last) {
+                continue;
+            }
+            let (first, last) = self.extent_of(first, last);
+            if first <= last && new.last().is_none_or(|(_, before)| *before < first) {
+                self.tell_damaged(cx, first, last);
+                new.push((first, last));
+            }
+        }
+        if let Err(error) = self.core.damaged(&new) {
+            self.stop(cx, error.to_string());
+        }
+    }
+
+    /// How far damage goes that was found, as far as it is the core's business.
+    fn extent_of(&mut self, first: LogIndex, last: LogIndex) -> (LogIndex, LogIndex) {
         let (first, last) = match self.log.note_damage(first) {
             // The log knows how far it goes.
             Ok(Some(known)) if !known.is_harmless() => (
@@ -205,18 +230,17 @@ impl<M: Machine> Replica<M> {
             }
         };
         let runs = self.core.log();
-        let first = first.max(runs.base().index.next());
-        let last = last.min(runs.last().index);
-        if first > last {
-            return;
-        }
+        (
+            first.max(runs.base().index.next()),
+            last.min(runs.last().index),
+        )
+    }
+
+    fn tell_damaged(&self, cx: &Cx<M>, first: LogIndex, last: LogIndex) {
         let count = last.since(first).unwrap_or_default() + 1;
         cx.metrics.damaged_entries.add(count);
         tracing::warn!(group = %self.group, %first, %last, "entries are damaged; peers are asked for them");
         cx.observer
             .alarm(self.group, &Alarm::Damaged { first, last });
-        if let Err(error) = self.core.damaged(first, last) {
-            self.stop(cx, error.to_string());
-        }
     }
 }

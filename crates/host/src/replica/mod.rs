@@ -8,6 +8,7 @@
 
 mod apply;
 mod ask;
+mod check;
 mod chunk;
 mod context;
 mod lead;
@@ -28,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::Checked;
 pub(crate) use context::{Cx, Now};
 use trilith_raft::{Configuration, Core, EntryId, HardState, ReadId, SendEntries};
 use trilith_storage::{Log, LogConfig};
@@ -108,6 +110,9 @@ pub(crate) struct Replica<M: Machine> {
     reading: VecDeque<(EntryMeta, EntryPayload)>,
     /// What comes next to be applied is damaged.
     apply_blocked: bool,
+
+    /// More damage is looked for beside some that was met.
+    is_looking_around: bool,
 
     next_read: u64,
     reads: BTreeMap<ReadId, ReadReply>,

@@ -125,6 +125,7 @@ impl<M: Machine> Replica<M> {
             handed: applied,
             reading: VecDeque::new(),
             apply_blocked: false,
+            is_looking_around: false,
             next_read: 0,
             reads: BTreeMap::new(),
             reads_waiting: BTreeMap::new(),

@@ -2,8 +2,8 @@
 //! who may wait for the disk.
 
 use trilith_peer::GroupMessage;
-use trilith_raft::{SendEntries, SendOutcome, SendRepair};
-use trilith_storage::{ReadError, StoredEntry};
+use trilith_raft::{EntryId, SendEntries, SendOutcome, SendRepair};
+use trilith_storage::{LogReader, ReadError, StoredEntry};
 use trilith_types::{EntryMeta, EntryPayload, LogIndex};
 
 use super::{Cx, Replica};
@@ -14,9 +14,6 @@ use crate::{
 
 /// Most entries in one message.
 const SEND_ENTRIES_MAX: usize = 4096;
-
-/// Bytes of a log that are read through at a time.
-const CHECK_BYTES: u64 = 1 << 20;
 
 type Entries = Vec<(EntryMeta, EntryPayload)>;
 
@@ -46,27 +43,64 @@ impl<M: Machine> Replica<M> {
     }
 
     pub(super) fn fetch_and_repair(&mut self, cx: &Cx<M>, send: SendRepair) {
-        let (first, last) = (send.first.index, send.last_max);
-        if let Some(entry) = self.write.restoring(first) {
-            self.send_repair(cx, &send, vec![entry]);
+        let ranges = send.ranges.iter();
+        let parts = ranges.map(|&(first, last)| {
+            let held = self.restoring(first.index, last, send.bytes_max);
+            (first.index, last, held)
+        });
+        let parts: Vec<_> = parts.collect();
+        let (group, reader) = (self.group, self.log.reader());
+        let inbox = std::sync::Arc::clone(&cx.inbox);
+        // A repair that is not read now is asked for again.
+        cx.background.run(move || {
+            let (entries, damaged) = read_parts(&reader, parts, send.bytes_max);
+            inbox.tell(Event::RepairRead {
+                group,
+                send,
+                entries,
+                damaged,
+            });
+        });
+    }
+
+    /// Entries that wait for lost ones before them: not in the log, but at hand.
+    fn restoring(&self, first: LogIndex, last: LogIndex, bytes_max: u64) -> Entries {
+        let mut held = Vec::new();
+        let (mut at, mut bytes) = (first, 0);
+        while at <= last
+            && bytes < bytes_max
+            && let Some((meta, payload)) = self.write.restoring(at)
+        {
+            bytes += payload.len() as u64;
+            held.push((meta, payload));
+            at = at.next();
+        }
+        held
+    }
+
+    /// What a peer has lost was read.
+    pub(crate) fn repair_read(
+        &mut self,
+        cx: &mut Cx<M>,
+        send: &SendRepair,
+        mut entries: Entries,
+        damaged: &[(LogIndex, LogIndex)],
+    ) {
+        if self.is_deaf(cx) {
             return;
         }
-        // A repair that is not read now is asked for again.
-        self.fetch(cx, (first, last), send.bytes_max, FetchFor::Repair(send));
+        self.found_damaged(cx, damaged);
+        entries.truncate(SEND_ENTRIES_MAX);
+        let pieces = pieces(&send.ranges, &entries);
+        if let Some(message) = self.core.complete_repair(send, &pieces) {
+            self.send_message(cx, send.to, GroupMessage { message, entries });
+        }
     }
 
     /// Tries those sends again that found no room.
     pub(super) fn retry_sends(&mut self, cx: &mut Cx<M>) {
         for send in std::mem::take(&mut self.parked_sends) {
             self.fetch_and_send(cx, send);
-        }
-    }
-
-    /// Reads the log through, one piece after the other.
-    pub(crate) fn check_log(&self, cx: &Cx<M>) {
-        let (first, last) = (self.log.start_index(), self.applied);
-        if first <= last && !self.is_deaf(cx) {
-            self.fetch(cx, (first, last), CHECK_BYTES, FetchFor::Check { last });
         }
     }
 
@@ -107,7 +141,7 @@ impl<M: Machine> Replica<M> {
                 .collect()
         });
         if let Err(ReadError::EntryDamaged { index, next, .. }) = &entries {
-            self.found_damaged(cx, *index, next.prev());
+            self.met_damage(cx, *index, next.prev());
         }
         match send {
             FetchFor::Send(send) => match entries {
@@ -117,22 +151,6 @@ impl<M: Machine> Replica<M> {
                 }
                 Err(_) => drop(self.core.complete_send(&send, SendOutcome::Failed)),
             },
-            FetchFor::Repair(send) => {
-                if let Ok(entries) = entries {
-                    self.send_repair(cx, &send, entries);
-                }
-            }
-            FetchFor::Check { last } => {
-                let next = match &entries {
-                    Ok(entries) => entries.last().map(|(meta, _)| meta.index.next()),
-                    Err(ReadError::EntryDamaged { next, .. }) => Some(*next),
-                    Err(ReadError::EntryGone { earliest, .. }) => Some(*earliest),
-                    Err(_) => None,
-                };
-                if let Some(next) = next.filter(|&next| next <= last) {
-                    self.fetch(cx, (next, last), CHECK_BYTES, send);
-                }
-            }
             FetchFor::Snapshot { to, number } => self.snapshot_read(cx, to, number, entries),
         }
     }
@@ -143,13 +161,62 @@ impl<M: Machine> Replica<M> {
             self.send_message(cx, send.to, GroupMessage { message, entries });
         }
     }
+}
 
-    fn send_repair(&mut self, cx: &Cx<M>, send: &SendRepair, mut entries: Entries) {
-        let outcome = outcome(&mut entries);
-        if let Some(message) = self.core.complete_repair(send, outcome) {
-            self.send_message(cx, send.to, GroupMessage { message, entries });
+/// Reads the wanted ranges, one after the other, until the bytes are spent; those that wait in
+/// memory are taken from there. Gives also what was found damaged.
+fn read_parts(
+    reader: &LogReader,
+    parts: Vec<(LogIndex, LogIndex, Entries)>,
+    bytes_max: u64,
+) -> (Entries, Vec<(LogIndex, LogIndex)>) {
+    let (mut entries, mut damaged) = (Entries::new(), Vec::new());
+    let mut left = bytes_max;
+    for (first, last, held) in parts {
+        if left == 0 || entries.len() >= SEND_ENTRIES_MAX {
+            break;
+        }
+        let found = match held.is_empty() {
+            false => Ok(held),
+            true => reader.entries(first, last, left).map(|found| {
+                let found = found.into_iter();
+                found
+                    .map(|entry| (entry.meta, entry.payload.into()))
+                    .collect()
+            }),
+        };
+        match found {
+            Ok(found) => {
+                let bytes: u64 = found.iter().map(|(_, payload)| payload.len() as u64).sum();
+                // The first entry of all goes whatever its length; later ones have to fit.
+                if !entries.is_empty() && bytes > left {
+                    break;
+                }
+                left -= bytes.min(left);
+                entries.extend(found);
+            }
+            Err(ReadError::EntryDamaged { index, next, .. }) => damaged.push((index, next.prev())),
+            // It is asked for again, and answered for itself then.
+            Err(_) => {}
         }
     }
+    (entries, damaged)
+}
+
+/// Which indices these entries have, in pieces that each begin one of the ranges.
+fn pieces(ranges: &[(EntryId, LogIndex)], entries: &Entries) -> Vec<(LogIndex, LogIndex)> {
+    let mut pieces: Vec<(LogIndex, LogIndex)> = Vec::new();
+    let mut starts = ranges.iter().map(|(first, _)| first.index).peekable();
+    for (meta, _) in entries {
+        while starts.next_if(|&start| start < meta.index).is_some() {}
+        match pieces.last_mut() {
+            Some((_, last)) if last.next() == meta.index && starts.peek() != Some(&meta.index) => {
+                *last = meta.index;
+            }
+            _ => pieces.push((meta.index, meta.index)),
+        }
+    }
+    pieces
 }
 
 fn outcome(entries: &mut Entries) -> SendOutcome {

@@ -1,7 +1,7 @@
 //! Inputs, and one turn: the core is drained until it wants nothing more.
 
 use trilith_peer::{GroupMessage, NodeMessage};
-use trilith_raft::{Body, Output, Role, RoleChange};
+use trilith_raft::{Body, EntryRuns, Output, Role, RoleChange, message::RepairPiece};
 use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId};
 
 use super::{Cx, Replica};
@@ -220,15 +220,31 @@ impl<M: Machine> Replica<M> {
 /// Whether the entries beside a message are those that it speaks of: a peer that gets this wrong
 /// is not to be trusted with more.
 fn entries_fit(body: &Body, entries: &[(EntryMeta, EntryPayload)]) -> bool {
-    let (mut index, runs) = match body {
-        Body::Append(append) => (append.prev.index.next(), &append.runs),
-        Body::Repair(repair) => (repair.first, &repair.runs),
-        _ => return entries.is_empty(),
-    };
-    if runs.count() != entries.len() as u64 {
-        return false;
+    match body {
+        Body::Append(append) => {
+            append.runs.count() == entries.len() as u64
+                && run_fits(append.prev.index.next(), &append.runs, &mut entries.iter())
+        }
+        Body::Repair(repair) => {
+            let mut before = LogIndex::ZERO;
+            let mut rest = entries.iter();
+            let mut fits = |piece: &RepairPiece| {
+                let ascends = piece.first > before;
+                before = piece.first.plus(piece.runs.count()).prev();
+                ascends && run_fits(piece.first, &piece.runs, &mut rest)
+            };
+            repair.count() == entries.len() as u64 && repair.pieces.iter().all(&mut fits)
+        }
+        _ => entries.is_empty(),
     }
-    let mut entries = entries.iter();
+}
+
+/// Whether the next entries are those of these runs.
+fn run_fits(
+    mut index: LogIndex,
+    runs: &EntryRuns,
+    entries: &mut std::slice::Iter<'_, (EntryMeta, EntryPayload)>,
+) -> bool {
     for run in runs.iter() {
         let upto = index.plus(run.count);
         while index < upto {

@@ -274,10 +274,16 @@ impl<M: Machine> Replica<M> {
             }
             LogOp::Truncate { from } => self.truncated(cx, from),
             LogOp::Rewrite { first, last } => {
-                let wanted = |meta: &EntryMeta| meta.index >= first.index && meta.index <= last;
-                let entries = self.received.iter().filter(|(meta, _)| wanted(meta));
-                let entries: Vec<_> = entries.cloned().collect();
-                self.write.todo.push_back(Todo::Rewrite(entries));
+                // What came is in order, and may be much more than this.
+                let from = self.received.partition_point(|e| e.0.index < first.index);
+                let entries = self.received.iter().skip(from);
+                let entries = entries.take_while(|(meta, _)| meta.index <= last);
+                let mut entries: Vec<_> = entries.cloned().collect();
+                // Ranges that came together are put back together.
+                match self.write.todo.back_mut() {
+                    Some(Todo::Rewrite(before)) => before.append(&mut entries),
+                    _ => self.write.todo.push_back(Todo::Rewrite(entries)),
+                }
             }
             LogOp::Install { last, keep_suffix } => {
                 if !keep_suffix {
@@ -611,9 +617,12 @@ impl<M: Machine> Replica<M> {
         }
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             cx.metrics.repaired_entries.add(entries.len() as u64);
-            let (first, last) = (first.index, last.index);
-            cx.observer
-                .alarm(self.group, &Alarm::Repaired { first, last });
+            let alarm = Alarm::Repaired {
+                first: first.index,
+                last: last.index,
+                entries: entries.len() as u64,
+            };
+            cx.observer.alarm(self.group, &alarm);
         }
         self.apply_blocked = false;
         let step = self.restore(cx);

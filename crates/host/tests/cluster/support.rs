@@ -17,7 +17,7 @@ use trilith_host::{
     PeerEvent, Shard, Workers,
 };
 use trilith_peer::NodeMessage;
-use trilith_raft::{Configuration, Role, RoleChange};
+use trilith_raft::{Body, Configuration, Role, RoleChange};
 use trilith_storage::{LogConfig, journal::JournalConfig};
 use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, Offset, TimestampMs};
 
@@ -36,6 +36,8 @@ pub(crate) struct Net {
     queue: VecDeque<(NodeId, NodeId, NodeMessage)>,
     cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) chunks: usize,
+    /// Requests for lost bytes, and answers that bring some.
+    pub(crate) repairs: (usize, usize),
 }
 
 struct Wire {
@@ -48,6 +50,13 @@ impl Outbound for Wire {
         let mut net = self.net.lock();
         if matches!(message, NodeMessage::SnapshotChunk(_)) {
             net.chunks += 1;
+        }
+        if let NodeMessage::Group(message) = &message {
+            match message.message.body {
+                Body::RepairRequest(_) => net.repairs.0 += 1,
+                Body::Repair(_) => net.repairs.1 += 1,
+                _ => {}
+            }
         }
         if !net.cut.contains(&(self.from, to)) {
             net.queue.push_back((self.from, to, message));
@@ -165,6 +174,18 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, id: NodeId) {
+        self.start_host(id);
+        self.open_group(id);
+    }
+
+    /// Starts a node whose group cannot be opened; says why.
+    pub(crate) fn start_refused(&mut self, id: NodeId) -> String {
+        self.start_host(id);
+        let refused = self.try_open(id);
+        refused.unwrap_err()
+    }
+
+    fn start_host(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         assert!(node.running.is_none());
         node.incarnation += 1;
@@ -187,28 +208,10 @@ impl Cluster {
         let parts: HostParts<List> =
             trilith_host::open(&env, config, Workers::None, Arc::new(wire), ears).unwrap();
         node.running = Some((parts.handle, parts.shards));
-        self.open_group(id);
     }
 
     pub(crate) fn open_group(&mut self, id: NodeId) {
-        let members = self.first_members.iter().map(|&id| NodeId(id));
-        let members = if self.first_members.contains(&id.0) {
-            Configuration::of_voters(members)
-        } else {
-            Configuration::default()
-        };
-        let mut machine = List::default();
-        machine.state_is_all = self.state_is_all;
-        let mut spec = GroupSpec::new(GROUP, PathBuf::from("/data/group-7"), members, machine);
-        spec.log = self.log.clone();
-        let opened = Arc::new(Mutex::new(false));
-        let tell = Arc::clone(&opened);
-        self.handle(id).open_group(spec, move |result| {
-            result.unwrap();
-            *tell.lock() = true;
-        });
-        self.settle();
-        assert!(*opened.lock());
+        self.try_open(id).unwrap();
         let others: Vec<NodeId> = self
             .ids()
             .into_iter()
@@ -220,6 +223,27 @@ impl Cluster {
                 handle.peer_event(PeerEvent::Alive(id));
             }
         }
+    }
+
+    fn try_open(&mut self, id: NodeId) -> Result<(), String> {
+        let members = self.first_members.iter().map(|&id| NodeId(id));
+        let members = if self.first_members.contains(&id.0) {
+            Configuration::of_voters(members)
+        } else {
+            Configuration::default()
+        };
+        let mut machine = List::default();
+        machine.state_is_all = self.state_is_all;
+        let mut spec = GroupSpec::new(GROUP, PathBuf::from("/data/group-7"), members, machine);
+        spec.log = self.log.clone();
+        let opened = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&opened);
+        self.handle(id).open_group(spec, move |result| {
+            *tell.lock() = Some(result.map(drop).map_err(|error| error.to_string()));
+        });
+        self.settle();
+        let opened = opened.lock().take();
+        opened.expect("it is answered")
     }
 
     pub(crate) fn handle(&self, id: NodeId) -> &HostHandle<List> {

@@ -62,7 +62,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Result<GroupMessage, CodecError> {
 fn entry_count(body: &Body) -> Option<u64> {
     match body {
         Body::Append(append) => Some(append.runs.count()),
-        Body::Repair(repair) => Some(repair.runs.count()),
+        Body::Repair(repair) => Some(repair.count()),
         _ => None,
     }
 }

@@ -3,8 +3,9 @@
 use trilith_raft::{
     Body, Configuration, EntryRun, EntryRuns, Moment,
     message::{
-        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, Repair, RepairReply,
-        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer, VoteReply, VoteRequest,
+        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, REPAIR_RANGES_MAX, Repair,
+        RepairPiece, RepairRange, RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply,
+        VoteAnswer, VoteReply, VoteRequest,
     },
 };
 use trilith_types::LogIndex;
@@ -96,16 +97,23 @@ pub(super) fn write(w: &mut Writer, body: &Body) {
             w.u64(index.unwrap_or_default().0);
         }
         Body::RepairRequest(request) => {
-            w.entry(request.id);
-            w.entry(request.through);
+            w.u32(request.ranges.len() as u32);
+            for range in &request.ranges {
+                w.entry(range.id);
+                w.entry(range.through);
+            }
         }
         Body::RepairReply(reply) => {
             w.entry(reply.id);
             w.u8(holding_number(reply.holding));
         }
         Body::Repair(repair) => {
-            w.u64(repair.first.0);
-            write_entries(w, &repair.runs, &repair.configurations);
+            w.u32(repair.pieces.len() as u32);
+            for piece in &repair.pieces {
+                w.u64(piece.first.0);
+                write_runs(w, &piece.runs);
+            }
+            write_configurations(w, &repair.configurations);
         }
         Body::TimeoutNow { round } => w.u64(round.0),
         Body::SnapshotRequest | Body::NewerTerm => {}
@@ -138,10 +146,7 @@ pub(super) fn read(r: &mut Reader<'_>, kind: u8) -> Result<Body, CodecError> {
         TIMEOUT_NOW => Body::TimeoutNow {
             round: Round(r.u64("round")?),
         },
-        REPAIR_REQUEST => Body::RepairRequest(RepairRequest {
-            id: r.entry("entry")?,
-            through: r.entry("last entry")?,
-        }),
+        REPAIR_REQUEST => read_repair_request(r)?,
         REPAIR_REPLY => Body::RepairReply(RepairReply {
             id: r.entry("entry")?,
             holding: read_holding(r)?,
@@ -153,11 +158,19 @@ pub(super) fn read(r: &mut Reader<'_>, kind: u8) -> Result<Body, CodecError> {
 }
 
 fn write_entries(w: &mut Writer, runs: &EntryRuns, configurations: &[(LogIndex, Configuration)]) {
+    write_runs(w, runs);
+    write_configurations(w, configurations);
+}
+
+fn write_runs(w: &mut Writer, runs: &EntryRuns) {
     w.u32(runs.iter().count() as u32);
     for run in runs.iter() {
         w.u64(run.term.0);
         w.u64(run.count);
     }
+}
+
+fn write_configurations(w: &mut Writer, configurations: &[(LogIndex, Configuration)]) {
     w.u32(configurations.len() as u32);
     for (index, configuration) in configurations {
         w.u64(index.0);
@@ -165,9 +178,15 @@ fn write_entries(w: &mut Writer, runs: &EntryRuns, configurations: &[(LogIndex, 
     }
 }
 
-type Entries = (EntryRuns, Vec<(LogIndex, Configuration)>);
+type Configurations = Vec<(LogIndex, Configuration)>;
+
+type Entries = (EntryRuns, Configurations);
 
 fn read_entries(r: &mut Reader<'_>) -> Result<Entries, CodecError> {
+    Ok((read_runs(r)?, read_configurations(r)?))
+}
+
+fn read_runs(r: &mut Reader<'_>) -> Result<EntryRuns, CodecError> {
     let mut runs = EntryRuns::EMPTY;
     for _ in 0..r.count("runs of terms", RUNS_PER_MESSAGE_MAX, 16)? {
         let run = EntryRun {
@@ -176,6 +195,10 @@ fn read_entries(r: &mut Reader<'_>) -> Result<Entries, CodecError> {
         };
         runs.push(run.term, run.count);
     }
+    Ok(runs)
+}
+
+fn read_configurations(r: &mut Reader<'_>) -> Result<Configurations, CodecError> {
     // 25 bytes: an index, four empty lists and a flag.
     let count = r.count("configurations", ENTRIES_PER_MESSAGE_MAX, 25)?;
     let mut configurations = Vec::with_capacity(count);
@@ -183,7 +206,7 @@ fn read_entries(r: &mut Reader<'_>) -> Result<Entries, CodecError> {
         let index = r.index("index of a configuration")?;
         configurations.push((index, configuration::read(r)?));
     }
-    Ok((runs, configurations))
+    Ok(configurations)
 }
 
 fn read_append(r: &mut Reader<'_>) -> Result<Append, CodecError> {
@@ -201,13 +224,31 @@ fn read_append(r: &mut Reader<'_>) -> Result<Append, CodecError> {
 }
 
 fn read_repair(r: &mut Reader<'_>) -> Result<Body, CodecError> {
-    let first = r.index("first index")?;
-    let (runs, configurations) = read_entries(r)?;
+    // 12 bytes: an index and an empty list.
+    let count = r.count("pieces of a repair", REPAIR_RANGES_MAX, 12)?;
+    let mut pieces = Vec::with_capacity(count);
+    for _ in 0..count {
+        let first = r.index("first index")?;
+        let runs = read_runs(r)?;
+        pieces.push(RepairPiece { first, runs });
+    }
+    let configurations = read_configurations(r)?;
     Ok(Body::Repair(Repair {
-        first,
-        runs,
+        pieces,
         configurations,
     }))
+}
+
+fn read_repair_request(r: &mut Reader<'_>) -> Result<Body, CodecError> {
+    let count = r.count("ranges of a repair request", REPAIR_RANGES_MAX, 32)?;
+    let mut ranges = Vec::with_capacity(count);
+    for _ in 0..count {
+        ranges.push(RepairRange {
+            id: r.entry("entry")?,
+            through: r.entry("last entry")?,
+        });
+    }
+    Ok(Body::RepairRequest(RepairRequest { ranges }))
 }
 
 fn read_vote(r: &mut Reader<'_>) -> Result<VoteRequest, CodecError> {

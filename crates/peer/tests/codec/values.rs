@@ -10,8 +10,8 @@ use trilith_raft::{
     Body, Configuration, EntryId, EntryRun, EntryRuns, Message, Moment, Quorum,
     message::{
         Ack, Append, AppendReply, Heartbeat as GroupHeartbeat, HeartbeatReply, Holding, Repair,
-        RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer, VoteReply,
-        VoteRequest,
+        RepairPiece, RepairRange, RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply,
+        VoteAnswer, VoteReply, VoteRequest,
     },
 };
 use trilith_types::{
@@ -170,14 +170,19 @@ fn snapshot_reply() -> impl Strategy<Value = Body> {
 }
 
 fn repair() -> impl Strategy<Value = Body> {
-    let fields = (index(), runs(), configurations());
-    fields.prop_map(|(first, runs, configurations)| {
+    let piece = (index(), runs()).prop_map(|(first, runs)| RepairPiece { first, runs });
+    let fields = (vec(piece, 0..4), configurations());
+    fields.prop_map(|(pieces, configurations)| {
         Body::Repair(Repair {
-            first,
-            runs,
+            pieces,
             configurations,
         })
     })
+}
+
+fn repair_request() -> impl Strategy<Value = Body> {
+    let range = (entry(), entry()).prop_map(|(id, through)| RepairRange { id, through });
+    vec(range, 0..5).prop_map(|ranges| Body::RepairRequest(RepairRequest { ranges }))
 }
 
 fn repair_reply() -> impl Strategy<Value = Body> {
@@ -212,8 +217,7 @@ fn body() -> impl Strategy<Value = Body> {
         any::<u64>().prop_map(|round| Body::TimeoutNow {
             round: Round(round)
         }),
-        (entry(), entry())
-            .prop_map(|(id, through)| Body::RepairRequest(RepairRequest { id, through })),
+        repair_request(),
         repair_reply(),
         repair(),
         Just(Body::NewerTerm),
@@ -223,7 +227,7 @@ fn body() -> impl Strategy<Value = Body> {
 fn entry_count(body: &Body) -> usize {
     match body {
         Body::Append(append) => append.runs.count() as usize,
-        Body::Repair(repair) => repair.runs.count() as usize,
+        Body::Repair(repair) => repair.count() as usize,
         _ => 0,
     }
 }

@@ -5,8 +5,9 @@ use trilith_raft::{
     Body, Change, Configuration, Core, EntryId, EntryRuns, Message, Moment, Output, Random, ReadId,
     Restored, SendOutcome, SnapshotOp, SplitMix64, TermRuns, Transition, UnknownSuffix, WriteSeq,
     message::{
-        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, Repair, RepairReply,
-        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer, VoteReply, VoteRequest,
+        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, Repair, RepairPiece,
+        RepairRange, RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer,
+        VoteReply, VoteRequest,
     },
 };
 use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, Term};
@@ -151,8 +152,12 @@ impl Source {
                 _ => Body::SnapshotRequest,
             },
             15 => Body::RepairRequest(RepairRequest {
-                id: self.id(),
-                through: self.id(),
+                ranges: (0..self.0.below(4))
+                    .map(|_| RepairRange {
+                        id: self.id(),
+                        through: self.id(),
+                    })
+                    .collect(),
             }),
             16 => Body::RepairReply(RepairReply {
                 id: self.id(),
@@ -164,8 +169,12 @@ impl Source {
                 ][self.0.below(4) as usize],
             }),
             _ => Body::Repair(Repair {
-                first: self.index(),
-                runs: self.runs(),
+                pieces: (0..self.0.below(4))
+                    .map(|_| RepairPiece {
+                        first: self.index(),
+                        runs: self.runs(),
+                    })
+                    .collect(),
                 configurations: self.configurations(),
             }),
         }

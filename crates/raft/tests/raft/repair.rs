@@ -406,11 +406,11 @@ fn damage_found_while_following_is_mended() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
     cluster.elect(1);
     cluster.run(2);
-    cluster.core(2).damaged(i(1), i(2)).unwrap();
+    cluster.core(2).damaged(&[(i(1), i(2))]).unwrap();
     cluster.settle();
     assert_mended(&mut cluster, &[1, 2, 3]);
-    assert!(cluster.core(2).damaged(i(0), i(1)).is_err());
-    assert!(cluster.core(2).damaged(i(3), i(9)).is_err());
+    assert!(cluster.core(2).damaged(&[(i(0), i(1))]).is_err());
+    assert!(cluster.core(2).damaged(&[(i(3), i(9))]).is_err());
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn damage_found_while_leading_is_mended_by_the_followers() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
     cluster.elect(1);
     cluster.run(2);
-    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
     assert_eq!(cluster.role(1), Role::Leader);
     cluster.settle();
     assert_mended(&mut cluster, &[1, 2, 3]);
@@ -430,7 +430,7 @@ fn damage_to_a_leaders_uncommitted_entry_is_left_to_the_next_term() {
     cluster.elect(1);
     cluster.isolate(1);
     cluster.propose(1, "a");
-    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
     assert_eq!(cluster.role(1), Role::Follower);
     cluster.heal();
     cluster.run(60);
@@ -444,7 +444,7 @@ fn a_peer_that_needs_what_the_leader_has_damaged_and_applied_gets_a_snapshot() {
     cluster.isolate(3);
     cluster.propose(1, "a");
     cluster.settle();
-    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
     cluster.cut.insert((n(1), n(2)));
     cluster.cut.insert((n(2), n(1)));
     for link in [(1, 3), (3, 1)] {
@@ -480,7 +480,7 @@ fn what_is_applied_and_only_in_snapshots_is_to_be_trimmed() {
     cluster.elect(1);
     cluster.run(2);
     cluster.host(1).trim(i(3)).unwrap();
-    cluster.core(2).damaged(i(2), i(2)).unwrap();
+    cluster.core(2).damaged(&[(i(2), i(2))]).unwrap();
     cluster.settle();
     assert!(cluster.events.iter().any(|e| e == "2: should trim to 4"));
     cluster.events.clear();
@@ -510,10 +510,83 @@ fn what_the_leader_has_in_its_state_alone_goes_as_a_snapshot() {
     cluster.settle();
     cluster.run(2);
     cluster.isolate(3);
-    cluster.core(1).damaged(i(2), i(2)).unwrap();
+    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
     start(&mut cluster, 2, damaged(2, 2));
     cluster.run(30);
     let (leader, state) = (cluster.core(1).status(), cluster.host(1).state.clone());
     assert_eq!(cluster.core(2).status().applied, leader.applied);
     assert_eq!(cluster.host(2).state, state);
+}
+
+/// How many of the messages so far begin with this.
+fn said(cluster: &Cluster, what: &str) -> usize {
+    let events = cluster.events.iter();
+    events.filter(|event| event.contains(what)).count()
+}
+
+#[test]
+fn many_damaged_entries_are_fetched_with_few_messages() {
+    // It was one request, one answer and one wait for the clock an entry.
+    let terms = [1; 1300];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    let damage = Damage {
+        ranges: (1..=605).map(|k| (i(2 * k), i(2 * k))).collect(),
+        ..Damage::default()
+    };
+    cluster.elect(1);
+    start(&mut cluster, 2, damage);
+    cluster.events.clear();
+    // The first heartbeat says who leads; no clock is needed after it.
+    for _ in 0..3 {
+        cluster.tick(1);
+    }
+    cluster.settle();
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(said(&cluster, "repair request"), 605_usize.div_ceil(128));
+    assert_eq!(said(&cluster, "repair from"), 605_usize.div_ceil(128));
+}
+
+#[test]
+fn an_answer_that_is_short_of_room_brings_the_next_request() {
+    let terms = [1; 90];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    cluster.host(1).entries_per_repair = 10;
+    let damage = Damage {
+        ranges: vec![(i(1), i(4)), (i(11), i(50)), (i(61), i(61))],
+        ..Damage::default()
+    };
+    cluster.elect(1);
+    start(&mut cluster, 2, damage);
+    cluster.events.clear();
+    for _ in 0..3 {
+        cluster.tick(1);
+    }
+    cluster.settle();
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(said(&cluster, "repair from"), 5);
+}
+
+#[test]
+fn what_the_leader_lacks_does_not_keep_the_rest_from_being_mended() {
+    let terms = [1; 20];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    cluster.elect(1);
+    cluster.isolate(3);
+    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
+    let damage = Damage {
+        ranges: vec![(i(2), i(2)), (i(5), i(5)), (i(9), i(12))],
+        ..Damage::default()
+    };
+    start(&mut cluster, 2, damage);
+    for _ in 0..3 {
+        cluster.tick(1);
+    }
+    cluster.settle();
+    let left = cluster.core(2).status().first_damaged;
+    assert!(left.is_some_and(|left| left.index == i(2)));
+    assert!(!cluster.core(2).is_damaged(i(5), i(5)));
+    assert!(!cluster.core(2).is_damaged(i(9), i(9)));
+    cluster.heal();
+    cluster.run(20);
+    assert_mended(&mut cluster, &[1, 2, 3]);
 }

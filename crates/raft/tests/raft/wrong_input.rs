@@ -5,8 +5,8 @@ use trilith_raft::{
     ProposeError, ReadId, RestoreError, Restored, Role, SendOutcome, SplitMix64, TermRuns,
     Transition, WriteSeq,
     message::{
-        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, RepairRequest, Round, SnapshotOffer,
-        SnapshotReply, VoteRequest,
+        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Repair, RepairPiece, RepairRange,
+        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteRequest,
     },
 };
 use trilith_types::{GroupId, Incarnation, NodeId, Term};
@@ -317,17 +317,29 @@ fn impossible_campaigns_are_dropped() {
 #[test]
 fn impossible_repairs_and_snapshots_are_dropped() {
     let mut cluster = led();
-    let backwards = Body::RepairRequest(RepairRequest {
-        id: id(1, 2),
-        through: id(1, 1),
-    });
-    assert!(matches!(
-        dropped(&mut cluster, message(2, 1, 1, backwards)),
-        Dropped::ImpossibleIndex { .. }
-    ));
-    let repair = Body::Repair(trilith_raft::message::Repair {
+    let range = |first, last| RepairRange {
+        id: id(1, first),
+        through: id(1, last),
+    };
+    let impossible = [
+        vec![range(2, 1)],
+        vec![],
+        vec![range(3, 3), range(2, 2)],
+        vec![range(1, 2), range(2, 3)],
+    ];
+    for ranges in impossible {
+        let request = Body::RepairRequest(RepairRequest { ranges });
+        assert!(matches!(
+            dropped(&mut cluster, message(2, 1, 1, request)),
+            Dropped::ImpossibleIndex { .. }
+        ));
+    }
+    let piece = RepairPiece {
         first: i(1),
         runs: EntryRuns::one(Term(1), 1),
+    };
+    let repair = Body::Repair(Repair {
+        pieces: vec![piece],
         configurations: Vec::new(),
     });
     assert_eq!(

@@ -76,6 +76,7 @@ pub struct Host {
     pub now: Moment,
     /// Most entries in one send, to see windows at work.
     pub entries_per_send: u64,
+    pub entries_per_repair: u64,
 }
 
 /// What a node did in one turn.
@@ -104,6 +105,7 @@ impl Host {
             seed,
             now: Moment(0),
             entries_per_send: 64,
+            entries_per_repair: u64::MAX,
         };
         host.start(Damage::default());
         host
@@ -337,19 +339,24 @@ impl Host {
     }
 
     fn with_payloads(&self, message: Message) -> Packet {
-        let (first, runs) = match &message.body {
-            Body::Append(append) => (append.prev.index.next(), append.runs.clone()),
-            Body::Repair(repair) => (repair.first, repair.runs.clone()),
+        let pieces = match &message.body {
+            Body::Append(append) => vec![(append.prev.index.next(), append.runs.clone())],
+            Body::Repair(repair) => {
+                let pieces = repair.pieces.iter();
+                pieces.map(|p| (p.first, p.runs.clone())).collect()
+            }
             _ => return Packet::Message(message, Vec::new()),
         };
         let mut payloads = Vec::new();
-        let mut index = first;
-        for run in runs.iter() {
-            for _ in 0..run.count {
-                let (term, data) = self.view.get(index).unwrap().clone();
-                assert_eq!(term, run.term);
-                payloads.push((EntryId { term, index }, data));
-                index = index.next();
+        for (first, runs) in pieces {
+            let mut index = first;
+            for run in runs.iter() {
+                for _ in 0..run.count {
+                    let (term, data) = self.view.get(index).unwrap().clone();
+                    assert_eq!(term, run.term);
+                    payloads.push((EntryId { term, index }, data));
+                    index = index.next();
+                }
             }
         }
         Packet::Message(message, payloads)
@@ -369,11 +376,17 @@ impl Host {
             }
         }
         for repair in out.repairs.drain(..) {
-            let outcome = SendOutcome::Ready {
-                last: repair.last_max,
-                bytes: 1,
-            };
-            if let Some(message) = self.core_mut().complete_repair(&repair, outcome) {
+            // The budget is in entries here.
+            let mut left = self.entries_per_repair;
+            let mut pieces = Vec::new();
+            for &(first, last_max) in &repair.ranges {
+                if left > 0 {
+                    let last = last_max.min(first.index.plus(left - 1));
+                    left -= last.get() + 1 - first.index.get();
+                    pieces.push((first.index, last));
+                }
+            }
+            if let Some(message) = self.core_mut().complete_repair(&repair, &pieces) {
                 turn.packets.push(self.with_payloads(message));
             }
         }

@@ -145,9 +145,21 @@ pub fn show_body(body: &Body) -> String {
             index: None,
         } => format!("read {counter} refused"),
         Body::TimeoutNow { round } => format!("timeout now, round {}", round.0),
-        Body::RepairRequest(r) => format!("repair request {} to {}", r.id, r.through),
+        Body::RepairRequest(r) => {
+            let ranges = r.ranges.iter();
+            let ranges: Vec<_> = ranges
+                .map(|range| format!("{} to {}", range.id, range.through))
+                .collect();
+            format!("repair request {}", ranges.join(", "))
+        }
         Body::RepairReply(r) => format!("repair answer {} {:?}", r.id, r.holding).to_lowercase(),
-        Body::Repair(r) => format!("repair from {} [{}]", r.first, r.runs),
+        Body::Repair(r) => {
+            let pieces = r.pieces.iter();
+            let pieces: Vec<_> = pieces
+                .map(|piece| format!("{} [{}]", piece.first, piece.runs))
+                .collect();
+            format!("repair from {}", pieces.join(", "))
+        }
         Body::NewerTerm => "newer term".to_owned(),
     }
 }

@@ -123,9 +123,21 @@ fn body(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
             index: None,
         } => write!(f, "read {counter} refused"),
         Body::TimeoutNow { round } => write!(f, "time out now r{}", round.0),
-        Body::RepairRequest(r) => write!(f, "repair {} to {}?", r.id, r.through),
+        Body::RepairRequest(r) => {
+            f.write_str("repair")?;
+            for range in &r.ranges {
+                write!(f, " {} to {}", range.id, range.through)?;
+            }
+            f.write_str("?")
+        }
         Body::RepairReply(RepairReply { id, holding }) => write!(f, "repair {id}: {holding:?}"),
-        Body::Repair(r) => write!(f, "repair from {} [{}]", r.first, r.runs),
+        Body::Repair(r) => {
+            f.write_str("repair from")?;
+            for piece in &r.pieces {
+                write!(f, " {} [{}]", piece.first, piece.runs)?;
+            }
+            Ok(())
+        }
         Body::NewerTerm => f.write_str("newer term"),
     }
 }

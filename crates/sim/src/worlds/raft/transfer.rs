@@ -73,9 +73,20 @@ impl Replica {
 
     pub(super) fn fetch_and_repair(&mut self, cx: &mut Cx, send: &SendRepair) {
         let Some(life) = &mut self.life else { return };
-        let (entries, bytes) = fetch(&life.log, send.first.index, send.last_max, send.bytes_max);
-        let outcome = outcome(&life.log, send.first.index, &entries, bytes);
-        if let Some(message) = life.core.complete_repair(send, outcome) {
+        let (mut entries, mut pieces) = (Vec::new(), Vec::new());
+        let mut left = send.bytes_max;
+        for &(first, last_max) in &send.ranges {
+            if left == 0 {
+                break;
+            }
+            let (some, bytes) = fetch(&life.log, first.index, last_max, left);
+            if let Some(last) = some.last() {
+                pieces.push((first.index, last.id.index));
+            }
+            left = left.saturating_sub(bytes);
+            entries.extend(some);
+        }
+        if let Some(message) = life.core.complete_repair(send, &pieces) {
             self.send_with(cx, send.to, message, entries);
         }
     }
