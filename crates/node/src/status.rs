@@ -89,6 +89,8 @@ pub struct NodeStatus {
     pub bytes: u64,
     /// Ranges of entries that are damaged now.
     pub damaged_ranges: usize,
+    /// Groups whose replica here is out of service until a snapshot has come from another node.
+    pub rebuilding: usize,
     /// What an operator should know of.
     pub alarms: AlarmCounts,
 }
@@ -142,6 +144,7 @@ impl Node {
             peer_lag: Vec::new(),
             bytes: 0,
             damaged_ranges: 0,
+            rebuilding: 0,
             alarms: inner.alarms.counts(),
         };
         // The last one that lets go of it answers.
@@ -201,6 +204,7 @@ impl NodeStatus {
         self.leaderless += usize::from(of.core.leader.is_none());
         self.bytes += of.bytes;
         self.damaged_ranges += of.damaged_ranges;
+        self.rebuilding += usize::from(of.core.needs_snapshot);
         let behind = of.core.commit.since(of.core.applied).unwrap_or(0);
         if behind > self.apply_lag.map_or(0, |(_, most)| most) {
             self.apply_lag = Some((group, behind));

@@ -14,6 +14,7 @@ mod context;
 mod lead;
 mod limbo;
 mod open;
+mod rebuild;
 mod segments;
 mod send;
 mod shortage;
@@ -98,6 +99,8 @@ pub(crate) struct Replica<M: Machine> {
     doubt: Option<EntryId>,
     /// The doubt is not durable yet: nothing is done before.
     doubt_unsaved: bool,
+    /// The journal is to forget the entries from here on, once the doubt is durable.
+    cut_from: Option<LogIndex>,
 
     write: write::Writing,
     /// A snapshot takes the place of the state just now.

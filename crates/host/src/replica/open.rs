@@ -16,14 +16,19 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    Entry, Log, MarkPart, Opened,
+    Entry, Log, MarkPart, OpenError, Opened,
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, Term, TimestampMs};
 
 use super::{
-    Cx, Replica, Tail, limbo::Limbo, segments::Segments, shortage::Shortage, write::Writing,
+    Cx, Replica, Tail,
+    limbo::Limbo,
+    rebuild::{self, Lost},
+    segments::Segments,
+    shortage::Shortage,
+    write::Writing,
 };
 use crate::{
     Group, GroupSpec, GroupView, OpenGroupError, decode_configuration, image::Image,
@@ -43,13 +48,13 @@ impl Random for Chance {
 }
 
 /// What is known before there is a core.
-struct Found {
-    log: Log,
-    opened: Opened,
-    image: Image,
-    mark: Option<Mark>,
-    replay: GroupReplay,
-    vote: Option<FoundVote>,
+pub(super) struct Found {
+    pub(super) log: Log,
+    pub(super) opened: Opened,
+    pub(super) image: Image,
+    pub(super) mark: Option<Mark>,
+    pub(super) replay: GroupReplay,
+    pub(super) vote: Option<FoundVote>,
 }
 
 impl<M: Machine> Replica<M> {
@@ -118,6 +123,7 @@ impl<M: Machine> Replica<M> {
             configurations,
             doubt,
             doubt_unsaved,
+            cut_from: None,
             write: Writing::default(),
             is_installing: false,
             priority: spec.priority,
@@ -152,11 +158,20 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The journal may know of entries after a gap that nothing can fill: they are no part of the
-    /// log any more.
+    /// log any more. What they prove about the log's end is made durable before they go.
     fn cut_journal(&mut self, cx: &Cx<M>, replay: &GroupReplay) {
         let last = self.core.status().last.index;
         if replay.last().is_some_and(|(index, _)| index > last) {
-            self.write.truncate_journal(last.next());
+            self.cut_from = Some(last.next());
+            if !self.doubt_unsaved {
+                self.cut_journal_now(cx);
+            }
+        }
+    }
+
+    pub(super) fn cut_journal_now(&mut self, cx: &Cx<M>) {
+        if let Some(from) = self.cut_from.take() {
+            self.write.truncate_journal(from);
             self.flush_only(cx);
         }
     }
@@ -201,8 +216,7 @@ fn find<M: Machine>(
             .map_err(|what| OpenGroupError::Image { group, what })?,
         _ => lost_image(cx, spec, &vote).map_err(|source| OpenGroupError::Io { group, source })?,
     };
-    remove_others(cx, &spec.dir, image.generation)
-        .map_err(|source| OpenGroupError::Io { group, source })?;
+    remove_others(cx, &spec.dir, &image).map_err(|source| OpenGroupError::Io { group, source })?;
     let part = mark.as_ref().map(|mark| MarkPart {
         segment: mark.segment,
         position: mark.position,
@@ -212,9 +226,20 @@ fn find<M: Machine>(
     });
     let dir = spec.dir.join(image.generation.to_string());
     let files = Arc::clone(&cx.files);
-    let (log, opened) =
-        Log::open_replicated(&cx.env, files, &dir, group, spec.log.clone(), part.as_ref())
-            .map_err(|source| OpenGroupError::Log { group, source })?;
+    let opened = Log::open_replicated(&cx.env, files, &dir, group, spec.log.clone(), part.as_ref());
+    let (log, opened) = match opened {
+        Err(OpenError::ManifestMissing { dir }) if rebuild::may_be(cx, &image, &vote) => {
+            let lost = Lost {
+                dir,
+                image,
+                mark,
+                replay,
+                vote,
+            };
+            return rebuild::begin(cx, spec, lost);
+        }
+        other => other.map_err(|source| OpenGroupError::Log { group, source })?,
+    };
     Ok(Found {
         log,
         opened,
@@ -239,35 +264,38 @@ fn lost_image<M: Machine>(
     {
         configurations.push((*index, members));
     }
-    let entries = match cx.env.disk.list(&spec.dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let generations = entries.iter().filter_map(|entry| {
-        let name = entry.path.file_name()?.to_str()?;
-        name.parse::<u64>().ok()
-    });
+    let generations = generations(cx, &spec.dir)?;
     Ok(Image {
         // Of two, the later one may not have been put in place.
-        generation: generations.min().unwrap_or_default(),
+        generation: generations.into_iter().min().unwrap_or_default(),
         configurations,
         ..Image::default()
     })
 }
 
-/// Removes directories of other generations: snapshots that were not put in place, and logs whose
-/// place one has taken.
-fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, generation: u64) -> std::io::Result<()> {
+/// The generations of a group's log that have a directory.
+pub(super) fn generations<M: Machine>(cx: &Cx<M>, dir: &Path) -> std::io::Result<Vec<u64>> {
     let entries = match cx.env.disk.list(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let name = generation.to_string();
-    for entry in entries {
-        if entry.is_dir && entry.path.file_name().is_some_and(|found| *found != *name) {
-            cx.background.remove_dir(&cx.env.disk, entry.path);
+    let numbers = entries.iter().filter(|entry| entry.is_dir).map(|entry| {
+        let name = entry.path.file_name()?.to_str()?;
+        name.parse::<u64>().ok()
+    });
+    Ok(numbers.flatten().collect())
+}
+
+/// Removes directories of other generations: snapshots that were not put in place, and logs whose
+/// place one has taken. A log that could not be used stays until a snapshot has taken its place: it
+/// may have what nobody else has.
+fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, image: &Image) -> std::io::Result<()> {
+    for found in generations(cx, dir)? {
+        let is_kept = found == image.generation || image.is_lost && found < image.generation;
+        if !is_kept {
+            let other = dir.join(found.to_string());
+            cx.background.remove_dir(&cx.env.disk, other);
         }
     }
     Ok(())

@@ -302,6 +302,7 @@ impl<M: Machine> Replica<M> {
             }
         }
         self.doubt_unsaved = false;
+        self.cut_journal_now(cx);
         if let Err(error) = self.trim(applied) {
             cx.fail(error.to_string());
         }

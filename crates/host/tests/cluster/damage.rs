@@ -198,3 +198,126 @@ fn one_damaged_journal_and_no_power_anywhere_loses_nothing() {
         assert_eq!(cluster.agree(), [stored, more].concat(), "seed {seed}");
     }
 }
+
+/// Removes both copies of the manifest of the group's log on a node's disk, or spoils them.
+fn lose_manifests(cluster: &Cluster, id: NodeId, flip: bool) {
+    let disk = cluster.nodes[&id].disk.clone();
+    let dir = stores(cluster, id).remove(0).parent().unwrap().to_owned();
+    for copy in ["manifest.a", "manifest.b"] {
+        let path = dir.join(copy);
+        if flip {
+            disk.flip_bit(&path, 90, 3, FlipIn::Both).unwrap();
+        } else {
+            disk.remove_file(&path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_has_lost_its_manifests_is_rebuilt_from_a_peer() {
+    for (seed, flip) in [(150, false), (151, true)] {
+        let mut cluster = Cluster::started(seed, 3);
+        let stored = cluster.store(60, 3_000);
+        cluster.agree();
+        let hurt = follower(&cluster);
+        cluster.stop(hurt);
+        lose_manifests(&cluster, hurt, flip);
+        cluster.start(hurt);
+        let lost = |alarm: &Alarm| matches!(alarm, Alarm::LogLost { .. });
+        assert!(cluster.alarms(hurt).iter().any(lost));
+        assert!(cluster.status(hurt).core.needs_snapshot);
+        assert_eq!(cluster.handle(hurt).metrics().lost_logs.get(), 1);
+        cluster.until("it is rebuilt", |c| {
+            let core = c.status(hurt).core;
+            !core.needs_snapshot && !core.unknown_suffix
+        });
+        assert_eq!(cluster.agree(), stored);
+        assert_eq!(cluster.read_log(hurt), stored);
+        // It is a replica like any other: also after a start, and as one of a bare majority.
+        cluster.stop(hurt);
+        cluster.start(hurt);
+        assert!(!cluster.status(hurt).core.needs_snapshot);
+        let other = cluster
+            .ids()
+            .into_iter()
+            .find(|&id| Some(id) != cluster.leader() && id != hurt);
+        cluster.power_cut(other.unwrap());
+        let more = cluster.store(5, 100);
+        assert_eq!(cluster.agree(), [stored, more].concat());
+    }
+}
+
+#[test]
+fn a_replica_that_has_lost_its_manifests_helps_nobody_behind_it_to_office() {
+    // Two of three have the last entries, and one of these two loses its log. The third must not
+    // be elected by it: what was acknowledged would be gone.
+    for seed in 160..170 {
+        let mut cluster = Cluster::started(seed, 3);
+        let mut stored = cluster.store(20, 2_000);
+        cluster.agree();
+        let leader = cluster.leader().unwrap();
+        let hurt = follower(&cluster);
+        let behind = cluster
+            .ids()
+            .into_iter()
+            .find(|&id| id != leader && id != hurt)
+            .unwrap();
+        cluster.power_cut(behind);
+        stored.extend(cluster.store(10, 2_000));
+        for id in [leader, hurt] {
+            cluster.power_cut(id);
+        }
+        lose_manifests(&cluster, hurt, seed % 2 == 0);
+        cluster.start(hurt);
+        cluster.start(behind);
+        cluster.ticks(200);
+        assert_eq!(cluster.leader(), None, "seed {seed}");
+        // Not even after another start, on its way to be rebuilt.
+        cluster.power_cut(hurt);
+        cluster.start(hurt);
+        cluster.ticks(200);
+        assert_eq!(cluster.leader(), None, "seed {seed}");
+        cluster.start(leader);
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+        cluster.until("it is rebuilt", |c| !c.status(hurt).core.needs_snapshot);
+        let more = cluster.store(3, 100);
+        stored.extend(more);
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+        assert_eq!(cluster.read_log(hurt), stored, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_power_cut_while_a_replica_is_rebuilt_costs_nothing() {
+    for seed in 170..190 {
+        let mut cluster = Cluster::started(seed, 3);
+        let stored = cluster.store(40, 3_000);
+        cluster.agree();
+        let hurt = follower(&cluster);
+        cluster.power_cut(hurt);
+        lose_manifests(&cluster, hurt, seed % 2 == 0);
+        for round in 1..6 {
+            cluster.start(hurt);
+            // Ever a little further.
+            for _ in 0..round * (seed % 7) {
+                cluster.tick();
+            }
+            cluster.power_cut(hurt);
+        }
+        cluster.start(hurt);
+        assert_eq!(cluster.agree(), stored, "seed {seed}");
+        cluster.until("it is rebuilt", |c| !c.status(hurt).core.needs_snapshot);
+        assert_eq!(cluster.read_log(hurt), stored, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_replica_on_its_own_does_not_begin_anew_without_its_manifest() {
+    let mut cluster = Cluster::started(149, 1);
+    cluster.store(30, 3_000);
+    let only = cluster.leader().unwrap();
+    cluster.stop(only);
+    lose_manifests(&cluster, only, false);
+    let error = cluster.start_refused(only);
+    assert!(error.contains("no manifest"), "{error}");
+}

@@ -195,6 +195,12 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
             status.damaged_ranges
         ));
     }
+    if status.rebuilding > 0 {
+        words.push(format!(
+            "{} replicas have lost their log or their state and are being rebuilt from other nodes",
+            status.rebuilding
+        ));
+    }
     let lets_in = |address: &str| {
         let node = status
             .nodes

@@ -216,6 +216,11 @@ fn group_counters(text: &mut Text, m: &HostMetrics) {
             &m.snapshot_bytes_received,
         ),
         (
+            "lost_logs",
+            "Logs that could not be opened and are rebuilt from a peer's snapshot.",
+            &m.lost_logs,
+        ),
+        (
             "damaged_entries",
             "Entries found damaged.",
             &m.damaged_entries,
