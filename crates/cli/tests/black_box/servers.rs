@@ -257,34 +257,6 @@ fn few_open_files_are_enough_for_many_partitions() {
     server.stop();
 }
 
-/// Something else may take the files, of the process or of the whole system.
-#[test]
-fn a_server_without_files_to_open_goes_on_with_those_it_has() {
-    let (_dir, data) = data_dir();
-    let server = Server::start(&data);
-    server.ok(&["topic", "create", "before", "--partitions", "20"]);
-    let records: String = (0..500).map(|n| format!("{n}:{n}\n")).collect();
-    let feed = |topic: &str| {
-        let arguments = ["produce", topic, "--key-delimiter", ":", "--timeout", "60s"];
-        server.feed(&arguments, records.as_bytes());
-    };
-    feed("before");
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.process())).unwrap();
-    server.limit_files(Some(open.count() as u64 + 8));
-    server.ok(&["topic", "create", "after", "--partitions", "40"]);
-    feed("after");
-    feed("before");
-    assert_eq!(server.ok(&["consume", "after"]).lines().count(), 500);
-    assert_eq!(server.ok(&["consume", "before"]).lines().count(), 1000);
-    let status = server.ok(&["cluster", "status"]);
-    assert!(!status.contains("stopped"), "{status}");
-    server.limit_files(None);
-    server.stop();
-    let server = Server::start(&data);
-    assert_eq!(server.ok(&["consume", "after"]).lines().count(), 500);
-    server.stop();
-}
-
 #[test]
 fn a_server_that_does_not_answer_is_given_up_within_the_timeout() {
     // It accepts, as the system does for it, and says nothing.

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The binary under test, with nothing of this process's environment that it reads.
 pub(crate) fn trilith() -> Command {
@@ -121,17 +121,6 @@ impl Server {
     /// The server's process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Allows the server no more than so many open files from now on; none: as many as at first.
-    pub(crate) fn limit_files(&self, files: Option<u64>) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        let limit = Rlimit {
-            current: files.or(maximum),
-            maximum,
-        };
-        prlimit(pid, Resource::Nofile, limit).unwrap();
     }
 
     /// Asks the server to end.
