@@ -94,3 +94,33 @@ impl<M: Machine> Replica<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_is_a_shortage() {
+        let io = |source| AppendError::Io {
+            what: "open",
+            path: "x".into(),
+            source,
+        };
+        let full = AppendError::DiskFull {
+            path: "x".into(),
+            available: 0,
+            needed: 1,
+            reserve: 0,
+        };
+        assert_eq!(Shortage::of(&full), Some(Shortage::Disk));
+        // EMFILE and ENFILE, which stand for too many open files; EIO does not pass.
+        for (number, expected) in [
+            (24, Some(Shortage::Files)),
+            (23, Some(Shortage::Files)),
+            (5, None),
+        ] {
+            let error = io(std::io::Error::from_raw_os_error(number));
+            assert_eq!(Shortage::of(&error), expected, "{number}");
+        }
+    }
+}
