@@ -204,7 +204,10 @@ fn read_parts(
 }
 
 /// Which indices these entries have, in pieces that each begin one of the ranges.
-fn pieces(ranges: &[(EntryId, LogIndex)], entries: &Entries) -> Vec<(LogIndex, LogIndex)> {
+fn pieces(
+    ranges: &[(EntryId, LogIndex)],
+    entries: &[(EntryMeta, EntryPayload)],
+) -> Vec<(LogIndex, LogIndex)> {
     let mut pieces: Vec<(LogIndex, LogIndex)> = Vec::new();
     let mut starts = ranges.iter().map(|(first, _)| first.index).peekable();
     for (meta, _) in entries {
