@@ -255,8 +255,13 @@ fn a_replica_that_has_lost_its_manifests_helps_nobody_behind_it_to_office() {
         let mut cluster = Cluster::started(seed, 3);
         let mut stored = cluster.store(20, 2_000);
         cluster.agree();
-        let leader = cluster.leader().unwrap();
         let hurt = follower(&cluster);
+        // From here on its log is on disk, and a mark speaks of it.
+        cluster.stop(hurt);
+        cluster.start(hurt);
+        cluster.agree();
+        let leader = cluster.leader().unwrap();
+        assert_ne!(leader, hurt, "it has only followed");
         let behind = cluster
             .ids()
             .into_iter()
@@ -294,7 +299,7 @@ fn a_power_cut_while_a_replica_is_rebuilt_costs_nothing() {
         let stored = cluster.store(40, 3_000);
         cluster.agree();
         let hurt = follower(&cluster);
-        cluster.power_cut(hurt);
+        cluster.stop(hurt);
         lose_manifests(&cluster, hurt, seed % 2 == 0);
         for round in 1..6 {
             cluster.start(hurt);
