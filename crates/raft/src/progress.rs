@@ -168,7 +168,8 @@ impl Progress {
                 let sent = self.inflight.last().unwrap_or(ack.stored);
                 self.sending = Sending::Replicate;
                 self.losses = 0;
-                self.next = sent.max(ack.stored).next();
+                // The answer may be a late one, to what was sent before what is known to match.
+                self.next = sent.max(ack.stored).max(self.matched).next();
                 self.inflight.free_to(ack.stored);
             }
             Sending::Replicate => {
@@ -283,6 +284,19 @@ mod tests {
             matched: LogIndex(at),
             stored: LogIndex(at),
         }
+    }
+
+    /// An answer that was overtaken once had entries sent again that were known to match.
+    #[test]
+    fn a_late_answer_to_a_probe_moves_nothing_back() {
+        let mut peer = peer();
+        peer.sent(LogIndex(12), 10);
+        peer.accepted(ack(12), LogIndex(1));
+        peer.sent(LogIndex(15), 10);
+        peer.accepted(ack(15), LogIndex(1));
+        peer.probe_from(LogIndex(16));
+        peer.accepted(ack(12), LogIndex(1));
+        assert_eq!((peer.matched, peer.next), (LogIndex(15), LogIndex(16)));
     }
 
     #[test]

@@ -114,14 +114,12 @@ mod tests {
             segment_bytes: 3 << 20,
             ..LogConfig::default()
         };
-        assert_eq!(next_allocation(0, 100, &config), 256 << 10);
-        assert_eq!(
-            next_allocation(256 << 10, (256 << 10) + 1, &config),
-            1280 << 10
-        );
+        let first = 16 << 10;
+        assert_eq!(next_allocation(0, 100, &config), first);
+        assert_eq!(next_allocation(first, first + 1, &config), 64 * first);
         assert_eq!(next_allocation(2 << 20, (2 << 20) + 1, &config), 3 << 20);
         assert_eq!(next_allocation(0, 9 << 20, &config), 9 << 20);
         let beyond = next_allocation(3 << 20, (3 << 20) + 1, &config);
-        assert_eq!(beyond, (3 << 20) + (256 << 10));
+        assert_eq!(beyond, (3 << 20) + first);
     }
 }
