@@ -345,12 +345,12 @@ pub const CASES: &[Case] = &[
     code(node::Bug::DuplicateBeforeCommit, &[KEPT, ONCE, ENDS])
         .with(&[FaultKind::Loss, FaultKind::Partition]),
     code(node::Bug::TailNotRebuilt, &[ONCE]).with(&[FaultKind::Loss, FaultKind::Crash]),
-    code(node::Bug::GapTaken, &[ORDER, ONCE]),
+    // The batch that was to fill the gap is out of sequence for ever: its producer is not heard.
+    code(node::Bug::GapTaken, &[ORDER, ONCE, PROGRESS]),
     code(
         node::Bug::VisibleBeforeCommit,
         &[PREFIX, ENDS, KEPT, HOST, READS],
     ),
-    code(node::Bug::UndecidedStays, &[PROGRESS, KEPT, ONCE, ORDER]).with(&[FaultKind::DiskFull]),
     code(node::Bug::StrangersLetIn, &[REFUSED]).with(&[FaultKind::EmptiedDirectory]),
     code(node::Bug::LeadersStay, &[PROGRESS]).with(&[FaultKind::Crash]),
     code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),

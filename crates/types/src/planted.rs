@@ -22,8 +22,6 @@ pub enum Bug {
     GapTaken,
     /// Readers see what is appended and not committed.
     VisibleBeforeCommit,
-    /// What was decided about a batch that could not be appended stays.
-    UndecidedStays,
     /// A node that comes with another data directory than the one it had is let in.
     StrangersLetIn,
     /// Leadership stays wherever it went.

@@ -181,9 +181,7 @@ impl PartitionMachine {
 
     /// The entries from `index` on could not be appended: what was decided about them is undone.
     pub fn undecide(&mut self, index: LogIndex) {
-        if !planted::is_on(Bug::UndecidedStays) {
-            self.tail.take_back(index);
-        }
+        self.tail.take_back(index);
     }
 
     /// Applies a committed entry; `head` is its payload, or the first [`super::payload_head`] bytes

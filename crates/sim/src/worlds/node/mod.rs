@@ -3,7 +3,7 @@
 //!
 //! Nothing of a node is a model here: its keeper and its controller make a topic and place it, its
 //! partitions' machines know producers again, its links shake hands and suspect each other. Around
-//! it are clients ([`clients`]) and what looks on ([`watch`]): the roles that nodes report, what
+//! it are clients (`clients`) and what looks on (`watch`): the roles that nodes report, what
 //! their logs and machines hold, and what clients are told.
 
 mod availability;

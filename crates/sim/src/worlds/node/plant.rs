@@ -47,7 +47,7 @@ pub enum NodeBug {
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -66,7 +66,6 @@ impl NodeBug {
         Self::Code(Bug::TailNotRebuilt),
         Self::Code(Bug::GapTaken),
         Self::Code(Bug::VisibleBeforeCommit),
-        Self::Code(Bug::UndecidedStays),
         Self::Code(Bug::StrangersLetIn),
         Self::Code(Bug::LeadersStay),
         Self::Code(Bug::ProducerIdsTwice),
