@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -30,6 +30,9 @@ pub(crate) struct PartitionShared {
     pub(crate) is_here: bool,
     /// The replica here, once it is opened.
     pub(crate) local: OnceLock<Arc<Group>>,
+    /// Where the partition begins by what was applied. The log's own beginning follows once a mark
+    /// is durable.
+    log_start: AtomicU64,
     /// The topic was deleted.
     gone: AtomicBool,
     pub(crate) damage_met: DamageMet,
@@ -64,6 +67,7 @@ impl PartitionShared {
             replicas,
             is_here,
             local: OnceLock::new(),
+            log_start: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             damage_met: DamageMet::default(),
             book,
@@ -78,6 +82,15 @@ impl PartitionShared {
 
     pub(crate) fn configure(&self, settings: TopicSettings) {
         *self.settings.lock() = settings;
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// A command that moves the beginning was applied.
+    pub(crate) fn set_log_start(&self, to: Offset) {
+        self.log_start.fetch_max(to.get(), Ordering::AcqRel);
     }
 
     pub(crate) fn route(&self) -> Route {

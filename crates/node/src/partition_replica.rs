@@ -235,6 +235,9 @@ impl PartitionReplica {
         answers: &mut dyn Iterator<Item = GroupPending>,
     ) -> Result<Effects, UnknownEntry> {
         let effects = self.machine.apply(meta, payload).map_err(unknown_entry)?;
+        if effects.trim.is_some() {
+            self.partition.set_log_start(self.machine.log_start());
+        }
         self.moving_start = self.moving_start.filter(|&index| index > meta.index);
         let mut is_first = true;
         for answer in answers {
@@ -259,6 +262,7 @@ impl PartitionReplica {
             what: error.to_string(),
         };
         self.machine = PartitionMachine::restore(state).map_err(what)?;
+        self.partition.set_log_start(self.machine.log_start());
         Ok(())
     }
 

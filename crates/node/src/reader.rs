@@ -64,10 +64,11 @@ impl PartitionReader {
         self.shared.replicas.len() > 1
     }
 
-    /// The earliest record's offset.
+    /// The earliest record's offset. It never goes back, whoever leads: the command that moves it
+    /// counts when it is applied, also while the log here still has what came before.
     #[must_use]
     pub fn earliest(&self) -> Offset {
-        self.log.start_offset()
+        self.log.start_offset().max(self.shared.log_start())
     }
 
     /// Behind the last record that readers see.

@@ -201,6 +201,8 @@ fn opened_group(shared: &PartitionShared, opened: Result<Arc<Group>, OpenGroupEr
             drop(shared.local.set(group));
             IsNew(is_new)
         }
+        // The node closes: nothing is wrong with the replica.
+        Err(OpenGroupError::ShuttingDown) => IsNew(false),
         Err(error) => {
             let (topic, partition) = (&shared.topic, shared.partition);
             tracing::error!(%topic, %partition, %error, "a replica is out of service");
