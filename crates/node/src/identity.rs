@@ -4,8 +4,8 @@
 //! directory format  u16   what lies beside this file; see DIRECTORY_FORMAT
 //! cluster           u128  0 while the node belongs to none
 //! node              u64   0 while the node belongs to none
-//! incarnation       u64   the number of starts in the high half; in the low one a random number,
-//!                         drawn when the directory was made
+//! incarnation       u64   the last life that another node let in, or the directory's random
+//!                         number while there is none
 //! name              u16 length, bytes
 //! founders          u16, then each: node u64, name, peer address, client address
 //!                         (u16 length and bytes each)
@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use trilith_env::{Disk, Env};
 use trilith_peer::{Found, Founder, Membership, NODE_NAME_BYTES_MAX};
 use trilith_storage::mirrored::{MirroredError, MirroredFile, MirroredKind};
-use trilith_types::{ClusterId, Incarnation, NodeId};
+use trilith_types::{
+    ClusterId, Incarnation, NodeId,
+    planted::{self, Bug},
+};
 
 /// The files `node.a` and `node.b` in the data directory.
 pub const IDENTITY: MirroredKind = MirroredKind {
@@ -37,7 +40,7 @@ pub const DIRECTORY_FORMAT: u16 = 2;
 pub struct Identity {
     /// Its cluster and its number there; `None` until it was founded.
     pub member: Option<Membership>,
-    /// Which start this is: see [`start_number`].
+    /// Which life this is: the one after the last that another node let in.
     pub incarnation: Incarnation,
     /// Its name.
     pub name: String,
@@ -112,11 +115,14 @@ pub enum IdentityError {
 pub(crate) struct IdentityFile {
     file: MirroredFile,
     identity: Identity,
+    /// The last life that another node let in, by the file.
+    counted: Incarnation,
 }
 
 impl IdentityFile {
-    /// Reads the identity in the data directory `dir`, which exists, and takes the next
-    /// incarnation, durably. Makes a new identity, of no cluster, in an empty directory.
+    /// Reads the identity in the data directory `dir`, which exists: this life is the one after
+    /// the last that [counts](Self::admit_peer). Makes a new identity, of no cluster, in an empty
+    /// directory.
     pub(crate) fn start(env: &Env, dir: &Path, name: Option<&str>) -> Result<Self, IdentityError> {
         let loaded = MirroredFile::load(&env.disk, dir, IDENTITY)?;
         let mut identity = match &loaded.content {
@@ -126,10 +132,19 @@ impl IdentityFile {
                 Identity::new(name.unwrap_or(DEFAULT_NAME), env.rng.next_u64() as u32)?
             }
         };
-        identity.incarnation = next_start(identity.incarnation);
-        let mut file = loaded.file;
-        file.store(&identity.encode())?;
-        Ok(Self { file, identity })
+        let mut counted = identity.incarnation;
+        identity.incarnation = counted.next();
+        if planted::is_on(Bug::EveryStartCounts) {
+            counted = identity.incarnation;
+        }
+        let mut file = Self {
+            file: loaded.file,
+            identity,
+            counted,
+        };
+        // Also where nothing has changed: one of the two copies may be lost.
+        file.store(file.identity.clone(), counted)?;
+        Ok(file)
     }
 
     pub(crate) const fn get(&self) -> &Identity {
@@ -144,43 +159,32 @@ impl IdentityFile {
             founders: found.members.clone(),
             ..self.identity.clone()
         };
-        self.file.store(&founded.encode())?;
-        self.identity = founded;
-        Ok(())
+        self.store(founded, self.counted)
     }
 
-    /// Notes durably that another node was let in, so that an earlier life of it, or another under
-    /// its name, never is.
-    pub(crate) fn note_peer(
+    /// Notes durably that another node is let in, so that an earlier life of it, or another under
+    /// its name, never is; and that this life counts, since it is about to be heard. A life that
+    /// nobody lets in does not count: an old copy of a directory, which its peers refuse, would
+    /// else reach the number that they know if only it were started often enough.
+    pub(crate) fn admit_peer(
         &mut self,
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<(), IdentityError> {
+        let life = self.identity.incarnation;
+        if self.counted == life && self.identity.peers.get(&node) == Some(&incarnation) {
+            return Ok(());
+        }
         let mut noted = self.identity.clone();
         noted.peers.insert(node, incarnation);
-        self.file.store(&noted.encode())?;
-        self.identity = noted;
+        self.store(noted, life)
+    }
+
+    fn store(&mut self, identity: Identity, counted: Incarnation) -> Result<(), IdentityError> {
+        self.file.store(&identity.encode(counted))?;
+        (self.identity, self.counted) = (identity, counted);
         Ok(())
     }
-}
-
-/// An incarnation is the number of starts in its high half, so that each is above the one before,
-/// and the directory's own random number in the low one: a directory that was emptied, and any
-/// other under the same name, is told from the one that the peers know although it may have been
-/// started as often.
-#[must_use]
-pub const fn start_number(incarnation: Incarnation) -> u64 {
-    incarnation.0 >> 32
-}
-
-/// Whether both are starts of one data directory.
-#[must_use]
-pub const fn is_same_directory(a: Incarnation, b: Incarnation) -> bool {
-    a.0 as u32 == b.0 as u32
-}
-
-const fn next_start(before: Incarnation) -> Incarnation {
-    Incarnation(before.0 + (1 << 32))
 }
 
 /// The name of a node that was given none.
@@ -247,14 +251,14 @@ impl Identity {
         }
         Ok(Self {
             member: None,
-            incarnation: Incarnation(directory.into()),
+            incarnation: Incarnation::unstarted(directory),
             name: name.to_owned(),
             founders: Vec::new(),
             peers: BTreeMap::new(),
         })
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, counted: Incarnation) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
         let (cluster, node) = self
@@ -262,7 +266,7 @@ impl Identity {
             .map_or((0, 0), |member| (member.cluster.0, member.node.0));
         out.extend_from_slice(&cluster.to_le_bytes());
         out.extend_from_slice(&node.to_le_bytes());
-        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.extend_from_slice(&counted.0.to_le_bytes());
         put_text(&mut out, &self.name);
         out.extend_from_slice(&(self.founders.len() as u16).to_le_bytes());
         for founder in &self.founders {
@@ -377,19 +381,49 @@ mod tests {
     }
 
     #[test]
-    fn each_start_takes_the_next_incarnation_durably() {
+    fn a_start_counts_from_when_another_node_is_let_in() {
         let disk = SimDisk::new(1);
+        let restarted = || {
+            disk.power_cut();
+            disk.restart();
+            start(&disk, None).unwrap()
+        };
         let first = start(&disk, Some("n2")).unwrap().get().clone();
-        assert_eq!((start_number(first.incarnation), first.member), (1, None));
+        assert_eq!((first.incarnation.start(), first.member), (1, None));
+        let mut again = restarted();
+        assert_eq!(again.get(), &first, "nobody has heard it");
+        let peer = Incarnation::unstarted(9).next();
+        again.admit_peer(NodeId(1), peer).unwrap();
+        assert_eq!(again.get().incarnation, first.incarnation);
+        let second = restarted();
+        assert_eq!(second.get().incarnation, first.incarnation.next());
+        assert_eq!(second.get().name, "n2");
+        assert_eq!(second.get().peers.get(&NodeId(1)), Some(&peer));
+    }
+
+    #[test]
+    fn no_number_of_refused_starts_makes_an_old_copy_a_new_life() {
+        let disk = SimDisk::new(1);
+        let peer = Incarnation::unstarted(9).next();
+        let life = |disk: &SimDisk| {
+            disk.restart();
+            let mut file = start(disk, Some("n2")).unwrap();
+            let life = file.get().incarnation;
+            file.admit_peer(NodeId(1), peer).unwrap();
+            life
+        };
+        life(&disk);
         disk.power_cut();
-        disk.restart();
-        let second = start(&disk, None).unwrap().get().clone();
-        assert_eq!(
-            (start_number(second.incarnation), second.name.as_str()),
-            (2, "n2")
-        );
-        assert!(second.incarnation > first.incarnation);
-        assert!(is_same_directory(first.incarnation, second.incarnation));
+        let copy = disk.fork(2);
+        life(&disk);
+        disk.power_cut();
+        let known = life(&disk);
+        for _ in 0..5 {
+            copy.restart();
+            let refused = start(&copy, None).unwrap().get().incarnation;
+            assert!(refused < known && refused.is_same_directory(known));
+            copy.power_cut();
+        }
     }
 
     #[test]

@@ -79,10 +79,7 @@ pub use error::{
     ControlError, Leader, NotFounded, OpenError, PartitionError, ProduceError, ReadError,
 };
 pub use founding::{FoundError, Member, Start, check, found_of_list};
-pub use identity::{
-    DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError, is_same_directory,
-    start_number,
-};
+pub use identity::{DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError};
 pub use metrics::Metrics;
 pub use node::{FEATURE_LEVEL, Node};
 pub use observer::{AlarmCounts, NoPeers};

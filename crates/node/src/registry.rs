@@ -5,18 +5,11 @@ use std::sync::{Arc, atomic::Ordering};
 use trilith_host::PeerEvent;
 use trilith_peer::{
     Found, Identity as PeerIdentity, NodeMessage, Peer, Progress, Reason, Refusal, Registry,
+    check_life,
 };
-use trilith_types::{
-    Incarnation, NodeId,
-    planted::{self, Bug},
-};
+use trilith_types::{Incarnation, NodeId};
 
-use super::{
-    Node,
-    identity::{is_same_directory, start_number},
-    inbox::CALLS_WAITING_MAX,
-    keeper::Note,
-};
+use super::{Node, inbox::CALLS_WAITING_MAX, keeper::Note};
 
 impl Registry for Node {
     fn identity(&self) -> PeerIdentity {
@@ -76,16 +69,20 @@ impl Registry for Node {
                 info.name
             ));
         }
+        check_life((node, name), self.met(node), incarnation)?;
         let mut file = self.inner.identity_file.lock();
-        let seen = file.get().peers.get(&node).copied().unwrap_or_default();
-        let known = seen.max(info.incarnation);
-        check_start((node, name), known, incarnation)?;
-        if incarnation != seen {
-            let noted = file.note_peer(node, incarnation);
-            noted.map_err(|error| format!("a peer cannot be noted: {error}"))?;
-            self.inner.identity.store(Arc::new(file.get().clone()));
-        }
+        file.admit_peer(node, incarnation)
+            .map_err(|error| format!("a peer cannot be noted: {error}"))?;
+        self.inner.identity.store(Arc::new(file.get().clone()));
         Ok(())
+    }
+
+    fn met(&self, node: NodeId) -> Incarnation {
+        let identity = self.inner.identity.load();
+        let seen = identity.peers.get(&node).copied().unwrap_or_default();
+        let nodes = self.inner.book.nodes();
+        let registered = nodes.get(&node).map_or(Incarnation(0), |i| i.incarnation);
+        seen.max(registered)
     }
 
     fn found_for(&self, name: &str) -> Option<Found> {
@@ -168,31 +165,4 @@ impl Registry for Node {
             );
         }
     }
-}
-
-/// Whether `incarnation` may be a life of the node after the one that is `known`, 0 for none.
-fn check_start(
-    (node, name): (NodeId, &str),
-    known: Incarnation,
-    incarnation: Incarnation,
-) -> Result<(), String> {
-    if planted::is_on(Bug::StrangersLetIn) {
-        return Ok(());
-    }
-    if known != Incarnation(0) && !is_same_directory(known, incarnation) {
-        return Err(format!(
-            "{name:?} (node {node}) comes with another data directory than the one it had: it \
-                 was emptied, or there are two of that name; start it with its own directory, or \
-                 remove it from the cluster and let it join anew"
-        ));
-    }
-    if incarnation < known {
-        return Err(format!(
-            "{name:?} (node {node}) says that this is its start number {}, but number {} was \
-                 seen: its data directory is an old copy, or two processes use copies of one",
-            start_number(incarnation),
-            start_number(known)
-        ));
-    }
-    Ok(())
 }

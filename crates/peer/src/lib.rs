@@ -23,7 +23,7 @@ pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, FrameWriter,
 pub use fuzz::fuzz_peer;
 pub use handshake::{Agreed, Features, Handshake, Hello, Introduction, Reason, Refusal, Versions};
 pub use heartbeat::{Heartbeat, Progress};
-pub use links::{Action, ConnId, LinkStatus, Links};
+pub use links::{Action, ConnId, LinkStatus, Links, check_life};
 pub use message::{Call, Class, GroupMessage, NodeMessage, SnapshotAck, SnapshotChunk};
 pub use outgoing::Outgoing;
 pub use registry::{Found, Founder, Identity, Membership, Peer, PeerEvent, Registry};

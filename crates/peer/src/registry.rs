@@ -77,11 +77,16 @@ pub trait Registry: Send + Sync {
 
     /// Whether to let in `node`, which calls itself `name` and is in its `incarnation`-th life,
     /// after the cluster was found to be the same. It must be a member of that name and not in an
-    /// earlier life than was seen.
+    /// earlier life than was seen. From the return on this node's own life counts, durably: its
+    /// next one has a higher number.
     ///
     /// # Errors
     /// What is wrong and what to do, for the other node's log and for this one's.
     fn admit(&self, node: NodeId, name: &str, incarnation: Incarnation) -> Result<(), String>;
+
+    /// The highest incarnation in which that node is known, from earlier lives of this one too; 0
+    /// for none.
+    fn met(&self, node: NodeId) -> Incarnation;
 
     /// What to hand to a node of that name which belongs to no cluster yet; `None` when it is not
     /// one of the founders, or has registered before: an emptied directory is no new node.

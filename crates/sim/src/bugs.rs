@@ -352,6 +352,7 @@ pub const CASES: &[Case] = &[
         &[PREFIX, ENDS, KEPT, HOST, READS],
     ),
     code(node::Bug::StrangersLetIn, &[REFUSED]).with(&[FaultKind::EmptiedDirectory]),
+    code(node::Bug::EveryStartCounts, &[REFUSED]).with(&[FaultKind::OldDirectory]),
     code(node::Bug::LeadersStay, &[PROGRESS]).with(&[FaultKind::Crash]),
     code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),
 ];

@@ -24,6 +24,8 @@ pub enum Bug {
     VisibleBeforeCommit,
     /// A node that comes with another data directory than the one it had is let in.
     StrangersLetIn,
+    /// A start counts although nobody lets the node in.
+    EveryStartCounts,
     /// Leadership stays wherever it went.
     LeadersStay,
     /// The same producer's id is given away twice.

@@ -177,9 +177,11 @@ impl Links {
             member: mine,
             versions: self.versions,
         };
-        let met = self.met(theirs.node);
-        let agreed = check::introduction(&me, &hello.from, theirs, met, registry)?;
+        // First what they know of this node, which they are going to refuse if it is an old copy:
+        // a life counts once it has let somebody in.
         check::addressee(&me, hello)?;
+        let met = self.met(theirs.node, registry);
+        let agreed = check::introduction(&me, &hello.from, theirs, met, registry)?;
         if self.is_crossed(now, mine.node, theirs.node, hello) {
             return Err(Refusal::new(
                 Reason::Crossed,

@@ -45,9 +45,7 @@ impl Links {
             Some(Target::Member(node, class)) => (Some(node), class),
             Some(Target::Seed(_)) | None => (None, Class::Control),
         };
-        let met = to
-            .and_then(|node| self.peers.get(&node))
-            .map_or(Incarnation(0), |peer| peer.met);
+        let met = to.map_or(Incarnation(0), |node| self.met(node, registry));
         let hello = Hello {
             from,
             to,
@@ -195,7 +193,7 @@ impl Links {
             member: mine,
             versions: self.versions,
         };
-        let met = self.met(member.node);
+        let met = self.met(member.node, registry);
         let agreed = check::introduction(&me, them, member, met, registry)?;
         if let Target::Seed(address) = target
             && let Some(seed) = self.seeds.get_mut(address)
@@ -214,10 +212,10 @@ impl Links {
         Ok(())
     }
 
-    pub(super) fn met(&self, node: NodeId) -> Incarnation {
-        self.peers
-            .get(&node)
-            .map_or(Incarnation(0), |peer| peer.met)
+    /// The highest incarnation in which a node was ever met.
+    pub(super) fn met(&self, node: NodeId, registry: &dyn Registry) -> Incarnation {
+        let by_link = self.peers.get(&node).map(|peer| peer.met);
+        registry.met(node).max(by_link.unwrap_or_default())
     }
 
     fn address_of(&self, target: &Target) -> String {

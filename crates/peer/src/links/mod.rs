@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 use trilith_raft::Random;
 use trilith_types::{Incarnation, NodeId};
 
+pub use self::check::life as check_life;
 use self::health::Health;
 use crate::{
     config::LinkConfig,

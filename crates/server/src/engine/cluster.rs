@@ -1,7 +1,7 @@
 //! The cluster as this node knows it, its founding, and producers' numbers.
 
 use tokio::time::Instant;
-use trilith_node::{Member as Founder, NodeInfo, NodeStatus, NotReady, start_number};
+use trilith_node::{Member as Founder, NodeInfo, NodeStatus, NotReady};
 use trilith_proto::v1;
 use trilith_types::{ClusterId, NodeId};
 
@@ -78,7 +78,7 @@ impl Engine {
             process_id: status.pid,
             version: status.version.to_owned(),
             feature_level: status.cluster_feature_level,
-            incarnation: start_number(identity.incarnation),
+            incarnation: identity.incarnation.start(),
             uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
             groups: count(status.groups),
             leading: count(status.leading),

@@ -81,6 +81,10 @@ impl Registry for Recorder {
         Ok(())
     }
 
+    fn met(&self, _: NodeId) -> Incarnation {
+        Incarnation(0)
+    }
+
     fn found_for(&self, name: &str) -> Option<Found> {
         let founders = self.seen.lock().founders.clone()?;
         let is_founder = founders.members.iter().any(|member| member.name == name);
@@ -162,7 +166,7 @@ impl Node {
             seen.identity = Some(Identity {
                 member,
                 name: name.to_owned(),
-                incarnation: Incarnation(incarnation),
+                incarnation: Incarnation(incarnation << 32),
             });
         });
         Self {

@@ -7,9 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use trilith_node::{
-    Addresses, Member as Founder, Node, NodeConfig, OpenReport, Start, start_number,
-};
+use trilith_node::{Addresses, Member as Founder, Node, NodeConfig, OpenReport, Start};
 use trilith_server::{Limits, Member, Server, ServerConfig};
 use trilith_storage::SyncPolicy;
 
@@ -373,7 +371,7 @@ fn log_report(node: &Node, report: &OpenReport) {
     let identity = node.identity();
     tracing::info!(
         node = identity.name,
-        start = start_number(identity.incarnation),
+        start = identity.incarnation.start(),
         took_ms = report.took.as_millis() as u64,
         "data opened"
     );

@@ -1,13 +1,13 @@
 //! Suspecting, and taking it back.
 
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::NodeId;
 
-use super::net::{Net, member, millis};
+use super::net::{Net, life, member, millis};
 use crate::PeerEvent;
 
 const ALIVE: PeerEvent = PeerEvent::Alive(NodeId(2));
 const SUSPECT: PeerEvent = PeerEvent::Suspect(NodeId(2));
-const RESET: PeerEvent = PeerEvent::Reset(NodeId(2), Incarnation(1));
+const RESET: PeerEvent = PeerEvent::Reset(NodeId(2), life(1));
 
 fn met(seed: u64) -> Net {
     let mut net = Net::cluster(2, seed);
@@ -27,7 +27,7 @@ fn a_closed_connection_makes_suspicion_at_once() {
     net.run(millis(2_000));
     net.restart(1);
     net.run(millis(600));
-    let back = PeerEvent::Reset(NodeId(2), Incarnation(2));
+    let back = PeerEvent::Reset(NodeId(2), life(2));
     assert_eq!(net.events(0, 2), [SUSPECT, back, ALIVE]);
     assert!(net.is_paired(0, 1));
 }

@@ -2,7 +2,7 @@
 
 use trilith_types::{ClusterId, NodeId};
 
-use super::net::{CLUSTER, Net, member, millis};
+use super::net::{CLUSTER, Net, life, member, millis};
 use crate::{Class, Membership, Reason, Versions};
 
 /// Two nodes of which the second knows the first; the reason that the second is given.
@@ -77,7 +77,9 @@ fn an_earlier_life_is_refused_from_either_side() {
     assert!(net.is_paired(0, 1));
     net.kill(1);
     // An old copy of the directory: restarting it gives number 5.
-    net.nodes[1].registry.know(|k| k.identity.incarnation.0 = 4);
+    net.nodes[1]
+        .registry
+        .know(|k| k.identity.incarnation = life(4));
     net.restart(1);
     let (reason, message) = refusal(&mut net);
     assert_eq!(reason, Reason::StaleIncarnation);
@@ -111,12 +113,12 @@ fn a_newer_life_takes_the_place_of_a_connection_that_seems_to_live() {
         from: crate::Introduction {
             member: member(2),
             name: "n2".to_owned(),
-            incarnation: trilith_types::Incarnation(2),
+            incarnation: life(2),
             versions: Versions::OURS,
             features: crate::Features::OURS,
         },
         to: Some(NodeId(1)),
-        met: trilith_types::Incarnation(1),
+        met: life(1),
         class: Class::Control,
     };
     net.shake(0, conn, crate::Handshake::Hello(hello));

@@ -1,11 +1,11 @@
 //! Making connections: dialling, crossing, pauses, limits.
 
-use super::net::{Least, Net, member, millis};
+use super::net::{Least, Net, life, member, millis};
 use crate::{
     Action, Class, Handshake, LinkConfig, Links, Peer, PeerEvent, Registry,
     links::tests::net::TestRegistry,
 };
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::NodeId;
 
 #[test]
 fn all_pairs_meet_once_however_their_dials_cross() {
@@ -15,10 +15,7 @@ fn all_pairs_meet_once_however_their_dials_cross() {
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {
             assert!(net.is_paired(a, b), "seed {seed}: {a} and {b} are not");
             let other = NodeId(b as u64 + 1);
-            let met = [
-                PeerEvent::Reset(other, Incarnation(1)),
-                PeerEvent::Alive(other),
-            ];
+            let met = [PeerEvent::Reset(other, life(1)), PeerEvent::Alive(other)];
             assert_eq!(net.events(a, other.0), met, "seed {seed}");
         }
     }
@@ -42,7 +39,7 @@ fn an_address_alone_is_enough_and_is_left_alone_once_its_node_is_known() {
     net.add(member(2), "n2", 1, &[(None, 0), (None, 1)]);
     net.run(millis(1_000));
     let met = [
-        PeerEvent::Reset(NodeId(1), Incarnation(1)),
+        PeerEvent::Reset(NodeId(1), life(1)),
         PeerEvent::Alive(NodeId(1)),
     ];
     assert_eq!(net.events(1, 1), met);

@@ -53,6 +53,10 @@ impl Registry for TestRegistry {
         }
     }
 
+    fn met(&self, _: NodeId) -> Incarnation {
+        Incarnation(0)
+    }
+
     fn found_for(&self, name: &str) -> Option<Found> {
         let found = self.know(|k| k.founders.clone())?;
         found
@@ -94,6 +98,11 @@ impl Registry for TestRegistry {
     fn peer_event(&self, _: PeerEvent) {}
 
     fn refused(&self, _: &str, _: &Refusal) {}
+}
+
+/// The `start`-th life of any node here.
+pub(super) const fn life(start: u64) -> Incarnation {
+    Incarnation(start << 32)
 }
 
 /// One end of a connection: whose, and its number there.
@@ -180,7 +189,7 @@ impl Net {
             identity: Identity {
                 member,
                 name: name.to_owned(),
-                incarnation: Incarnation(incarnation),
+                incarnation: life(incarnation),
             },
             peers: peers
                 .iter()
@@ -247,7 +256,7 @@ impl Net {
         self.nodes[at].is_paused = false;
         self.nodes[at]
             .registry
-            .know(|k| k.identity.incarnation.0 += 1);
+            .know(|k| k.identity.incarnation = k.identity.incarnation.next());
         self.refresh(at);
     }
 

@@ -121,6 +121,13 @@ pub enum Timer {
     Client(Step),
     /// Somebody looks at all nodes.
     Detector,
+    /// A process in a strange directory is killed.
+    StrangerEnds {
+        /// Whose.
+        node: NodeId,
+        /// In which life.
+        life: u64,
+    },
     /// A node gets its own directory again.
     OwnDirectory {
         /// Who.
@@ -164,12 +171,6 @@ impl NodeWorld {
         let Some(node) = self.node_mut(id).filter(|node| node.life.is_none()) else {
             return;
         };
-        // See `bounds.rs`: a strange directory is started once.
-        if std::mem::replace(&mut node.was_strange, node.own_disk.is_some())
-            && let Some(own) = node.own_disk.take()
-        {
-            (node.disk, node.was_strange) = (own, false);
-        }
         if !node.disk.is_on() {
             node.disk.restart();
         }
@@ -192,6 +193,7 @@ impl NodeWorld {
             return;
         }
         self.tell_start(cx, id);
+        self.end_stranger_later(cx, id);
         self.drive(cx, id);
     }
 
@@ -421,6 +423,11 @@ impl World for NodeWorld {
             }
             Timer::Room { node } => self.make_room(node),
             Timer::OwnDirectory { node } => self.give_back(cx, node),
+            Timer::StrangerEnds { node, life } => {
+                if self.in_life(node, life) {
+                    self.stop(cx, node, Down::Crash);
+                }
+            }
             Timer::Wake { node, life, .. }
             | Timer::Disk { node, life }
             | Timer::Resume { node, life } => {

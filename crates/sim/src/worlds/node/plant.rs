@@ -47,7 +47,7 @@ pub enum NodeBug {
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -67,6 +67,7 @@ impl NodeBug {
         Self::Code(Bug::GapTaken),
         Self::Code(Bug::VisibleBeforeCommit),
         Self::Code(Bug::StrangersLetIn),
+        Self::Code(Bug::EveryStartCounts),
         Self::Code(Bug::LeadersStay),
         Self::Code(Bug::ProducerIdsTwice),
     ];

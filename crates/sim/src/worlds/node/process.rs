@@ -114,8 +114,6 @@ pub(super) struct Node {
     pub(super) names_fail: bool,
     /// Its own disk, while it runs on another one.
     pub(super) own_disk: Option<SimDisk>,
-    /// It was started on that other one.
-    pub(super) was_strange: bool,
     pub(super) copy: Option<OldCopy>,
 }
 
@@ -146,7 +144,6 @@ impl Node {
             old_files: OldFiles::default(),
             names_fail: false,
             own_disk: None,
-            was_strange: false,
             copy: None,
         }
     }

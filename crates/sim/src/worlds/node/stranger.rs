@@ -22,7 +22,7 @@ impl NodeWorld {
         self.nodes.iter().filter(|node| node.id != id).all(|other| {
             let life = other.life.as_ref().filter(|_| other.own_disk.is_none());
             let met = life.and_then(|life| life.node.identity().peers.get(&id).copied());
-            met.is_some_and(|met| start.is_none_or(|start| trilith_node::start_number(met) > start))
+            met.is_some_and(|met| start.is_none_or(|start| met.start() > start))
         })
     }
 
@@ -55,7 +55,7 @@ impl NodeWorld {
                 .map(|life| life.node.identity().incarnation);
             node.copy = start.map(|incarnation| OldCopy {
                 disk: node.disk.fork(seed),
-                start: trilith_node::start_number(incarnation),
+                start: incarnation.start(),
             });
             return;
         };
@@ -85,6 +85,20 @@ impl NodeWorld {
         cx.after(lasts, Timer::OwnDirectory { node: id });
     }
 
+    /// Whoever is refused is tried again: half of the starts in a strange directory end soon, and
+    /// are followed by another.
+    pub(super) fn end_stranger_later(&self, cx: &mut Cx, id: NodeId) {
+        let stranger = self.node(id).filter(|node| node.own_disk.is_some());
+        let Some(life) = stranger.and_then(|node| node.life.as_ref()) else {
+            return;
+        };
+        if cx.rng().chance(500_000) {
+            let lasts = Span(cx.rng().waiting(ELECTION_TIMEOUT.0));
+            let life = life.number;
+            cx.after(lasts, Timer::StrangerEnds { node: id, life });
+        }
+    }
+
     /// A node gets its own directory again.
     pub(super) fn give_back(&mut self, cx: &mut Cx, id: NodeId) {
         if self.node(id).is_none_or(|node| node.own_disk.is_none()) {
@@ -94,7 +108,7 @@ impl NodeWorld {
         if let Some(node) = self.node_mut(id)
             && let Some(own) = node.own_disk.take()
         {
-            (node.disk, node.was_strange) = (own, false);
+            node.disk = own;
         }
         self.restart_later(cx, id);
     }
