@@ -1,6 +1,10 @@
 //! The host as seen by the rest of the node: from any thread, never blocking.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::RwLock;
 use trilith_peer::{NodeMessage, Progress};
@@ -10,6 +14,7 @@ use trilith_types::{GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
     ChangeRefused, Group, Metrics, OpenGroupError, ReadRefused, Refusal, TransferRefused,
+    desk::Desk,
     event::{Event, GroupSpec, GroupStatus, OnDrop, PeerEvent},
     inbox::{Inbox, Rejected, Weight},
     machine::Machine,
@@ -27,6 +32,8 @@ pub struct HostHandle<M: Machine> {
 /// What handles and shards share.
 pub(crate) struct Shared<M: Machine> {
     pub(crate) inboxes: Vec<Arc<Inbox<Event<M>>>>,
+    /// Where the shards are run, once threads do it.
+    pub(crate) desks: OnceLock<Vec<Arc<Desk<M>>>>,
     pub(crate) groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
@@ -54,6 +61,24 @@ impl<M: Machine> Shared<M> {
         // Ids of one topic's partitions are neighbours: they go around the shards.
         let spread = (group.0 ^ (group.0 >> 32)) % self.inboxes.len().max(1) as u64;
         self.inboxes.get(spread as usize)
+    }
+
+    /// Runs a shard for what was put in, and leaves others to their threads: they are there to
+    /// work beside each other.
+    pub(crate) fn visit(&self) {
+        let mut desks = self.desks.get().into_iter().flatten();
+        while let Some(desk) = desks.next() {
+            if desk.has_work() {
+                desks.for_each(|other| other.wake());
+                desk.visit();
+                return;
+            }
+        }
+    }
+
+    /// Leaves what was put in to the shards' threads.
+    pub(crate) fn wake(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.wake());
     }
 
     #[expect(
@@ -222,7 +247,8 @@ impl<M: Machine> HostHandle<M> {
     }
 
     /// Takes what came from another node, and gives back what is not for a group. Messages past
-    /// an inbox's limit are dropped: cores send again.
+    /// an inbox's limit are dropped: cores send again. Once it has delivered everything, the
+    /// caller calls [`HostHandle::delivered`].
     pub fn deliver(&self, from: NodeId, message: NodeMessage) -> Option<NodeMessage> {
         let (group, event, bytes) = match message {
             NodeMessage::Group(message) => {
@@ -240,13 +266,19 @@ impl<M: Machine> HostHandle<M> {
         self.shared.metrics.received_messages.add(1);
         let taken = self.shared.inbox(group).is_some_and(|inbox| {
             inbox
-                .send(event, Weight::Bytes(bytes + MESSAGE_BYTES))
+                .put(event, Weight::Bytes(bytes + MESSAGE_BYTES))
                 .is_ok()
         });
         if !taken {
             self.shared.metrics.refused_messages.add(1);
         }
         None
+    }
+
+    /// What was delivered is all there is for now: it is attended to, on this thread when it is
+    /// little and nobody else is at it.
+    pub fn delivered(&self) {
+        self.shared.visit();
     }
 
     /// A group's numbers; `None` when it is not hosted.

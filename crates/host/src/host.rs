@@ -1,18 +1,23 @@
 //! Putting a host together.
 
-use std::{fmt, io, sync::Arc, thread::JoinHandle};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+};
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use trilith_env::Env;
+use trilith_env::{Clock, Env};
 use trilith_storage::{
     FileCache, SyncRounds,
-    journal::{Journal, JournalDamage, JournalOpenError, JournalTorn},
+    journal::{AnsweredBy, Journal, JournalDamage, JournalOpenError, JournalTorn},
     votes::{Votes, VotesOpenError},
 };
 
 use crate::{
     ConfigError, HostConfig, HostHandle, Metrics, Observer, Outbound, Shard,
     background::{Background, Job},
+    desk::Desk,
     event::Event,
     found::Found,
     handle::Shared,
@@ -69,6 +74,7 @@ pub struct HostParts<M: Machine> {
     pub report: HostReport,
     journal: Journal,
     jobs: Option<Arc<Inbox<Job>>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// The threads of a host.
@@ -121,6 +127,7 @@ pub fn open<M: Machine>(
         (0..config.shards).map(|_| Inbox::new(limits)).collect();
     let shared = Arc::new(Shared {
         inboxes,
+        desks: OnceLock::new(),
         groups: RwLock::default(),
         metrics: Arc::<Metrics>::default(),
         pulse: Arc::new(Pulse::new(config.shards)),
@@ -157,6 +164,7 @@ pub fn open<M: Machine>(
             syncs: 0,
             sync_queue: std::collections::VecDeque::new(),
             snapshots: 0,
+            submissions: Vec::new(),
             again: Vec::new(),
             suspected: std::collections::BTreeSet::new(),
             leaving: std::collections::BTreeSet::new(),
@@ -176,6 +184,7 @@ pub fn open<M: Machine>(
         report,
         journal,
         jobs,
+        clock: Arc::clone(&env.clock),
     })
 }
 
@@ -194,6 +203,21 @@ fn ask_for_marks<M: Machine>(journal: &Journal, shared: &Arc<Shared<M>>) {
     }));
 }
 
+/// The journal has given answers, which were put into shards' inboxes: a thread of the disk has
+/// nothing better to do than to go on from there.
+fn attend_when_answered<M: Machine>(journal: &Journal, shared: &Arc<Shared<M>>) {
+    let shared = Arc::downgrade(shared);
+    journal.on_answers(Arc::new(move |by| {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        match by {
+            AnsweredBy::Disk => shell::or_abort("trilith-io", || shared.visit()),
+            AnsweredBy::Caller => shared.wake(),
+        }
+    }));
+}
+
 impl<M: Machine> HostParts<M> {
     /// The journal, for its numbers and for closing it once all shards are finished.
     #[must_use]
@@ -206,10 +230,19 @@ impl<M: Machine> HostParts<M> {
     /// # Errors
     /// When no thread can be made; those that were made end with the process.
     pub fn start(self) -> io::Result<(HostHandle<M>, HostThreads)> {
+        let shared = &self.handle.shared;
+        let both = self.shards.into_iter().zip(&shared.inboxes);
+        let desks: Vec<Arc<Desk<M>>> = both
+            .map(|(shard, inbox)| Desk::new(shard, Arc::clone(inbox), Arc::clone(&self.clock)))
+            .map(Arc::new)
+            .collect();
+        // They are taken out of `self`, so nobody has set them before.
+        drop(shared.desks.set(desks.clone()));
+        attend_when_answered(&self.journal, shared);
         let mut shards = Vec::new();
-        for (number, shard) in self.shards.into_iter().enumerate() {
+        for (number, desk) in desks.into_iter().enumerate() {
             let name = format!("shard-{number}");
-            shards.push(shell::spawn(name, move || shell::run_shard(shard))?);
+            shards.push(shell::spawn(name, move || desk.run())?);
         }
         let mut workers = Vec::new();
         if let Some(jobs) = &self.jobs {

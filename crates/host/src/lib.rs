@@ -22,6 +22,7 @@
 mod background;
 mod config;
 mod configuration_codec;
+mod desk;
 mod error;
 mod event;
 mod found;
@@ -30,9 +31,12 @@ mod handle;
 mod histogram;
 mod host;
 mod image;
-mod inbox;
+#[doc(hidden)]
+pub mod inbox;
 mod machine;
 mod metrics;
+#[cfg(loom)]
+mod model;
 mod outbound;
 mod pending;
 mod pulse;

@@ -1,7 +1,7 @@
 //! A shard: some groups, owned by one thread.
 //!
-//! Its decisions are here, driven by events and by the clock that it is given; the thread that runs
-//! it (`shell.rs`) decides nothing. One [`Shard::turn`] takes everything that waits: all proposals
+//! Its decisions are here, driven by events and by the clock that it is given; the threads that run
+//! it (`desk.rs`) decide nothing. One [`Shard::turn`] takes everything that waits: all proposals
 //! of a group become one write, all finished writes of a group one answer, and the network is told
 //! to send once, at the end.
 
@@ -112,23 +112,17 @@ impl<M: Machine> Shard<M> {
         self.hand_over_further();
         self.close_further();
         self.tell_failure();
+        // The others first: what they do with it takes longer than this node's own write.
         self.cx.outbound.flush();
+        self.submit();
         self.deadline()
     }
 
-    /// Waits for events, not longer than until `deadline`.
-    pub(crate) fn wait(&mut self, deadline: Duration) {
-        if !self.touched.is_empty() {
-            return;
+    /// Hands to the journal what all groups of this turn want to be durable: one frame takes it.
+    fn submit(&mut self) {
+        if !self.cx.submissions.is_empty() {
+            self.cx.journal.submit_all(self.cx.submissions.drain(..));
         }
-        let patience = deadline.saturating_sub(self.cx.env.clock.monotonic());
-        let mut events = std::mem::take(&mut self.events);
-        self.cx.inbox.wait(&mut events, Some(patience));
-        self.cx.now = Now::of(&self.cx.env);
-        for event in events.drain(..) {
-            self.handle(event);
-        }
-        self.events = events;
     }
 
     fn deadline(&self) -> Duration {
@@ -504,7 +498,7 @@ impl<M: Machine> Shard<M> {
             }
             done();
         };
-        self.cx.journal.submit(Submission {
+        self.cx.submissions.push(Submission {
             group,
             ops: vec![JournalOp::Forget],
             done: Box::new(forgotten),

@@ -8,7 +8,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use crate::{Shard, background::Job, inbox::Inbox, machine::Machine};
+use crate::{background::Job, inbox::Inbox};
 
 /// Runs `work` on a thread of its own. A panic in it ends the process before anything more is
 /// sent: what the thread owned is in no state to go on from.
@@ -16,22 +16,17 @@ pub(crate) fn spawn(
     name: String,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    Builder::new().name(name.clone()).spawn(move || {
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            tracing::error!(thread = name, "a thread panicked; the process ends");
-            process::abort();
-        }
-    })
+    Builder::new()
+        .name(name.clone())
+        .spawn(move || or_abort(&name, work))
 }
 
-/// Runs a shard until it was told to close and is finished.
-pub(crate) fn run_shard<M: Machine>(mut shard: Shard<M>) {
-    let mut deadline = shard.turn();
-    while !shard.is_finished() {
-        shard.wait(deadline);
-        deadline = shard.turn();
+/// Does `work` on a thread of somebody else, on the same terms.
+pub(crate) fn or_abort(name: &str, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(thread = name, "a thread panicked; the process ends");
+        process::abort();
     }
-    shard.answer_late();
 }
 
 /// Does jobs until no more are taken.

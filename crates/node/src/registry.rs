@@ -130,6 +130,7 @@ impl Registry for Node {
                 drop(self.inner.keeper.send(Note::Call(from, call)));
             }
         }
+        live.host.delivered();
     }
 
     fn peer_event(&self, event: PeerEvent) {

@@ -8,7 +8,11 @@ use std::{
 
 use trilith_env::Env;
 use trilith_raft::{Moment, Output};
-use trilith_storage::{FileCache, SyncRounds, journal::Journal, votes::Votes};
+use trilith_storage::{
+    FileCache, SyncRounds,
+    journal::{Journal, Submission},
+    votes::Votes,
+};
 use trilith_types::{GroupId, NodeId, TimestampMs};
 
 use crate::{
@@ -63,6 +67,8 @@ pub(crate) struct Cx<M: Machine> {
     pub(crate) sync_queue: VecDeque<GroupId>,
     /// Snapshots that are being sent.
     pub(crate) snapshots: usize,
+    /// What goes to the journal at the end of the turn.
+    pub(crate) submissions: Vec<Submission>,
     /// Groups that want another turn.
     pub(crate) again: Vec<GroupId>,
     /// Nodes that have not been heard of for a while.

@@ -60,6 +60,7 @@ impl<M: Machine> Replica<M> {
 
     /// The machine leads no longer, if it did.
     pub(super) fn step_aside(&mut self, cx: &mut Cx<M>) {
+        self.news.clear();
         if self.leading.take().is_some() {
             cx.metrics.leading.sub(1);
             self.chore_at = None;

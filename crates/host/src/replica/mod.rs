@@ -32,6 +32,7 @@ use std::{
 
 pub(crate) use check::Checked;
 pub(crate) use context::{Cx, Now};
+use trilith_peer::GroupMessage;
 use trilith_raft::{Configuration, Core, EntryId, HardState, ReadId, SendEntries};
 use trilith_storage::{Log, LogConfig};
 use trilith_types::{
@@ -122,6 +123,8 @@ pub(crate) struct Replica<M: Machine> {
     reads_waiting: BTreeMap<LogIndex, Vec<ReadReply>>,
 
     segments: segments::Segments,
+    /// The latest commit index that each peer has not been told of yet.
+    news: Vec<(NodeId, GroupMessage)>,
     /// Sends to peers whose queues have no room.
     parked_sends: Vec<SendEntries>,
     outgoing: BTreeMap<NodeId, snapshot_out::Outgoing>,
@@ -224,6 +227,7 @@ impl<M: Machine> Replica<M> {
         self.requests.shrink_to_fit();
         self.proposed.shrink_to_fit();
         self.parked_sends.shrink_to_fit();
+        self.news = Vec::new();
         self.reading.clear();
     }
 

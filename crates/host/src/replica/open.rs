@@ -136,6 +136,7 @@ impl<M: Machine> Replica<M> {
             reads: BTreeMap::new(),
             reads_waiting: BTreeMap::new(),
             segments: Segments::default(),
+            news: Vec::new(),
             parked_sends: Vec::new(),
             outgoing: BTreeMap::new(),
             staging: None,
@@ -159,7 +160,7 @@ impl<M: Machine> Replica<M> {
 
     /// The journal may know of entries after a gap that nothing can fill: they are no part of the
     /// log any more. What they prove about the log's end is made durable before they go.
-    fn cut_journal(&mut self, cx: &Cx<M>, replay: &GroupReplay) {
+    fn cut_journal(&mut self, cx: &mut Cx<M>, replay: &GroupReplay) {
         let last = self.core.status().last.index;
         if replay.last().is_some_and(|(index, _)| index > last) {
             self.cut_from = Some(last.next());
@@ -169,7 +170,7 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    pub(super) fn cut_journal_now(&mut self, cx: &Cx<M>) {
+    pub(super) fn cut_journal_now(&mut self, cx: &mut Cx<M>) {
         if let Some(from) = self.cut_from.take() {
             self.write.truncate_journal(from);
             self.flush_only(cx);

@@ -218,7 +218,7 @@ impl<M: Machine> Replica<M> {
 
     /// Says to the journal how far the log is durable, when that is wanted and everything that was
     /// done in the log has been handed to the journal before.
-    pub(super) fn submit_mark_if_due(&mut self, cx: &Cx<M>) {
+    pub(super) fn submit_mark_if_due(&mut self, cx: &mut Cx<M>) {
         if !self.segments.wants_mark || !self.write.is_handed_over() {
             return;
         }
@@ -232,9 +232,9 @@ impl<M: Machine> Replica<M> {
         cx.metrics.marks.add(1);
         let group = self.group;
         let inbox = Arc::clone(&cx.inbox);
-        let done = Box::new(move |result| inbox.tell(Event::Marked { group, result }));
+        let done = Box::new(move |result| inbox.lay(Event::Marked { group, result }));
         let ops = vec![JournalOp::Mark(mark)];
-        cx.journal.submit(Submission { group, ops, done });
+        cx.submissions.push(Submission { group, ops, done });
     }
 
     fn mark(&self) -> Option<Mark> {

@@ -1,7 +1,10 @@
 //! Inputs, and one turn: the core is drained until it wants nothing more.
 
 use trilith_peer::{GroupMessage, NodeMessage};
-use trilith_raft::{Body, EntryRuns, Output, Role, RoleChange, message::RepairPiece};
+use trilith_raft::{
+    Body, EntryRuns, Output, Role, RoleChange,
+    message::{Append, RepairPiece},
+};
 use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId};
 
 use super::{Cx, Replica};
@@ -45,6 +48,7 @@ impl<M: Machine> Replica<M> {
             return;
         }
         self.core.tick(cx.now.moment());
+        self.send_news(cx);
         self.retry_sends(cx);
         self.pace_snapshots(cx);
     }
@@ -177,9 +181,34 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    pub(super) fn send_message(&self, cx: &Cx<M>, to: NodeId, message: GroupMessage) {
+    pub(super) fn send_message(&mut self, cx: &Cx<M>, to: NodeId, message: GroupMessage) {
+        if let Body::Append(append) = &message.message.body {
+            self.news.retain(|(peer, _)| *peer != to);
+            if self.may_wait(cx, append) {
+                return self.news.push((to, message));
+            }
+        }
+        Self::send_now(cx, to, message);
+    }
+
+    fn send_now(cx: &Cx<M>, to: NodeId, message: GroupMessage) {
         cx.metrics.sent_messages.add(1);
         cx.outbound.send(to, NodeMessage::Group(message));
+    }
+
+    /// News of the commit index alone: the next entries bring them, too, and until then a follower
+    /// does nothing with them that anybody waits for, unless the state is for other nodes than the
+    /// leader as well. So they wait for the next tick. A leader that leaves says them at once.
+    fn may_wait(&self, cx: &Cx<M>, append: &Append) -> bool {
+        let is_news = append.runs.is_empty() && !append.probe;
+        is_news && self.leading.is_some() && self.machine.log_is_data() && !cx.is_closing
+    }
+
+    /// Sends the news that no entries have brought.
+    fn send_news(&mut self, cx: &Cx<M>) {
+        for (to, message) in self.news.drain(..) {
+            Self::send_now(cx, to, message);
+        }
     }
 
     fn role_changed(&mut self, cx: &mut Cx<M>, change: RoleChange) {

@@ -674,7 +674,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Hands to the journal what may go there.
-    pub(super) fn flush_only(&mut self, cx: &Cx<M>) {
+    pub(super) fn flush_only(&mut self, cx: &mut Cx<M>) {
         if self.write.waiting.is_empty() {
             return;
         }
@@ -712,18 +712,19 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    fn submit(&self, cx: &Cx<M>, ops: Vec<JournalOp>) {
+    fn submit(&self, cx: &mut Cx<M>, ops: Vec<JournalOp>) {
         let (group, submitted) = (self.group, cx.now.monotonic);
         let inbox = std::sync::Arc::clone(&cx.inbox);
         let done = move |result| {
-            inbox.tell(Event::Persisted {
+            // Whoever answers tells the shards once all answers are given.
+            inbox.lay(Event::Persisted {
                 group,
                 submitted,
                 result,
             });
         };
         let done = Box::new(done);
-        cx.journal.submit(Submission { group, ops, done });
+        cx.submissions.push(Submission { group, ops, done });
     }
 
     /// The oldest submission is durable.

@@ -35,6 +35,7 @@ impl Outbound for Direct {
         let peer = self.peers.read().get(to.0 as usize - 1).cloned();
         if let Some(peer) = peer {
             assert!(peer.deliver(self.from, message).is_none());
+            peer.delivered();
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use trilith_env::{Env, File};
 
 use super::{
-    JournalConfig, JournalFailed,
+    AnsweredBy, JournalConfig, JournalFailed,
     block::BLOCK_BYTES,
     buffer::AlignedPool,
     build::Plan,
@@ -35,9 +35,21 @@ impl Core {
     /// Does everything that there is to do: answers, frames, files, questions. Each is done
     /// outside of the lock, and then everything is looked at again.
     pub(super) fn work(self: &Arc<Self>) {
+        self.work_as(AnsweredBy::Caller);
+    }
+
+    fn work_as(self: &Arc<Self>, by: AnsweredBy) {
         let mut state = self.state.lock();
+        let mut answered = false;
         while let Some(chore) = state.next_chore(self.now()) {
+            answered |= matches!(chore, Chore::Answer(_));
             MutexGuard::unlocked(&mut state, || self.carry_out(chore));
+        }
+        let told = state.on_answers.clone().filter(|_| answered);
+        drop(state);
+        // The next frame is on its way by now: it does not wait for what the answers bring.
+        if let Some(told) = told {
+            told(by);
         }
     }
 
@@ -131,7 +143,7 @@ impl Core {
     fn synced(self: &Arc<Self>, upto: u64, result: io::Result<()>) {
         let now = self.now();
         let surplus = self.state.lock().synced(upto, result, now);
-        self.work();
+        self.work_as(AnsweredBy::Disk);
         self.remove(surplus);
     }
 
@@ -146,7 +158,7 @@ impl Core {
     fn landed(self: &Arc<Self>, frame: u64, result: io::Result<()>) {
         let now = self.now();
         let surplus = self.state.lock().landed(frame, result, now);
-        self.work();
+        self.work_as(AnsweredBy::Disk);
         self.remove(surplus);
     }
 

@@ -60,6 +60,18 @@ pub use stats::{JournalStats, SYNC_BUCKETS, SyncHistogram};
 /// Asked for marks: these groups keep the oldest file from being written again.
 pub type NeedMarks = Arc<dyn Fn(Vec<GroupId>) + Send + Sync>;
 
+/// Called when answers have been given, after the last of them, by whoever gave them.
+pub type OnAnswers = Arc<dyn Fn(AnsweredBy) + Send + Sync>;
+
+/// Who has given answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnsweredBy {
+    /// A thread of the disk, which has done its work.
+    Disk,
+    /// Somebody who has called the journal and goes on with something else.
+    Caller,
+}
+
 /// The journal. Clones are handles on one; it has no thread of its own: submitters and
 /// completions of the disk do its work.
 ///
@@ -98,6 +110,17 @@ impl Journal {
         self.core.work();
     }
 
+    /// The same for several submissions, in order: they share frames as far as there is room.
+    pub fn submit_all(&self, submissions: impl IntoIterator<Item = Submission>) {
+        {
+            let mut state = self.core.state.lock();
+            for submission in submissions {
+                state.submit(submission);
+            }
+        }
+        self.core.work();
+    }
+
     /// Notes that a group's entries up to `commit` are committed. It goes to disk with later
     /// frames, and nobody is told when: a replay may know less.
     pub fn note_commit(&self, group: GroupId, commit: LogIndex) {
@@ -111,6 +134,12 @@ impl Journal {
     pub fn need_marks(&self, callback: NeedMarks) {
         self.core.state.lock().need_marks = Some(callback);
         self.core.work();
+    }
+
+    /// Sets who is told that answers were given: what they have set going can be done then, all at
+    /// once. The callback is called while nothing is locked, and may use the journal.
+    pub fn on_answers(&self, callback: OnAnswers) {
+        self.core.state.lock().on_answers = Some(callback);
     }
 
     /// Lets time pass: writes a seal frame when nothing has come for a while, so that damage to

@@ -10,7 +10,7 @@ use trilith_env::File;
 use trilith_types::{GroupId, LogIndex};
 
 use super::{
-    JournalConfig, JournalDone, JournalFailed, JournalOp, JournalStats, Mark, NeedMarks,
+    JournalConfig, JournalDone, JournalFailed, JournalOp, JournalStats, Mark, NeedMarks, OnAnswers,
     Submission,
     block::BLOCK_DATA_BYTES,
     build::{Item, ItemKind, Plan, Tail, commit_bytes, mark_bytes, op_bytes, overhead_bytes},
@@ -99,6 +99,7 @@ pub(super) struct State {
     waiting_since: Option<Duration>,
     asked: Option<(u32, Duration)>,
     pub(super) need_marks: Option<NeedMarks>,
+    pub(super) on_answers: Option<OnAnswers>,
     stats: JournalStats,
     /// A thread is starting frames.
     pub(super) pumping: bool,
@@ -174,6 +175,7 @@ impl State {
             waiting_since: None,
             asked: None,
             need_marks: None,
+            on_answers: None,
             stats: JournalStats::default(),
             pumping: false,
             delivering: false,
