@@ -44,7 +44,8 @@ pub struct HostConfig {
     pub inbox_bytes_max: u64,
     /// Most requests that wait in a shard's inbox; those past it are refused.
     pub inbox_requests_max: usize,
-    /// A group's segments are synced once this many bytes of it are in the journal alone.
+    /// A group's segments are synced once this many bytes of it are in the journal alone. The
+    /// journal's next syncs wait behind them on the same disk: large steps are stalls for everybody.
     pub sync_bytes: u64,
     /// Bytes a second of snapshots that one group sends to one peer.
     pub snapshot_bytes_per_second: u64,
@@ -95,7 +96,7 @@ impl HostConfig {
             shard_recent_bytes_max: 64 << 20,
             inbox_bytes_max: 64 << 20,
             inbox_requests_max: 64 << 10,
-            sync_bytes: 32 << 20,
+            sync_bytes: 4 << 20,
             snapshot_bytes_per_second: 64 << 20,
             snapshots_sending_max: 4,
             park_after: Duration::from_secs(10),
