@@ -50,7 +50,7 @@ pub enum MirroredError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// Neither copy is intact.
-    #[error("both {a} and {b} are damaged; restore one of them from a copy")]
+    #[error("neither {a} nor {b} is intact; restore one of them from a copy")]
     BothDamaged {
         /// The first copy.
         a: PathBuf,
