@@ -9,7 +9,7 @@ use trilith_types::NodeId;
 
 use crate::{
     Client, Error,
-    connection::{Route, direct},
+    connection::{Repeat, Route, direct},
 };
 
 /// A node of a cluster.
@@ -59,6 +59,11 @@ pub struct NodeStatus {
     pub leading: u32,
     /// Replicas that know of no leader.
     pub leaderless: u32,
+    /// Groups that it leads and whose members are not yet those that they should be: a node was
+    /// replaced, and the new one has not come or not caught up.
+    pub moving: u32,
+    /// Replicas that vote in their group, where no change of members is under way.
+    pub voting: u32,
     /// Entries that the replica that lags most is behind what it knows to be committed.
     pub lag_entries: u64,
     /// Of the disk that holds its data; 0 when it could not be asked.
@@ -119,6 +124,31 @@ impl Client {
                 why: format!("no answer within {:?}", self.connection.timeout()),
             }),
         }
+    }
+
+    /// Puts a new node, which waits for a cluster, in the place of one that is gone for good; `old`
+    /// is its name or its number. The new one, with its number: the groups that the old one was in
+    /// get it as a member from then on ([`NodeStatus::moving`]).
+    ///
+    /// # Errors
+    /// The cluster's refusal, or it is not reached.
+    pub async fn replace_node(
+        &self,
+        old: &str,
+        name: &str,
+        peer_address: &str,
+    ) -> Result<ClusterNode, Error> {
+        let request = v1::ReplaceRequest {
+            old: old.to_owned(),
+            name: name.to_owned(),
+            peer_address: peer_address.to_owned(),
+        };
+        let call = |route: Route| {
+            let request = request.clone();
+            async move { route.cluster().replace(request).await }
+        };
+        let answer = self.connection.ask(Repeat::WithoutEffect, call).await?;
+        Ok(answer.node.unwrap_or_default().into())
     }
 
     /// Founds a cluster of `nodes`, given by name and peer address, at the one at `address`, which
@@ -212,6 +242,8 @@ impl From<v1::NodeStatus> for NodeStatus {
             groups: status.groups,
             leading: status.leading,
             leaderless: status.leaderless,
+            moving: status.moving,
+            voting: status.voting,
             lag_entries: status.lag_entries,
             disk_bytes: status.disk_bytes,
             disk_available_bytes: status.disk_available_bytes,

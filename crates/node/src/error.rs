@@ -287,6 +287,12 @@ pub enum ControlError {
     /// What was asked for is refused, or unknown.
     #[error(transparent)]
     Refused(#[from] trilith_topics::controller::ControllerError),
+    /// A node cannot be replaced now, or not so.
+    #[error("{why}")]
+    CannotReplace {
+        /// What is in the way, and what to do.
+        why: String,
+    },
     /// The leadership could not be confirmed.
     #[error("the leader of the cluster could not confirm that it leads; try again: {reason}")]
     NoQuorum {

@@ -108,6 +108,7 @@ pub fn found_of_list(members: &[Member]) -> Result<Found, FoundError> {
     let found = Found {
         cluster,
         members: members.collect(),
+        joins: false,
     };
     check(&found)?;
     Ok(found)
@@ -125,13 +126,15 @@ pub(crate) fn found_alone(random: [u64; 2], name: &str, addresses: &Addresses) -
     Found {
         cluster: ClusterId((high << 64 | low).max(1)),
         members: vec![founder],
+        joins: false,
     }
 }
 
 /// Whether the list can be one.
 ///
 /// # Errors
-/// It is empty, too long, names something twice, or is not numbered in the order of its names.
+/// It is empty, too long, names something twice, or, of founders, is not numbered in the order of
+/// their names.
 pub fn check(found: &Found) -> Result<(), FoundError> {
     let members = &found.members;
     if members.is_empty() || found.cluster.0 == 0 {
@@ -143,6 +146,10 @@ pub fn check(found: &Found) -> Result<(), FoundError> {
     }
     refuse_twice("the name", members.iter().map(|node| &node.name))?;
     refuse_twice("the address", members.iter().map(|node| &node.peer_address))?;
+    if found.joins {
+        // The cluster numbers those that join it.
+        return Ok(());
+    }
     let is_in_order = members.is_sorted_by(|a, b| a.name < b.name)
         && members
             .iter()

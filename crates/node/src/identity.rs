@@ -151,12 +151,18 @@ impl IdentityFile {
         &self.identity
     }
 
-    /// Makes the node one of a cluster's founders, durably.
+    /// Makes the node a member of a cluster, durably: one of its founders, or one that is not among
+    /// the nodes that it notes as founders because it joins them.
     pub(crate) fn found(&mut self, found: &Found, node: NodeId) -> Result<(), IdentityError> {
         let cluster = found.cluster;
         let founded = Identity {
             member: Some(Membership { cluster, node }),
-            founders: found.members.clone(),
+            founders: found
+                .members
+                .iter()
+                .filter(|member| !found.joins || member.node != node)
+                .cloned()
+                .collect(),
             ..self.identity.clone()
         };
         self.store(founded, self.counted)
@@ -243,6 +249,20 @@ fn refuse_data_without_identity(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), 
 }
 
 impl Identity {
+    /// Whether the node founded its cluster, alone or with others; else it joined one that was
+    /// there.
+    #[must_use]
+    pub fn is_founder(&self) -> bool {
+        let me = self.member.map(|member| member.node);
+        self.founders.iter().any(|founder| Some(founder.node) == me)
+    }
+
+    /// Whether it founded a cluster of itself alone.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.founders.len() == 1 && self.is_founder()
+    }
+
     fn new(name: &str, directory: u32) -> Result<Self, IdentityError> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
@@ -375,6 +395,7 @@ mod tests {
             client_address: String::new(),
         };
         Found {
+            joins: false,
             cluster: ClusterId(0x1234_5678_9abc_def0_1122_3344_5566_7788),
             members: vec![founder(1), founder(2)],
         }

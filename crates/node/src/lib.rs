@@ -66,6 +66,7 @@ mod produce;
 mod reader;
 mod ready;
 mod registry;
+mod replace;
 mod shell;
 mod status;
 mod topics;

@@ -26,7 +26,7 @@ use crate::{Admission, Metrics, inbox::Inbox};
 
 /// What this program can do, as nodes tell each other: entries of newer kinds are written only
 /// when every node can read them.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// A node with its data directory. Clones are handles on one node; any thread may use one.
 #[derive(Clone)]
@@ -46,6 +46,10 @@ pub(crate) struct Live {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) founders: Vec<Founder>,
+    /// Whether it is one of them; else it joined a cluster that was there.
+    pub(crate) is_founder: bool,
+    /// Whether it is the only one.
+    pub(crate) is_alone: bool,
 }
 
 /// The threads of shards, and the keeper's.
@@ -88,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) threads: Mutex<Threads>,
     pub(crate) is_threaded: bool,
     pub(crate) is_closing: AtomicBool,
+    /// Groups that this node leads and whose members are not yet those that they should be.
+    pub(crate) moving: std::sync::atomic::AtomicUsize,
     /// Leadership is handed to others, and none is handed out or stood for.
     pub(crate) is_leaving: AtomicBool,
     /// Held by every thread too.
@@ -105,7 +111,7 @@ impl Inner {
 
     /// What an acknowledgement stands for: only a cluster of one node may promise less.
     pub(crate) fn durability(&self) -> Durability {
-        let is_alone = self.live.get().is_some_and(|live| live.founders.len() == 1);
+        let is_alone = self.live.get().is_some_and(|live| live.is_alone);
         let policy = if is_alone {
             self.config.sync
         } else {

@@ -159,6 +159,7 @@ impl Node {
             is_threaded,
             is_closing: false.into(),
             is_leaving: false.into(),
+            moving: 0.into(),
             data_dir: Mutex::new(Some(Arc::new(data_dir))),
             config: Arc::new(config),
         });
@@ -226,7 +227,7 @@ impl Inner {
         config.shards = self.config.shards;
         config.journal = self.config.journal;
         // Among several, a node that forgets what it has acknowledged may cost the others' records.
-        config.journal.sync = if identity.founders.len() == 1 {
+        config.journal.sync = if identity.is_alone() {
             self.config.sync
         } else {
             SyncPolicy::Always
@@ -251,9 +252,11 @@ impl Inner {
             node: member.node,
             incarnation: identity.incarnation,
             founders: identity.founders.clone(),
+            is_founder: identity.is_founder(),
+            is_alone: identity.is_alone(),
         });
         self.run_host(parts, &live)?;
-        if live.founders.len() == 1 {
+        if live.is_alone {
             // There is nobody else to wait for.
             live.host.campaign(CONTROLLER_GROUP);
         }
@@ -269,7 +272,9 @@ impl Inner {
         mut parts: HostParts<GroupMachine>,
         live: &Live,
     ) -> Result<(), OpenError> {
-        let voters = Configuration::of_voters(live.founders.iter().map(|founder| founder.node));
+        // Who joins a group that is there hears from it who its members are.
+        let founders = live.founders.iter().filter(|_| live.is_founder);
+        let voters = Configuration::of_voters(founders.map(|founder| founder.node));
         let replica =
             ControllerReplica::new(Arc::clone(&self.controller), Arc::clone(&self.keeper));
         let mut spec = GroupSpec::new(
@@ -306,7 +311,7 @@ impl Inner {
 
     /// A cluster of one node is up when its only node is: whoever opens it need not ask again.
     fn wait_if_alone(self: &Arc<Self>) {
-        let Some(live) = self.live.get().filter(|live| live.founders.len() == 1) else {
+        let Some(live) = self.live.get().filter(|live| live.is_alone) else {
             return;
         };
         let (led, ready) = mpsc::channel();

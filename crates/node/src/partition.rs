@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use trilith_host::Group;
 use trilith_raft::Role;
@@ -25,7 +26,7 @@ pub(crate) struct PartitionShared {
     pub(crate) partition: PartitionId,
     pub(crate) group: GroupId,
     /// Where its replicas are; the first one is the preferred leader.
-    pub(crate) replicas: Vec<NodeId>,
+    replicas: ArcSwap<Vec<NodeId>>,
     /// Whether one of them is here.
     pub(crate) is_here: bool,
     /// The replica here, once it is opened.
@@ -64,7 +65,7 @@ impl PartitionShared {
             topic_id,
             partition,
             group: trilith_topics::group_id(topic_id, partition),
-            replicas,
+            replicas: ArcSwap::from_pointee(replicas),
             is_here,
             local: OnceLock::new(),
             log_start: AtomicU64::new(0),
@@ -74,6 +75,16 @@ impl PartitionShared {
             settings: Mutex::new(settings),
             route: Mutex::default(),
         }
+    }
+
+    /// Where its replicas are; the first one is the preferred leader.
+    pub(crate) fn replicas(&self) -> Arc<Vec<NodeId>> {
+        self.replicas.load_full()
+    }
+
+    /// Another node has taken the place of one of them, and not of this one.
+    pub(crate) fn place(&self, replicas: Vec<NodeId>) {
+        self.replicas.store(Arc::new(replicas));
     }
 
     pub(crate) fn settings(&self) -> TopicSettings {
@@ -142,7 +153,7 @@ impl PartitionShared {
         if self.is_here {
             self.route.lock().leader
         } else {
-            self.replicas.first().copied()
+            self.replicas.load().first().copied()
         }
     }
 
@@ -170,7 +181,7 @@ impl PartitionShared {
     pub(crate) fn in_service(&self) -> Result<(), PartitionError> {
         match self.route.lock().stopped.clone() {
             None => Ok(()),
-            Some(reason) if self.replicas.len() <= 1 => Err(self.unavailable(reason)),
+            Some(reason) if self.replicas.load().len() <= 1 => Err(self.unavailable(reason)),
             Some(_) => Err(self.not_leader(None)),
         }
     }

@@ -61,7 +61,7 @@ impl PartitionReader {
     /// there, which takes a moment: the same read succeeds after it.
     #[must_use]
     pub fn is_replicated(&self) -> bool {
-        self.shared.replicas.len() > 1
+        self.shared.replicas().len() > 1
     }
 
     /// The earliest record's offset. It never goes back, whoever leads: the command that moves it

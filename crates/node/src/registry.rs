@@ -4,12 +4,12 @@ use std::sync::{Arc, atomic::Ordering};
 
 use trilith_host::PeerEvent;
 use trilith_peer::{
-    Found, Identity as PeerIdentity, NodeMessage, Peer, Progress, Reason, Refusal, Registry,
-    check_life,
+    FOUNDERS_MAX, Found, Founder, Identity as PeerIdentity, NodeMessage, Peer, Progress, Reason,
+    Refusal, Registry, check_life,
 };
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::{ClusterId, Incarnation, NodeId};
 
-use super::{Node, inbox::CALLS_WAITING_MAX, keeper::Note};
+use super::{Node, inbox::CALLS_WAITING_MAX, keeper::Note, node::Inner};
 
 impl Registry for Node {
     fn identity(&self) -> PeerIdentity {
@@ -33,7 +33,8 @@ impl Registry for Node {
                 address: info.peer_address.clone(),
             });
         let mut peers: Vec<Peer> = members.collect();
-        if me.is_none() {
+        // One that has just joined may not know the others yet.
+        if me.is_none() || nodes.is_empty() {
             let seeds = self.inner.config.seeds.iter().filter(|seed| *seed != own);
             peers.extend(seeds.map(|address| Peer {
                 node: None,
@@ -88,18 +89,21 @@ impl Registry for Node {
     fn found_for(&self, name: &str) -> Option<Found> {
         let identity = self.inner.identity.load();
         let cluster = identity.member?.cluster;
+        if let Some(found) = self.inner.joining(cluster, name) {
+            return Some(found);
+        }
         let founder = identity
             .founders
             .iter()
             .find(|founder| founder.name == name)?;
         let nodes = self.inner.book.nodes();
-        let has_registered = nodes
-            .get(&founder.node)
-            .is_some_and(|info| info.incarnation != Incarnation(0));
+        // One that is not there any more was replaced.
+        let has_registered = nodes.get(&founder.node)?.incarnation != Incarnation(0);
         let was_seen = identity.peers.contains_key(&founder.node);
         (!has_registered && !was_seen).then(|| Found {
             cluster,
             members: identity.founders.clone(),
+            joins: false,
         })
     }
 
@@ -165,5 +169,32 @@ impl Registry for Node {
                 "another node refuses this one"
             );
         }
+    }
+}
+
+impl Inner {
+    /// The cluster for a node of this name that was added to it and has never come.
+    fn joining(&self, cluster: ClusterId, name: &str) -> Option<Found> {
+        let state = self.controller.read();
+        let node = state.node_named(name)?;
+        let identity = self.identity.load();
+        let was_seen = identity.peers.contains_key(&node.id);
+        let is_founder = identity.founders.iter().any(|f| f.node == node.id);
+        if was_seen || is_founder || node.incarnation != Incarnation(0) {
+            return None;
+        }
+        let others = state.nodes().filter(|other| other.id != node.id);
+        let founder = |node: &trilith_topics::controller::Node| Founder {
+            node: node.id,
+            name: node.name.to_string(),
+            peer_address: node.peer_address.clone(),
+            client_address: node.client_address.clone(),
+        };
+        let members = std::iter::once(node).chain(others).take(FOUNDERS_MAX);
+        Some(Found {
+            cluster,
+            members: members.map(founder).collect(),
+            joins: true,
+        })
     }
 }

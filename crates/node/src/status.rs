@@ -80,6 +80,10 @@ pub struct NodeStatus {
     pub leading: usize,
     /// Of those, the ones that know no leader.
     pub leaderless: usize,
+    /// Of those, the ones in which it votes, and no change of members is under way.
+    pub voting: usize,
+    /// Groups that it leads and whose members are not yet those that the cluster's state wants.
+    pub moving: usize,
     /// The group whose applied entries are furthest behind what is committed, and how far.
     pub apply_lag: Option<(GroupId, u64)>,
     /// For each other node, how many entries it is behind in the groups that this one leads: the
@@ -140,6 +144,8 @@ impl Node {
             groups: 0,
             leading: 0,
             leaderless: 0,
+            voting: 0,
+            moving: inner.moving.load(std::sync::atomic::Ordering::Relaxed),
             apply_lag: None,
             peer_lag: Vec::new(),
             bytes: 0,
@@ -164,7 +170,7 @@ fn partition_metadata(partition: &super::partition::PartitionShared) -> Partitio
         partition: partition.partition,
         leader: partition.leader(),
         term: route.term.0,
-        replicas: partition.replicas.clone(),
+        replicas: partition.replicas().to_vec(),
     }
 }
 
@@ -202,6 +208,9 @@ impl NodeStatus {
         self.groups += 1;
         self.leading += usize::from(of.core.role == Role::Leader);
         self.leaderless += usize::from(of.core.leader.is_none());
+        let me = self.identity.member.map(|member| member.node);
+        let votes = me.is_some_and(|me| of.members.is_voter(me)) && !of.members.is_joint();
+        self.voting += usize::from(votes);
         self.bytes += of.bytes;
         self.damaged_ranges += of.damaged_ranges;
         self.rebuilding += usize::from(of.core.needs_snapshot);

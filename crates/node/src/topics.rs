@@ -171,7 +171,7 @@ impl Node {
     }
 
     /// Hands a command to the controller's group; only its leader takes it.
-    fn command(
+    pub(crate) fn command(
         &self,
         command: ControllerCommand,
         answer: impl FnOnce(Result<Outcome, ControlError>) + Send + 'static,
@@ -341,7 +341,7 @@ fn describe(partition: &PartitionShared) -> PartitionDescription {
     PartitionDescription {
         partition: partition.partition,
         leader: partition.leader(),
-        replicas: partition.replicas.clone(),
+        replicas: partition.replicas().to_vec(),
         stats: None,
         unavailable: partition.route().stopped,
     }

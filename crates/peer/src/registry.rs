@@ -33,13 +33,16 @@ pub struct Peer {
     pub address: String,
 }
 
-/// The start of a cluster, as it is handed to each of its first nodes.
+/// The start of a cluster, as it is handed to each of its first nodes; or a cluster that has begun,
+/// as it is handed to a node that joins it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The new cluster.
     pub cluster: ClusterId,
     /// Its first nodes; at most [`FOUNDERS_MAX`](crate::FOUNDERS_MAX).
     pub members: Vec<Founder>,
+    /// The cluster is there, and these are its nodes: who is handed this joins them.
+    pub joins: bool,
 }
 
 /// One of a cluster's first nodes.

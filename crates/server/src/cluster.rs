@@ -1,7 +1,8 @@
 //! The cluster, for both protocols: the check of the caller, then the node.
 
 use trilith_proto::v1::{
-    ClusterNode, InitProducerResponse, InitResponse, MetadataResponse, StatusResponse,
+    ClusterNode, InitProducerResponse, InitResponse, MetadataResponse, ReplaceRequest,
+    ReplaceResponse, StatusResponse,
 };
 
 use crate::{
@@ -21,6 +22,17 @@ pub(crate) async fn init(
     let doing = "the cluster was being founded, which goes on";
     let cluster_id = call.within(doing, founding).await?;
     Ok(InitResponse { cluster_id })
+}
+
+pub(crate) async fn replace(
+    app: &App,
+    call: &Call,
+    replace: ReplaceRequest,
+) -> Result<ReplaceResponse, ApiError> {
+    call.authorize(Action::FoundCluster, Resource::Server)?;
+    let replacing = app.engine.replace(call, replace);
+    call.within("a node was being replaced, which goes on", replacing)
+        .await
 }
 
 pub(crate) async fn status(app: &App, call: &Call) -> Result<StatusResponse, ApiError> {

@@ -106,6 +106,8 @@ reasons! {
     NotFounded = "NOT_FOUNDED", FailedPrecondition, SERVICE_UNAVAILABLE;
     /// The cluster that was to be founded cannot be.
     CannotFound = "CANNOT_FOUND", FailedPrecondition, CONFLICT;
+    /// The node that was to be replaced cannot be.
+    CannotReplace = "CANNOT_REPLACE", FailedPrecondition, CONFLICT;
     /// The cluster has fewer nodes than replicas were asked for.
     NotEnoughNodes = "NOT_ENOUGH_NODES", FailedPrecondition, CONFLICT;
     /// The producer's batches before this one are missing.

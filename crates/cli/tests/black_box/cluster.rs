@@ -25,7 +25,7 @@ fn free_ports() -> u16 {
     let begin = 20_000 + (std::process::id() as u16 % 500) * 40;
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let all_free =
-        |base: &u16| (0..3).all(|n| is_free(base + 10 * n) && is_free(base + 10 * n + 1));
+        |base: &u16| (0..4).all(|n| is_free(base + 10 * n) && is_free(base + 10 * n + 1));
     let mut taken = TAKEN.lock().unwrap();
     let base = (begin..60_000)
         .step_by(40)
@@ -71,6 +71,11 @@ impl Up {
 
     fn address(&self, node: u16) -> SocketAddr {
         ([127, 0, 0, 1], self.base_port + 10 * (node - 1)).into()
+    }
+
+    fn peer_address(&self, node: u16) -> SocketAddr {
+        let address = self.address(node);
+        (address.ip(), address.port() + 1).into()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -232,6 +237,77 @@ fn any_node_answers_a_plain_client() {
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("the cluster has 3"), "{said}");
     assert!(up.stop().success());
+}
+
+/// A node beside those that `up` runs.
+struct Extra(Child);
+
+impl Extra {
+    /// Starts it on an empty directory, and waits until it serves.
+    fn start(up: &Up, data: &Path, name: &str, number: u16) -> Self {
+        let seeds: Vec<String> = (1..=3).map(|n| up.peer_address(n).to_string()).collect();
+        let mut child = trilith()
+            .args(["serve", "--name", name, "--seeds", &seeds.join(",")])
+            .args(["--listen", &up.address(number).to_string()])
+            .args(["--peer-listen", &up.peer_address(number).to_string()])
+            .arg("--data")
+            .arg(data.join(name))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("serves"), "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() {
+    let (_dir, data) = data();
+    let up = Up::start(&data, free_ports(), &["--no-restart"], "is founded");
+    up.ok(&["topic", "create", "t", "--partitions", "3"]);
+    let feed = |range: std::ops::Range<u64>| {
+        let lines: String = range.map(|n| format!("{n}:{n}\n")).collect();
+        let arguments = ["produce", "t", "--key-delimiter", ":", "--timeout", "60s"];
+        succeed(up.command(&arguments), lines.as_bytes());
+    };
+    feed(0..3000);
+    let with = format!("n4={}", up.peer_address(4));
+    let replace = ["cluster", "replace", "n3", "--with", &with];
+    let refused = run(up.command(&replace), b"");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("stop it for good"), "{said}");
+    kill_process(up.process_of(3), Signal::KILL).unwrap();
+    let _fourth = Extra::start(&up, &data, "n4", 4);
+    // It is heard of for a moment yet.
+    while !run(up.command(&replace), b"").status.success() {}
+    let votes = || {
+        let status = up.json(&["cluster", "status", "--output", "json"]);
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        let new = nodes
+            .into_iter()
+            .find(|node| node["id"].as_u64() == Some(4));
+        new.and_then(|node| node["voting"].as_u64())
+    };
+    while votes() != Some(4) {}
+    // Of the first three one is left: the new one's vote is needed.
+    kill_process(up.process_of(1), Signal::KILL).unwrap();
+    feed(3000..4000);
+    let stored = up.ok(&["consume", "t"]);
+    let mut numbers: Vec<u64> = stored.lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..4000));
 }
 
 #[test]

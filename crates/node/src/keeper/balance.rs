@@ -87,7 +87,7 @@ impl Balance {
         };
         let partitions = served.values().flat_map(|topic| &topic.partitions);
         let elsewhere = partitions.filter_map(|partition| {
-            let preferred = *partition.replicas.first()?;
+            let preferred = *partition.replicas().first()?;
             let is_due = !live.is_me(preferred) && partition.is_led_here() && is_back(preferred);
             is_due.then_some((partition.group, preferred))
         });

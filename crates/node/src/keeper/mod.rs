@@ -4,6 +4,7 @@
 
 mod balance;
 mod forming;
+mod members;
 mod reconcile;
 mod register;
 
@@ -15,7 +16,7 @@ use trilith_topics::controller::Outcome;
 use trilith_types::{GroupId, NodeId, TopicId};
 
 pub(crate) use self::register::say_leaving;
-use self::{balance::Balance, forming::Forming, register::Registration};
+use self::{balance::Balance, forming::Forming, members::Members, register::Registration};
 use super::{
     ControlError,
     controller_replica::Answer,
@@ -80,6 +81,7 @@ pub(crate) struct Keeper {
     forming: Forming,
     registration: Registration,
     balance: Balance,
+    members: Members,
     has_swept: bool,
     is_closing: bool,
 }
@@ -95,6 +97,7 @@ impl Keeper {
             forming: Forming::default(),
             registration: Registration::default(),
             balance: Balance::default(),
+            members: Members::default(),
             has_swept: false,
             is_closing: false,
         }
@@ -121,6 +124,7 @@ impl Keeper {
         let timers = [
             self.registration.turn(&self.inner, &live, now),
             self.balance.turn(&self.inner, &live, &self.served, now),
+            self.members.turn(&self.inner, &live, &self.served, now),
             self.forming.turn(&live, now),
             self.waiting.iter().map(|waiting| waiting.until).min(),
         ];

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use trilith_host::{Group, GroupSpec, OpenGroupError};
 use trilith_raft::{Configuration, PRIORITY_MAX};
 use trilith_topics::controller::{CONTROLLER_GROUP, Controller, Topic};
-use trilith_types::{GroupId, PartitionId, Term, TopicId};
+use trilith_types::{GroupId, NodeId, PartitionId, Term, TopicId};
 
 use super::{Keeper, Note};
 use crate::{
@@ -94,17 +94,16 @@ impl Keeper {
                 live.host.configure(partition.group, log);
             }
         }
-        for (placement, number) in topic.placements.iter().zip(0..).skip(partitions.len()) {
-            let replicas = placement.to_vec();
-            let is_here = replicas.iter().any(|&node| live.is_me(node));
-            let name = (topic.name.clone(), topic.id, PartitionId(number));
-            let book = Arc::clone(&self.inner.book);
-            let place = (replicas, is_here);
-            let shared = Arc::new(PartitionShared::new(name, topic.settings, place, book));
-            if is_here {
-                self.open(live, &shared);
+        for (placement, partition) in topic.placements.iter().zip(&mut partitions) {
+            let comes_here = placement.iter().any(|&node| live.is_me(node)) && !partition.is_here;
+            if comes_here {
+                *partition = self.partition(live, topic, partition.partition, placement);
+            } else if **placement != *partition.replicas() {
+                partition.place(placement.to_vec());
             }
-            partitions.push(shared);
+        }
+        for (placement, number) in topic.placements.iter().zip(0..).skip(partitions.len()) {
+            partitions.push(self.partition(live, topic, PartitionId(number), placement));
         }
         let served = ServedTopic {
             topic: topic.clone(),
@@ -114,22 +113,43 @@ impl Keeper {
         directory.insert(served);
     }
 
+    fn partition(
+        &self,
+        live: &Arc<Live>,
+        topic: &Topic,
+        number: PartitionId,
+        placement: &[NodeId],
+    ) -> Arc<PartitionShared> {
+        let is_here = placement.iter().any(|&node| live.is_me(node));
+        let name = (topic.name.clone(), topic.id, number);
+        let book = Arc::clone(&self.inner.book);
+        let place = (placement.to_vec(), is_here);
+        let shared = Arc::new(PartitionShared::new(name, topic.settings, place, book));
+        if is_here {
+            self.open(live, &shared);
+        }
+        shared
+    }
+
     fn open(&self, live: &Arc<Live>, shared: &Arc<PartitionShared>) {
         let inner = &self.inner;
         let metrics = Arc::clone(&inner.metrics);
         let replica =
             PartitionReplica::new(Arc::clone(shared), metrics, inner.config.retention_interval);
         let dir = replica_dir(&inner.config.data, shared.topic_id, shared.partition);
-        let voters = Configuration::of_voters(shared.replicas.iter().copied());
-        let is_alone = shared.replicas.len() == 1;
-        let is_preferred = shared
-            .replicas
-            .first()
-            .is_some_and(|&node| live.is_me(node));
+        let replicas = shared.replicas();
+        let state = inner.controller.read();
+        let takes_over = state.takes_over(shared.topic_id, shared.partition, live.node);
+        drop(state);
+        // The group was there before: it tells who its members are.
+        let voters = replicas.iter().copied().filter(|_| !takes_over);
+        let voters = Configuration::of_voters(voters);
+        let is_alone = replicas.len() == 1;
+        let is_preferred = replicas.first().is_some_and(|&node| live.is_me(node)) && !takes_over;
         let mut spec = GroupSpec::new(shared.group, dir, voters, GroupMachine::Partition(replica));
         spec.log = shared.settings().log_config(&inner.config.log);
         // The preferred leader stands first, the second one after it, and so on.
-        let place = shared.replicas.iter().position(|&node| live.is_me(node));
+        let place = replicas.iter().position(|&node| live.is_me(node));
         spec.priority = PRIORITY_MAX.saturating_sub(place.unwrap_or(0) as u8);
         let keeper = Arc::clone(&inner.keeper);
         let shared = Arc::clone(shared);

@@ -88,6 +88,9 @@ fn wanted(state: &Controller, inner: &Inner, live: &Live) -> Option<ControllerCo
 
 /// The first command of all. Every founder may say it; the first to be committed counts.
 fn found(live: &Live) -> Option<ControllerCommand> {
+    if !live.is_founder {
+        return None;
+    }
     let node = |founder: &trilith_peer::Founder| {
         Some(ControllerNode {
             id: founder.node,

@@ -48,6 +48,7 @@ fn nodes_that_were_told_nothing_wait_and_never_found() {
     world.produce("stones", 0, &["a"]);
     assert_eq!(world.values("stones", 0), numbered(&["a"]));
     let other = trilith_peer::Found {
+        joins: false,
         cluster: trilith_types::ClusterId(77),
         ..found
     };

@@ -4,6 +4,7 @@
 mod consuming;
 mod failover;
 mod founding;
+mod replacing;
 mod three;
 
 use std::{
@@ -197,7 +198,7 @@ impl World {
     }
 
     /// What the handshake does: the new node and each other one meet.
-    fn introduce(&self, number: usize) {
+    pub(super) fn introduce(&self, number: usize) {
         let new = self.node(number);
         for other in self.running().into_iter().filter(|&other| other != number) {
             let node = self.node(other);

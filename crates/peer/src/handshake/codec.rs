@@ -131,6 +131,7 @@ fn write_found(w: &mut Writer, found: &Found) {
         w.text(&member.peer_address, ADDRESS_BYTES_MAX);
         w.text(&member.client_address, ADDRESS_BYTES_MAX);
     }
+    w.u8(found.joins.into());
 }
 
 fn read_found(r: &mut Reader<'_>) -> Result<Found, CodecError> {
@@ -146,7 +147,16 @@ fn read_found(r: &mut Reader<'_>) -> Result<Found, CodecError> {
             client_address: r.text("address for clients", ADDRESS_BYTES_MAX)?,
         });
     }
-    Ok(Found { cluster, members })
+    let joins = match r.u8("joining")? {
+        0 => false,
+        1 => true,
+        number => return Err(r.unknown("way to become a member", number.into())),
+    };
+    Ok(Found {
+        cluster,
+        members,
+        joins,
+    })
 }
 
 const fn class_number(class: Class) -> u8 {

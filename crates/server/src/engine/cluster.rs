@@ -9,7 +9,7 @@ use super::{Engine, leaders::Seek, told};
 use crate::{
     call::Call,
     error::{ApiError, Reason},
-    forward::{of_read, passed_on},
+    forward::{of_read, of_write, passed_on},
 };
 
 /// How long the node's threads may take to say how they are.
@@ -30,6 +30,42 @@ impl Engine {
             Ok(Err(error)) => Err(ApiError::new(Reason::CannotFound, error.to_string())),
             Err(error) => Err(ApiError::new(Reason::Internal, error.to_string())),
         }
+    }
+
+    /// Puts a new node in the place of one that is gone.
+    pub(crate) async fn replace(
+        &self,
+        call: &Call,
+        replace: v1::ReplaceRequest,
+    ) -> Result<v1::ReplaceResponse, ApiError> {
+        let here = async |until| {
+            let v1::ReplaceRequest {
+                old,
+                name,
+                peer_address,
+            } = &replace;
+            let asked = told(
+                |tell| self.node().replace_node(old, name, peer_address, tell),
+                until,
+            );
+            let node = asked.await??;
+            Ok(v1::ReplaceResponse {
+                node: Some(v1::ClusterNode {
+                    id: node.id.get(),
+                    name: node.name.to_string(),
+                    client_address: node.client_address,
+                    peer_address: node.peer_address,
+                }),
+            })
+        };
+        let there = async |address: String| {
+            let request = passed_on(replace.clone(), call.deadline);
+            let answer = self.forward.cluster(&address)?.replace(request).await;
+            answer
+                .map_err(|s| of_write(&s))
+                .map(tonic::Response::into_inner)
+        };
+        self.lead(Seek::new(call), here, there).await
     }
 
     /// Whether requests that need the cluster can be expected to succeed here.
@@ -83,6 +119,8 @@ impl Engine {
             groups: count(status.groups),
             leading: count(status.leading),
             leaderless: count(status.leaderless),
+            moving: count(status.moving),
+            voting: count(status.voting),
             lag_entries: status.apply_lag.map_or(0, |(_, entries)| entries),
             disk_bytes: status.disk.map_or(0, |disk| disk.total),
             disk_available_bytes: status.disk.map_or(0, |disk| disk.available),
@@ -169,6 +207,12 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(why) = &alarms.fatal {
         words.push(format!("the node takes no more writes: {why}"));
+    }
+    if status.moving > 0 {
+        words.push(format!(
+            "{} groups that this node leads wait for a new member to come and to catch up",
+            status.moving
+        ));
     }
     if alarms.disk_full_groups > 0 {
         words.push(format!(

@@ -150,6 +150,12 @@ impl From<ControlError> for ApiError {
                     .with("replicas", replicas)
                     .with("nodes", nodes)
             }
+            ControlError::CannotReplace { .. }
+            | ControlError::Refused(
+                ControllerError::LevelTooLow { .. }
+                | ControllerError::OnlyReplica { .. }
+                | ControllerError::NameTaken { .. },
+            ) => Self::new(Reason::CannotReplace, message),
             ControlError::Refused(_) => Self::new(Reason::InvalidArgument, message),
             ControlError::NoQuorum { .. } => Self::new(Reason::NoQuorum, message),
             ControlError::OutcomeUnknown => Self::new(Reason::OutcomeUnknown, message),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trilith_proto::v1::{
     InitProducerRequest, InitProducerResponse, InitRequest, InitResponse, MetadataRequest,
-    MetadataResponse, StatusRequest, StatusResponse, cluster_server::Cluster,
+    MetadataResponse, ReplaceRequest, ReplaceResponse, StatusRequest, StatusResponse,
+    cluster_server::Cluster,
 };
 
 use super::call_of;
@@ -31,6 +32,15 @@ impl Cluster for ClusterService {
         let call = call_of(&request)?;
         let nodes = request.into_inner().nodes;
         self.answer(cluster::init(&self.app, &call, nodes).await)
+    }
+
+    async fn replace(
+        &self,
+        request: Request<ReplaceRequest>,
+    ) -> Result<Response<ReplaceResponse>, Status> {
+        let call = call_of(&request)?;
+        let replace = request.into_inner();
+        self.answer(cluster::replace(&self.app, &call, replace).await)
     }
 
     async fn status(

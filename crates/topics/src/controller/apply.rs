@@ -49,6 +49,11 @@ impl Controller {
             }),
             ControllerCommand::RegisterNode(node) => self.register(node),
             ControllerCommand::RemoveNode { id } => self.remove_node(id),
+            ControllerCommand::ReplaceNode {
+                old,
+                name,
+                peer_address,
+            } => self.replace_node(old, name, peer_address),
             ControllerCommand::CreateTopic {
                 name,
                 settings,
@@ -210,6 +215,7 @@ impl Controller {
         let topic = Arc::clone(self.topic(name)?);
         self.topics.remove(&topic.name);
         self.by_id.remove(&topic.id);
+        self.taken_over.retain(|(of, _), _| *of != topic.id);
         Ok(Outcome::Deleted(topic))
     }
 
@@ -261,7 +267,7 @@ impl Controller {
     }
 }
 
-const fn check_level(level: u32, node: &Node) -> Result<(), ControllerError> {
+pub(super) const fn check_level(level: u32, node: &Node) -> Result<(), ControllerError> {
     if node.feature_level < level {
         return Err(ControllerError::FeatureLevel {
             level,

@@ -2,7 +2,7 @@
 //! has touched is no bytes at all.
 //!
 //! ```text
-//! version             u8, 1
+//! version             u8, 1, or 2 when a node has taken another's place
 //! founded             u8 0, or 1 and the cluster's id, u128
 //! feature level       number
 //! replicas by default number
@@ -14,6 +14,8 @@
 //!   retention bytes, retention ms, segment bytes, segment ms, largest record, replicas: numbers
 //!   partitions        number, then each:
 //!     replicas        number, then each node's id, a number
+//! version 2 only:
+//!   taken over        number, not 0, then each, rising: topic's id, node's id, partitions, numbers
 //! ```
 //!
 //! A number has seven bits a byte, the low ones first; a text is its length and its bytes.
@@ -30,8 +32,9 @@ use crate::{
     wire::{Input, Out},
 };
 
-/// The only version so far.
 const VERSION: u8 = 1;
+/// The same, with what was taken over behind it.
+const VERSION_TAKEN_OVER: u8 = 2;
 
 impl Controller {
     /// The state, for marks and snapshots.
@@ -41,7 +44,12 @@ impl Controller {
             return Bytes::new();
         }
         let mut out = Out::default();
-        out.u8(VERSION);
+        let is_plain = self.taken_over.is_empty();
+        out.u8(if is_plain {
+            VERSION
+        } else {
+            VERSION_TAKEN_OVER
+        });
         match self.cluster {
             None => out.u8(0),
             Some(cluster) => out.u8(1).fixed(cluster.0.to_le_bytes()),
@@ -58,6 +66,13 @@ impl Controller {
         self.topics
             .values()
             .for_each(|topic| put_topic(&mut out, topic));
+        if !is_plain {
+            out.number(self.taken_over.len() as u64);
+        }
+        for ((topic, node), partitions) in &self.taken_over {
+            out.number(topic.0).number(node.0);
+            out.number((*partitions).into());
+        }
         out.0.into()
     }
 
@@ -68,10 +83,11 @@ impl Controller {
     pub fn restore(state: &[u8]) -> Result<Self, StateError> {
         match state.split_first() {
             None => Ok(Self::default()),
-            Some((&VERSION, rest)) => decode_v1(Input(rest)).ok_or(StateError::Nonsense {
-                of: "controller",
-                bytes: state.len(),
-            }),
+            Some((&version @ (VERSION | VERSION_TAKEN_OVER), rest)) => decode(Input(rest), version)
+                .ok_or(StateError::Nonsense {
+                    of: "controller",
+                    bytes: state.len(),
+                }),
             Some((&version, _)) => Err(StateError::Version {
                 of: "controller",
                 version,
@@ -98,7 +114,7 @@ fn put_topic(out: &mut Out, topic: &Topic) {
     }
 }
 
-fn decode_v1(mut input: Input<'_>) -> Option<Controller> {
+fn decode(mut input: Input<'_>, version: u8) -> Option<Controller> {
     let mut state = Controller {
         cluster: match input.u8()? {
             0 => None,
@@ -124,6 +140,9 @@ fn decode_v1(mut input: Input<'_>) -> Option<Controller> {
     for _ in 0..input.count()? {
         let topic = read_topic(&mut input, &state)?;
         state.insert(topic);
+    }
+    if version == VERSION_TAKEN_OVER {
+        read_taken_over(&mut input, &mut state)?;
     }
     input.end()?;
     (state != Controller::default()).then_some(state)
@@ -158,6 +177,20 @@ fn read_topic(input: &mut Input<'_>, state: &Controller) -> Option<Topic> {
         settings,
         placements,
     })
+}
+
+fn read_taken_over(input: &mut Input<'_>, state: &mut Controller) -> Option<()> {
+    let count = input.count().filter(|&count| count > 0)?;
+    for _ in 0..count {
+        let key = (TopicId(input.number()?), NodeId(input.number()?));
+        let partitions = input.number32()?;
+        let last = state.taken_over.last_key_value();
+        let rises = last.is_none_or(|(&last, _)| last < key);
+        let fits = rises && state.by_id.contains_key(&key.0) && state.nodes.contains_key(&key.1);
+        fits.then_some(())?;
+        state.taken_over.insert(key, partitions);
+    }
+    Some(())
 }
 
 fn read_placement(input: &mut Input<'_>, state: &Controller) -> Option<Placement> {

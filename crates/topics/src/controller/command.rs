@@ -38,6 +38,17 @@ pub enum ControllerCommand {
         /// Which.
         id: NodeId,
     },
+    /// A node is gone for good, and a new one, which has never been started, takes its place: it gets
+    /// an id of its own, and is where the old one was in every placement. Needs
+    /// [`super::FEATURE_LEVEL_REPLACE`].
+    ReplaceNode {
+        /// Which goes.
+        old: NodeId,
+        /// The new one's name; it may be that of the old one.
+        name: NodeName,
+        /// As [`Node::peer_address`].
+        peer_address: String,
+    },
     /// A new topic. Its id and its placement are the controller's to find.
     CreateTopic {
         /// Its name, not checked yet.
@@ -87,6 +98,8 @@ pub enum Outcome {
     Registered(Node),
     /// The node is known no longer.
     Removed(Node),
+    /// This node is there instead of another one.
+    Replaced(Node),
     /// The topic is there.
     Created(Arc<Topic>),
     /// The topic is so now.

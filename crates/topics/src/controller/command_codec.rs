@@ -13,6 +13,7 @@
 //!   8 take producer ids    count number
 //!   9 raise feature level  level number
 //!  10 replicas by default  replicas number
+//!  11 replace node         id number; name, peer address: text
 //! node      id number; name, peer address, client address: text; incarnation number; feature level number
 //! settings  each u8 0, or u8 1 and a number: partitions, retention bytes, retention ms,
 //!           segment bytes, segment ms, largest record, replicas
@@ -46,6 +47,7 @@ mod kind {
     pub(super) const TAKE_PRODUCER_IDS: u8 = 8;
     pub(super) const RAISE_FEATURE_LEVEL: u8 = 9;
     pub(super) const REPLICAS_DEFAULT: u8 = 10;
+    pub(super) const REPLACE_NODE: u8 = 11;
 }
 
 impl ControllerCommand {
@@ -88,6 +90,14 @@ impl ControllerCommand {
             Self::RemoveNode { id } => {
                 out.u8(kind::REMOVE_NODE).number(id.0);
             }
+            Self::ReplaceNode {
+                old,
+                name,
+                peer_address,
+            } => {
+                out.u8(kind::REPLACE_NODE).number(old.0);
+                out.text(name.as_str()).text(peer_address);
+            }
             Self::CreateTopic {
                 name,
                 settings,
@@ -127,7 +137,7 @@ impl ControllerCommand {
         if version != VERSION {
             return Err(unknown(format!("of version {version}")));
         }
-        if !(kind::FOUND..=kind::REPLICAS_DEFAULT).contains(&kind) {
+        if !(kind::FOUND..=kind::REPLACE_NODE).contains(&kind) {
             return Err(unknown(format!("of kind {kind}")));
         }
         decode_fields(kind, &mut input)
@@ -152,6 +162,11 @@ fn decode_fields(kind: u8, input: &mut Input<'_>) -> Option<ControllerCommand> {
         kind::REGISTER_NODE => ControllerCommand::RegisterNode(read_node(input)?),
         kind::REMOVE_NODE => ControllerCommand::RemoveNode {
             id: NodeId(input.number()?),
+        },
+        kind::REPLACE_NODE => ControllerCommand::ReplaceNode {
+            old: NodeId(input.number()?),
+            name: NodeName::new(input.text()?).ok()?,
+            peer_address: input.text()?.to_owned(),
         },
         kind::CREATE_TOPIC => ControllerCommand::CreateTopic {
             name: input.text()?.to_owned(),

@@ -84,6 +84,26 @@ pub enum ControllerError {
         /// The highest that it can do.
         has: u32,
     },
+    /// What was asked for needs a higher feature level.
+    #[error(
+        "this needs feature level {needed}; the cluster is at {level} until every node runs a program that can do it"
+    )]
+    LevelTooLow {
+        /// As it is.
+        level: u32,
+        /// What is needed.
+        needed: u32,
+    },
+    /// A node that has what no other node has cannot be replaced.
+    #[error(
+        "node {id} holds the only replica of a partition of topic {topic:?}: with it the records would be lost; delete the topic first if that is meant"
+    )]
+    OnlyReplica {
+        /// The node.
+        id: NodeId,
+        /// A topic.
+        topic: String,
+    },
     /// The feature level only rises.
     #[error("the feature level is {current} and only rises; {level} was asked for")]
     FeatureLevelFalls {

@@ -12,6 +12,7 @@ mod command_codec;
 mod error;
 mod node;
 mod placement;
+mod replace;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -38,3 +39,6 @@ pub const PRODUCER_IDS_MAX: u64 = 1_000_000;
 
 /// The feature level of a new cluster.
 pub const FEATURE_LEVEL_FIRST: u32 = 1;
+
+/// The feature level from which on nodes can be replaced.
+pub const FEATURE_LEVEL_REPLACE: u32 = 2;

@@ -31,6 +31,9 @@ pub struct Controller {
     pub(super) next_producer: u64,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) topics: BTreeMap<TopicName, Arc<Topic>>,
+    /// Where a node took the place of another one: of a topic's first partitions, so many, which may
+    /// have been there before it came.
+    pub(super) taken_over: BTreeMap<(TopicId, NodeId), u32>,
     /// Another index of the same topics.
     pub(super) by_id: BTreeMap<TopicId, Arc<Topic>>,
 }
@@ -46,6 +49,7 @@ impl Default for Controller {
             next_producer: 1,
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
+            taken_over: BTreeMap::new(),
             by_id: BTreeMap::new(),
         }
     }

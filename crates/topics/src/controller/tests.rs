@@ -450,6 +450,11 @@ fn any_command() -> impl Strategy<Value = ControllerCommand> {
         }),
         1 => any_node().prop_map(C::RegisterNode),
         1 => (0..7_u64).prop_map(|id| C::RemoveNode { id: NodeId(id) }),
+        1 => (0..7_u64, any_node()).prop_map(|(old, node)| C::ReplaceNode {
+            old: NodeId(old),
+            name: node.name,
+            peer_address: node.peer_address,
+        }),
         4 => (name(), any_patch(), any::<bool>()).prop_map(|(name, settings, allow_fewer)| {
             C::CreateTopic { name, settings, allow_fewer }
         }),
@@ -531,4 +536,110 @@ proptest! {
         bytes[at] ^= bits;
         fuzz_controller_state(&bytes);
     }
+}
+
+fn replace(old: u64, name: &str) -> ControllerCommand {
+    ControllerCommand::ReplaceNode {
+        old: NodeId(old),
+        name: NodeName::new(name).unwrap(),
+        peer_address: "127.0.0.1:9".to_owned(),
+    }
+}
+
+/// A cluster whose nodes can replace one another.
+fn newer_cluster(nodes: u64) -> Controller {
+    let mut controller = cluster(nodes);
+    for id in 1..=nodes {
+        let newer = Node {
+            feature_level: FEATURE_LEVEL_REPLACE,
+            ..node(id)
+        };
+        told(&mut controller, &ControllerCommand::RegisterNode(newer)).unwrap();
+    }
+    let level = FEATURE_LEVEL_REPLACE;
+    told(
+        &mut controller,
+        &ControllerCommand::RaiseFeatureLevel { level },
+    )
+    .unwrap();
+    controller
+}
+
+#[test]
+fn a_new_node_takes_every_place_of_the_one_that_is_gone() {
+    let mut controller = newer_cluster(3);
+    let before = created(&mut controller, &create("orders", 6, None));
+    let new = match told(&mut controller, &replace(3, "n4")).unwrap() {
+        Outcome::Replaced(node) => node,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((new.id, new.incarnation), (NodeId(4), Incarnation(0)));
+    let topic = std::sync::Arc::clone(controller.topic("orders").unwrap());
+    for (was, is) in before.placements.iter().zip(&topic.placements) {
+        let expected = was
+            .iter()
+            .map(|&id| if id == NodeId(3) { new.id } else { id });
+        assert!(expected.eq(is.iter().copied()), "{was:?} became {is:?}");
+    }
+    assert!(controller.node(NodeId(3)).is_none());
+    // Partitions that are made later are new to all of their nodes.
+    let more = ControllerCommand::AlterTopic {
+        name: "orders".to_owned(),
+        settings: TopicSettingsPatch {
+            partitions: Some(8),
+            ..TopicSettingsPatch::default()
+        },
+    };
+    told(&mut controller, &more).unwrap();
+    let takes = |partition| controller.takes_over(topic.id, PartitionId(partition), new.id);
+    assert!(takes(0) && takes(5) && !takes(6));
+    assert!(!controller.takes_over(topic.id, PartitionId(0), NodeId(1)));
+    let state = controller.state();
+    assert_eq!(Controller::restore(&state).unwrap(), controller);
+    let delete = ControllerCommand::DeleteTopic {
+        name: "orders".to_owned(),
+    };
+    told(&mut controller, &delete).unwrap();
+    assert!(!controller.takes_over(topic.id, PartitionId(0), new.id));
+    let state = controller.state();
+    assert_eq!(Controller::restore(&state).unwrap(), controller);
+}
+
+#[test]
+fn what_cannot_be_replaced_is_refused_with_the_reason() {
+    let refused = |controller: &mut Controller, command| {
+        let before = controller.clone();
+        let refused = told(controller, &command).unwrap_err();
+        assert_eq!(*controller, before, "{refused}");
+        refused
+    };
+    let mut old = cluster(3);
+    let error = refused(&mut old, replace(3, "n4"));
+    assert!(
+        matches!(error, ControllerError::LevelTooLow { .. }),
+        "{error}"
+    );
+    let mut controller = newer_cluster(3);
+    let error = refused(&mut controller, replace(7, "n4"));
+    assert!(
+        matches!(error, ControllerError::UnknownNode { .. }),
+        "{error}"
+    );
+    let error = refused(&mut controller, replace(3, "n2"));
+    assert!(
+        matches!(error, ControllerError::NameTaken { .. }),
+        "{error}"
+    );
+    let alone = created(&mut controller, &create("alone", 1, Some(1)));
+    let holder = alone.placements[0][0].0;
+    let error = refused(&mut controller, replace(holder, "n4"));
+    assert!(
+        matches!(error, ControllerError::OnlyReplica { .. }),
+        "{error}"
+    );
+    // The name of the one that is gone may be used again; the number is not.
+    let other = (1..=3).find(|id| *id != holder).unwrap();
+    let name = format!("n{other}");
+    told(&mut controller, &replace(other, &name)).unwrap();
+    assert_eq!(controller.node_named(&name).unwrap().id, NodeId(4));
 }

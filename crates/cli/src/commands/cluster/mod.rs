@@ -1,6 +1,7 @@
 //! `trilith cluster`.
 
 pub(crate) mod init;
+mod replace;
 mod status;
 
 use clap::{Args, Subcommand};
@@ -11,12 +12,13 @@ use crate::{
     output::Listing,
 };
 
-/// Found a cluster, and see how its nodes are
+/// Found a cluster, see how its nodes are, and replace one that is gone
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trilith cluster status
-  trilith cluster init --endpoints a:7400,b:7400,c:7400")]
+  trilith cluster init --endpoints a:7400,b:7400,c:7400
+  trilith cluster replace n3 --with n4=d:7401")]
 pub(crate) struct Cluster {
     #[command(subcommand)]
     action: Action,
@@ -33,6 +35,27 @@ Name every node that the cluster begins with: all must answer, and none may be i
 must have been started with their own --name and with --peer-listen and --seeds. It is done once;
 'trilith up' does it by itself.")]
     Init {
+        #[command(flatten)]
+        connection: Patient,
+    },
+    /// Put a new node in the place of one that is gone for good
+    #[command(after_help = "\
+Examples:
+  trilith serve --name n4 --peer-listen d:7401 --seeds a:7401,b:7401 ...    on the new machine
+  trilith cluster replace n3 --with n4=d:7401
+  trilith cluster status
+
+The old node must be stopped, and is never let in again; its directory can be removed. The new one begins
+with an empty directory and waits until it is told. It gets every partition that the old one had from the
+others, and votes in each as soon as it has caught up. 'cluster status' tells how many groups still wait for
+that. It is refused when a partition would have no majority without the old node.")]
+    Replace {
+        /// The node that is gone, by its name or number
+        #[arg(value_name = "NODE")]
+        old: String,
+        /// The new node's name, and the address for other nodes that it was started with
+        #[arg(long, value_name = "NAME=HOST:PORT")]
+        with: String,
         #[command(flatten)]
         connection: Patient,
     },
@@ -57,6 +80,11 @@ impl Cluster {
         block_on(async {
             match self.action {
                 Action::Init { connection } => init::run(&connection).await,
+                Action::Replace {
+                    old,
+                    with,
+                    connection,
+                } => replace::run(&connection, &old, &with).await,
                 Action::Status { output, connection } => status::run(&connection, output).await,
             }
         })

@@ -159,6 +159,8 @@ fn node_json((address, report): &NodeAnswer) -> Value {
         "groups": node.groups,
         "leading": node.leading,
         "leaderless": node.leaderless,
+        "moving": node.moving,
+        "voting": node.voting,
         "lag_entries": node.lag_entries,
         "disk_bytes": node.disk_bytes,
         "disk_available_bytes": node.disk_available_bytes,
