@@ -40,20 +40,6 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Everything but the payload.
-    #[must_use]
-    pub const fn meta(&self) -> EntryMeta {
-        EntryMeta {
-            index: self.index,
-            term: self.term,
-            kind: self.kind,
-            first_offset: self.first_offset,
-            records: self.records,
-            append_time: self.append_time,
-            max_timestamp: self.max_timestamp,
-        }
-    }
-
     /// Length of the payload in bytes.
     #[must_use]
     pub fn payload_bytes(&self) -> u64 {

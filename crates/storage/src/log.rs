@@ -254,12 +254,6 @@ impl Log {
         &self.manifest.damage
     }
 
-    /// The settings.
-    #[must_use]
-    pub const fn config(&self) -> &LogConfig {
-        &self.config
-    }
-
     /// Changes the settings; they hold from the next append on.
     ///
     /// # Errors

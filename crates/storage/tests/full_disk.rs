@@ -93,6 +93,7 @@ fn what_is_promised_takes_what_is_kept_free_and_nothing_else_does() {
     assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");
     log.append_promised(&[first], &[]).unwrap();
     assert!(log.is_disk_full());
+    // There is room in what was reserved for the first, which was taken from what is kept free.
     let refused = log.make_room(&next, 10).unwrap_err();
     assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");
 
@@ -101,6 +102,30 @@ fn what_is_promised_takes_what_is_kept_free_and_nothing_else_does() {
     assert!(!log.is_disk_full());
     log.append(&next).unwrap();
     log.close().unwrap();
+}
+
+/// A promise is of entries that may end up in the next segment: the disk is asked for it now.
+#[test]
+fn room_is_looked_for_past_the_end_of_a_segment() {
+    let disk = SimDisk::new(1);
+    disk.configure(|config| config.capacity = Some(512 << 10));
+    let (mut log, _) = open(&disk, small());
+    append(&mut log, 3, 1000).unwrap();
+    let next = Entry {
+        index: LogIndex(3),
+        term: Term(1),
+        kind: EntryKind::BATCH,
+        first_offset: Offset(6),
+        records: 3,
+        append_time: TimestampMs(0),
+        max_timestamp: TimestampMs(0),
+        payload: &[],
+    };
+    log.make_room(&next, 100 << 10).unwrap();
+    let refused = log.make_room(&next, 600 << 10).unwrap_err();
+    assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");
+    assert!(log.poisoned().is_none());
+    append(&mut log, 3, 10).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{DIR, GROUP, append, check_dense, entries, env_on, payload, read_all, small};
+use common::{DIR, GROUP, append, check_dense, entries, env_on, original, read_all, small};
 use trilith_env::{
     Disk,
     sim::{Failure, FlipIn, Op, SimDisk},
@@ -15,7 +15,7 @@ use trilith_storage::{
     FileCache, Log, LogConfig, MarkPart, OpenError, Opened, ReadError, RetentionPolicy,
     RewriteError, SyncRounds, TermRun, TruncateError, sync_together, verify,
 };
-use trilith_types::{EntryKind, EntryMeta, GroupId, LogIndex, Offset, Term, TimestampMs};
+use trilith_types::{GroupId, LogIndex, Offset, Term, TimestampMs};
 
 fn open(disk: &SimDisk, mark: Option<&MarkPart>) -> (Log, Opened) {
     let (env, files) = (env_on(disk), FileCache::new(4));
@@ -317,21 +317,6 @@ fn entries_come_in_pieces_of_the_size_asked_for_and_across_segments() {
 }
 
 /// The particulars and the payload of the entry that `append` made.
-fn original(index: u64) -> (EntryMeta, Vec<u8>) {
-    let first = (index - 1) * 3;
-    let time = TimestampMs(index as i64 * 10 - 10);
-    let meta = EntryMeta {
-        index: LogIndex(index),
-        term: Term(1 + index / 10),
-        kind: EntryKind::BATCH,
-        first_offset: Offset(first),
-        records: 3,
-        append_time: time,
-        max_timestamp: time,
-    };
-    (meta, payload(index, first, 3, 200))
-}
-
 #[test]
 fn a_damaged_entry_is_told_by_number_and_put_back() {
     let disk = SimDisk::new(1);

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use proptest::{collection::vec, prelude::*};
 use trilith_env::{
-    Disk,
+    Disk, OpenMode,
     sim::{FlipIn, SimDisk},
 };
 use trilith_storage::mirrored::{
@@ -118,6 +118,25 @@ fn another_kind_and_a_newer_version_are_refused() {
         })
         .contains("expected magic \"OTHEROTH\"")
     );
+}
+
+/// A power cut right after a file was made may leave it empty.
+#[test]
+fn an_empty_copy_counts_as_one_that_is_not_there() {
+    let disk = SimDisk::new(1);
+    stored(&disk, &[b"content"]);
+    let [a, b] = MirroredFile::paths(Path::new("/"), KIND);
+    let empty = |path: &Path| {
+        let file = disk.open(path, OpenMode::Existing).unwrap();
+        file.set_len(0).unwrap();
+        assert_eq!(read_copy(&disk, path, KIND).unwrap(), CopyState::Missing);
+    };
+    empty(&a);
+    let loaded = load(&disk).unwrap();
+    assert_eq!(loaded.content.as_deref(), Some(&b"content"[..]));
+    assert!(loaded.differ);
+    empty(&b);
+    assert_eq!(load(&disk).unwrap().content, None);
 }
 
 #[test]

@@ -326,6 +326,17 @@ fn a_failed_write_is_final() {
         for told in told.iter().chain([&late]) {
             assert_eq!(told.lock().clone(), Some(Err(failed.clone())));
         }
+        let (told, answers) = std::sync::mpsc::channel();
+        let tell = told.clone();
+        votes.forget(
+            GroupId(1),
+            Box::new(move |result| told.send(result).unwrap()),
+        );
+        votes.forget_lost(Box::new(move |result| tell.send(result).unwrap()));
+        assert_eq!(
+            answers.iter().collect::<Vec<_>>(),
+            [Err(failed.clone()), Err(failed)]
+        );
     }
 }
 

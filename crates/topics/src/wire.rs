@@ -151,6 +151,7 @@ mod tests {
     fn nonsense_is_refused() {
         assert_eq!(Input(&[0xff; 9]).number(), None, "it goes on");
         assert_eq!(Input(&[0xff; 11]).number(), None, "more than 64 bits");
+        assert_eq!(Input(&[0x81; 11]).number(), None, "an eleventh byte");
         assert_eq!(Input(&[0x80, 0]).number(), None, "a longer writing of 0");
         assert_eq!(Input(&[9, 1]).count(), None, "more than there is");
         assert_eq!(Input(&[2]).option(), None);

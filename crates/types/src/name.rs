@@ -138,7 +138,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_is_within_the_alphabet(name in ".{0,300}") {
+        fn what_is_accepted_is_within_the_alphabet(
+            name in prop_oneof![".{0,300}", "[a-zA-Z0-9._-]{0,260}", "[a-z/ ]{0,4}"],
+        ) {
             if let Ok(accepted) = TopicName::new(&name) {
                 prop_assert_eq!(accepted.to_string(), name.clone());
                 prop_assert!(name.chars().all(is_allowed) && name.len() <= TOPIC_NAME_BYTES_MAX);

@@ -180,3 +180,15 @@ fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_of_a_bare_name_is_the_working_directory() {
+        let parent = Path::new("name").parent().unwrap();
+        sync_dir(parent).unwrap();
+        assert!(sync_dir(Path::new("no-such-directory")).is_err());
+    }
+}

@@ -91,6 +91,16 @@ pub fn allocating_extends_and_keeps(p: &Place<'_>) {
     assert_eq!(file.len().unwrap(), 10_000);
 }
 
+pub fn work_that_may_wait_is_done(p: &Place<'_>) {
+    let file = p.filled("f", b"data");
+    let (done, told) = mpsc::channel();
+    p.disk.run(Box::new(move || {
+        file.sync().unwrap();
+        done.send(read_all(&*file)).unwrap();
+    }));
+    assert_eq!(told.recv().unwrap(), b"data");
+}
+
 pub fn submitted_operations_complete(p: &Place<'_>) {
     let file = p.create("f");
     file.submit_write(0, vec![Bytes::from_static(b"data")])

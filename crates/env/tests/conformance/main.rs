@@ -146,6 +146,7 @@ conformance! {
         reads_end_at_the_end
         a_file_is_cut_and_extended
         allocating_extends_and_keeps
+        work_that_may_wait_is_done
         submitted_operations_complete
         durable_writes_are_read_whatever_their_alignment
         handles_share_a_file

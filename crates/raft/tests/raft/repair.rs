@@ -4,10 +4,13 @@
 //!
 //! In the names, *intact*, *damaged* and *never* say what a node holds of the entry in question.
 
-use trilith_raft::{EntryId, Role, Sending};
-use trilith_types::NodeId;
+use trilith_raft::{
+    Core, EntryId, HardState, Moment, Output, Restored, RestoredVote, Role, Sending, SplitMix64,
+    TermRuns,
+};
+use trilith_types::{NodeId, Term};
 
-use crate::support::{Cluster, Damage, i, id, n};
+use crate::support::{Cluster, Damage, config, i, id, n, voters};
 
 fn damaged(first: u64, last: u64) -> Damage {
     Damage {
@@ -161,10 +164,7 @@ fn leader_damaged_nobody_intact_and_all_have_answered_the_entry_is_discarded() {
     cluster.elect(1);
     cluster.run(6);
     assert_mended(&mut cluster, &[1, 2, 3]);
-    assert_eq!(
-        cluster.core(1).log().term_at(i(3)),
-        Some(trilith_types::Term(3))
-    );
+    assert_eq!(cluster.core(1).log().term_at(i(3)), Some(Term(3)));
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     start(&mut cluster, 3, damaged(2, 2));
     assert!(cluster.core(1).status().vote_lost && !cluster.core(1).campaign());
     cluster.run(80);
-    assert_eq!(cluster.core(1).status().term, trilith_types::Term(2));
+    assert_eq!(cluster.core(1).status().term, Term(2));
     assert_mended(&mut cluster, &[2, 3]);
     assert_eq!(cluster.host(2).state[1], "t1i2");
 }
@@ -407,8 +407,13 @@ fn damage_found_while_following_is_mended() {
     cluster.elect(1);
     cluster.run(2);
     cluster.core(2).damaged(&[(i(1), i(2))]).unwrap();
+    assert!(cluster.core(2).is_damaged(i(1), i(2)));
+    assert!(!cluster.core(2).is_damaged(i(1), i(3)));
     cluster.settle();
     assert_mended(&mut cluster, &[1, 2, 3]);
+    assert!(!cluster.core(2).is_damaged(i(1), i(2)));
+    assert_eq!(cluster.core(2).damaged(&[]), Ok(()));
+    assert_eq!(cluster.core(2).status().first_damaged, None);
     assert!(cluster.core(2).damaged(&[(i(0), i(1))]).is_err());
     assert!(cluster.core(2).damaged(&[(i(3), i(9))]).is_err());
 }
@@ -588,4 +593,111 @@ fn what_the_leader_lacks_does_not_keep_the_rest_from_being_mended() {
     cluster.heal();
     cluster.run(20);
     assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn what_the_disk_has_not_written_again_yet_bounds_what_is_asked_for() {
+    let terms = [1; 2100];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    cluster.elect(1);
+    let damage = Damage {
+        ranges: (1..=1030).map(|k| (i(2 * k), i(2 * k))).collect(),
+        ..Damage::default()
+    };
+    start(&mut cluster, 2, damage);
+    cluster.host(2).syncs = false;
+    cluster.events.clear();
+    for _ in 0..3 {
+        cluster.tick(1);
+    }
+    cluster.settle();
+    // 1024 ranges at a time are being written again, 128 of them an answer.
+    assert_eq!(said(&cluster, "repair from"), 8);
+    assert_eq!(cluster.core(2).status().first_damaged, Some(id(1, 2)));
+    // The disk has done them, and that brings the rest: no clock is needed.
+    cluster.host(2).syncs = true;
+    while cluster.host(2).sync_one() {}
+    cluster.settle();
+    assert_eq!(said(&cluster, "repair from"), 9);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
+fn who_lacks_the_first_damaged_entry_is_asked_again_for_the_others() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2, 2], &[1, 1, 2, 2], &[1, 1, 2, 2]]);
+    let damage = Damage {
+        ranges: vec![(i(2), i(2)), (i(4), i(4))],
+        ..Damage::default()
+    };
+    start(&mut cluster, 1, damage);
+    start(&mut cluster, 2, damaged(2, 2));
+    cluster.crash(3);
+    cluster.core(1).campaign();
+    cluster.turn(1);
+    // What node 2 has of the two is lost on the way; that it has not got entry 2 is not.
+    while let Some(packet) = cluster.network.pop_front() {
+        if !packet.show().contains("repair from") {
+            cluster.deliver_packet(packet);
+        }
+    }
+    assert_eq!(cluster.role(1), Role::Repairing);
+    assert!(cluster.core(1).is_damaged(i(4), i(4)));
+    cluster.events.clear();
+    cluster.run(8);
+    assert_eq!(said(&cluster, "1->2 t3 repair request 2.4 to 2.4"), 1);
+    assert_eq!(said(&cluster, "1->2 t3 repair request 1.2"), 0);
+    assert!(!cluster.core(1).is_damaged(i(4), i(4)));
+    assert!(cluster.core(1).is_damaged(i(2), i(2)), "node 3 may have it");
+}
+
+#[test]
+fn what_a_leader_has_applied_and_nobody_else_has_in_a_log_is_given_up() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    cluster.host(2).trim(i(2)).unwrap();
+    // Node 3 does not answer.
+    cluster.isolate(3);
+    cluster.core(1).damaged(&[(i(2), i(3))]).unwrap();
+    cluster.settle();
+    assert_eq!(cluster.role(1), Role::Leader);
+    // Entry 2 is in snapshots alone and goes with the next trim; the search goes on behind it.
+    assert!(said(&cluster, "1: should trim to 2") > 0);
+    assert_eq!(cluster.core(1).status().first_damaged, Some(id(1, 2)));
+    assert!(cluster.core(1).is_damaged(i(2), i(2)));
+    assert!(!cluster.core(1).is_damaged(i(2), i(3)));
+    cluster.host(1).trim(i(2)).unwrap();
+    assert_eq!(cluster.core(1).status().first_damaged, None);
+}
+
+#[test]
+fn damage_in_what_is_being_applied_keeps_a_leader_waiting_no_longer_than_that() {
+    let mut log = TermRuns::starting_after(EntryId::default());
+    log.append(Term(1), 3);
+    let restored = Restored {
+        log,
+        base_configuration: voters([1]),
+        commit: i(3),
+        vote: RestoredVote::Known(HardState {
+            term: Term(1),
+            vote: None,
+        }),
+        ..Restored::default()
+    };
+    let random = Box::new(SplitMix64(1));
+    let mut core = Core::new(config(1), restored, random, Moment(0)).unwrap();
+    let mut out = Output::default();
+    core.drain(&mut out);
+    assert_eq!(out.apply.as_ref().map(|apply| apply.last), Some(i(3)));
+    out.clear();
+    // The host has read the entries to apply them, and found one damaged after that.
+    core.damaged(&[(i(2), i(2))]).unwrap();
+    assert!(core.campaign());
+    core.drain(&mut out);
+    core.persisted(out.write.unwrap().seq).unwrap();
+    assert_eq!(core.status().role, Role::Repairing);
+    core.applied(i(1)).unwrap();
+    assert_eq!(core.status().role, Role::Repairing);
+    core.applied(i(3)).unwrap();
+    assert_eq!(core.status().role, Role::Leader);
 }

@@ -6,7 +6,7 @@ use trilith_raft::{
     Transition, WriteSeq,
     message::{
         Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Repair, RepairPiece, RepairRange,
-        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteRequest,
+        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer, VoteReply, VoteRequest,
     },
 };
 use trilith_types::{GroupId, Incarnation, NodeId, Term};
@@ -315,6 +315,28 @@ fn impossible_campaigns_are_dropped() {
 }
 
 #[test]
+fn a_learners_answer_to_a_campaign_is_no_vote() {
+    let mut cluster = Cluster::default();
+    let members = voters([1, 2, 3]).with_learners([n(4)]);
+    cluster.add(config(1), members);
+    assert!(cluster.core(1).campaign());
+    let granted = |campaign| {
+        Body::PreVoteReply(VoteReply {
+            campaign: Term(campaign),
+            answer: VoteAnswer::Granted,
+        })
+    };
+    assert_eq!(
+        dropped(&mut cluster, message(4, 1, 0, granted(1))),
+        Dropped::UnknownPeer { from: n(4) }
+    );
+    assert_eq!(cluster.role(1), Role::PreCandidate);
+    let voter = message(2, 1, 0, granted(1));
+    cluster.core(1).step(Moment(0), voter).unwrap();
+    assert_eq!(cluster.role(1), Role::Candidate);
+}
+
+#[test]
 fn impossible_repairs_and_snapshots_are_dropped() {
     let mut cluster = led();
     let range = |first, last| RepairRange {
@@ -430,6 +452,142 @@ fn a_send_of_a_past_term_or_life_is_dropped() {
 }
 
 #[test]
+fn a_repair_of_a_past_term_or_of_other_entries_is_not_sent() {
+    let mut cluster = led();
+    let range = RepairRange {
+        id: id(1, 2),
+        through: id(1, 2),
+    };
+    let request = Body::RepairRequest(RepairRequest {
+        ranges: vec![range],
+    });
+    let core = cluster.core(1);
+    core.step(Moment(0), message(2, 1, 1, request)).unwrap();
+    let mut out = trilith_raft::Output::default();
+    core.drain(&mut out);
+    let send = out.repairs.pop().unwrap();
+    let wanted = (i(2), i(2));
+    assert!(core.complete_repair(&send, &[wanted]).is_some());
+    assert!(
+        core.complete_repair(&send, &[]).is_none(),
+        "nothing to send"
+    );
+    for other in [(i(1), i(2)), (i(2), i(3))] {
+        assert!(core.complete_repair(&send, &[other]).is_none(), "{other:?}");
+    }
+    core.step(Moment(0), message(2, 1, 5, Body::NewerTerm))
+        .unwrap();
+    assert!(
+        core.complete_repair(&send, &[wanted]).is_none(),
+        "the term has passed"
+    );
+}
+
+#[test]
+fn a_lost_vote_hands_out_entries_in_an_earlier_term_too() {
+    // The log is ahead of the file of the vote, which says term 1.
+    let mut cluster = Cluster::with_logs(1, [&[1, 1, 5], &[1, 1], &[1, 1]]);
+    assert!(cluster.core(1).status().vote_lost);
+    let request = || {
+        let range = RepairRange {
+            id: id(1, 2),
+            through: id(1, 2),
+        };
+        Body::RepairRequest(RepairRequest {
+            ranges: vec![range],
+        })
+    };
+    let core = cluster.core(1);
+    core.step(Moment(0), message(2, 1, 4, request())).unwrap();
+    let mut out = trilith_raft::Output::default();
+    core.drain(&mut out);
+    assert_eq!(out.repairs[0].ranges, [(id(1, 2), i(2))]);
+    assert_eq!(core.status().term, Term(5));
+    // Who has its vote takes part, and answers nobody of a past term.
+    let mut cluster = Cluster::with_logs(5, [&[1, 1, 5], &[1, 1], &[1, 1]]);
+    let why = dropped(&mut cluster, message(2, 1, 4, request()));
+    assert!(matches!(why, Dropped::StaleTerm { .. }), "{why}");
+}
+
+#[test]
+fn a_snapshot_that_is_not_wanted_any_more_is_not_offered() {
+    let mut cluster = led();
+    let offer = || SnapshotOffer {
+        last: id(1, 2),
+        configuration: voters([1, 2, 3]),
+        bytes: 0,
+    };
+    // Node 2 follows node 1, which has asked neither for it nor for one of its own.
+    cluster.run(4);
+    assert_eq!(cluster.core(2).status().commit, i(2));
+    assert!(cluster.core(2).offer_snapshot(n(1), offer()).is_none());
+    assert!(cluster.core(1).offer_snapshot(n(2), offer()).is_none());
+    assert!(cluster.core(1).offer_snapshot(n(9), offer()).is_none());
+    let request = message(2, 1, 1, Body::SnapshotRequest);
+    cluster.core(1).step(Moment(0), request).unwrap();
+    assert!(cluster.core(1).offer_snapshot(n(2), offer()).is_some());
+}
+
+#[test]
+fn a_snapshot_older_than_the_log_replaces_no_lost_state() {
+    let mut cluster = led();
+    cluster.run(4);
+    cluster.host(2).trim(i(2)).unwrap();
+    cluster.core(2).state_machine_lost();
+    let offer = |index| {
+        Body::SnapshotOffer(SnapshotOffer {
+            last: id(1, index),
+            configuration: voters([1, 2, 3]),
+            bytes: 0,
+        })
+    };
+    let mut out = trilith_raft::Output::default();
+    for (index, is_taken) in [(1, false), (2, true)] {
+        let core = cluster.core(2);
+        core.step(Moment(0), message(1, 2, 1, offer(index)))
+            .unwrap();
+        core.drain(&mut out);
+        let unneeded = out.messages.iter().any(|message| {
+            matches!(
+                message.body,
+                Body::SnapshotReply(SnapshotReply::Unneeded { .. })
+            )
+        });
+        assert_eq!((out.snapshots.is_empty(), unneeded), (!is_taken, !is_taken));
+        out.clear();
+    }
+}
+
+#[test]
+fn a_snapshot_that_keeps_arriving_is_not_given_up() {
+    for arrives in [true, false] {
+        let mut cluster = led();
+        let last = id(1, 9);
+        let offer = SnapshotOffer {
+            last,
+            configuration: voters([1, 2, 3]),
+            bytes: 0,
+        };
+        let stall = cluster.core(2).config().snapshot_stall_ticks;
+        let offer = message(1, 2, 1, Body::SnapshotOffer(offer));
+        let core = cluster.core(2);
+        core.step(Moment(0), offer).unwrap();
+        core.accept_snapshot(last, 0).unwrap();
+        for _ in 0..2 {
+            for _ in 1..stall {
+                // The leader is there all the time.
+                core.step(Moment(0), message(1, 2, 1, heartbeat(0)))
+                    .unwrap();
+                core.tick(Moment(0));
+            }
+            // News of another one is no news of this one.
+            core.snapshot_arriving(if arrives { last } else { id(1, 8) });
+        }
+        assert_eq!(core.snapshot_staged(last).is_ok(), arrives);
+    }
+}
+
+#[test]
 fn a_send_that_the_host_could_not_do_is_tried_again_after_heartbeats() {
     for outcome in [SendOutcome::Failed, SendOutcome::Compacted] {
         let mut cluster = Cluster::of([1, 2, 3]);
@@ -488,6 +646,13 @@ fn what_does_not_fit_together_is_no_start() {
         restore(|r| r.configurations = vec![(i(3), Configuration::default())]),
         Some(RestoreError::Configuration { .. })
     ));
+    let bad_base = restore(|r| {
+        r.base_configuration = Configuration {
+            learners: vec![n(3)],
+            ..voters([1, 2, 3])
+        };
+    });
+    assert_eq!(bad_base, Some(RestoreError::Configuration { index: i(2) }));
     let mut bad = config(1);
     bad.election_ticks = 0;
     let start = Core::new(bad, Restored::default(), Box::new(SplitMix64(1)), Moment(0));

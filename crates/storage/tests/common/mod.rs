@@ -12,7 +12,7 @@ use trilith_env::{
 use trilith_storage::{
     Entry, EntryKind, FileCache, Log, LogConfig, LogReader, ReadError, Recovery, StoredEntry,
 };
-use trilith_types::{GroupId, LogIndex, Offset, Term, TimestampMs};
+use trilith_types::{EntryMeta, GroupId, LogIndex, Offset, Term, TimestampMs};
 
 pub(crate) const DIR: &str = "/data/log";
 pub(crate) const GROUP: GroupId = GroupId(7);
@@ -95,6 +95,22 @@ pub(crate) fn append_at(
         max_timestamp: time,
         payload: &[head, tail],
     })
+}
+
+/// The entry of this number in a log that was filled with `append(log, 3, 200)` alone.
+pub(crate) fn original(index: u64) -> (EntryMeta, Vec<u8>) {
+    let first = (index - 1) * 3;
+    let time = TimestampMs(index as i64 * 10 - 10);
+    let meta = EntryMeta {
+        index: LogIndex(index),
+        term: Term(1 + index / 10),
+        kind: EntryKind::BATCH,
+        first_offset: Offset(first),
+        records: 3,
+        append_time: time,
+        max_timestamp: time,
+    };
+    (meta, payload(index, first, 3, 200))
 }
 
 /// Everything that can be read from the start, and the damage that was met: as (first, next).

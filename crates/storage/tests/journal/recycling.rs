@@ -254,3 +254,43 @@ fn files_are_made_ahead_in_the_background() {
     let (journal, _) = Journal::open(&env, Path::new(DIR), config).unwrap();
     write(&journal, A, vec![append(A, 2, 1, 1, 30_000)]);
 }
+
+/// A file of which only a part was written is of no use: it goes, and another try makes it.
+#[test]
+fn a_file_that_cannot_be_written_to_its_end_is_removed_and_made_later() {
+    let config = JournalConfig {
+        files_ahead: 2,
+        ..small()
+    };
+    let whole = SimDisk::new(1);
+    let (_journal, _) = Journal::open(&world(&whole).0, Path::new(DIR), config).unwrap();
+    let names = whole.list(Path::new(DIR)).unwrap();
+    let last = names.into_iter().map(|entry| entry.path).max().unwrap();
+
+    let disk = SimDisk::new(1);
+    let (env, clock) = world(&disk);
+    disk.fail(Failure::of(Op::WriteDurable).under(&last));
+    let (journal, _) = Journal::open(&env, Path::new(DIR), config).unwrap();
+    assert_eq!(journal.failed(), None);
+    let stats = journal.stats();
+    assert_eq!((stats.files_ready, stats.files_refused), (1, 1));
+    assert_eq!(journal_files(&disk), 2);
+    clock.advance(std::time::Duration::from_secs(2));
+    journal.tick(trilith_env::Clock::monotonic(&clock));
+    assert_eq!(journal.stats().files_ready, 2);
+    assert_eq!(journal_files(&disk), 3);
+}
+
+#[test]
+fn a_first_start_whose_writes_fail_leaves_no_file_behind() {
+    let disk = SimDisk::new(1);
+    disk.fail(Failure::of(Op::WriteDurable));
+    let refused = Journal::open(&world(&disk).0, Path::new(DIR), small()).unwrap_err();
+    assert!(
+        refused.to_string().contains("a simulated fault"),
+        "{refused}"
+    );
+    assert_eq!(journal_files(&disk), 0);
+    let (journal, _) = open(&disk);
+    write(&journal, A, vec![append(A, 1, 1, 0, 10)]);
+}

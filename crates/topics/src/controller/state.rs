@@ -25,6 +25,7 @@ pub struct Topic {
 pub struct Controller {
     pub(super) cluster: Option<ClusterId>,
     pub(super) feature_level: u32,
+    /// How many replicas a topic gets that says nothing.
     pub(super) replicas_default: u32,
     pub(super) next_node: NodeId,
     pub(super) next_topic: TopicId,
@@ -66,12 +67,6 @@ impl Controller {
     #[must_use]
     pub const fn feature_level(&self) -> u32 {
         self.feature_level
-    }
-
-    /// How many replicas a topic gets that says nothing.
-    #[must_use]
-    pub const fn replicas_default(&self) -> u32 {
-        self.replicas_default
     }
 
     /// The id that the next topic gets. A topic with a lower id that is not there was deleted:

@@ -1,10 +1,10 @@
 //! The controller's commands, one after another, and their bytes.
 
 use proptest::prelude::*;
-use trilith_types::{ClusterId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};
+use trilith_types::{ClusterId, Incarnation, NodeId, PartitionId, ProducerId, TopicId, TopicName};
 
 use super::*;
-use crate::{PARTITIONS_MAX, TopicError, TopicSettingsPatch, group_id};
+use crate::{PARTITIONS_MAX, TOPICS_MAX, TopicError, TopicSettingsPatch, group_id};
 
 const CLUSTER: ClusterId = ClusterId(0xfeed);
 
@@ -364,6 +364,79 @@ fn producer_ids_are_given_once() {
         };
         assert_eq!(told(&mut controller, &take).unwrap(), expected);
     }
+}
+
+/// A number that would not fit its field any more is refused, and the last that does is given.
+#[test]
+fn ids_run_out_without_one_being_given_twice() {
+    let mut controller = cluster(1);
+    let last = u64::from(u32::MAX);
+    controller.next_topic = TopicId(last);
+    let topic = created(&mut controller, &create("last", 1, Some(1)));
+    assert_eq!(topic.id, TopicId(last));
+    let take = |count| ControllerCommand::TakeProducerIds { count };
+    controller.next_producer = i64::MAX as u64 - 10;
+    assert!(matches!(
+        told(&mut controller, &take(10)),
+        Ok(Outcome::ProducerIds { count: 10, .. })
+    ));
+    let before = controller.clone();
+    for (command, what) in [
+        (create("more", 1, Some(1)), "topic ids"),
+        (take(1), "producer ids"),
+    ] {
+        let refused = told(&mut controller, &command).unwrap_err();
+        assert!(
+            matches!(refused, ControllerError::OutOfIds { of } if of == what),
+            "{refused}"
+        );
+    }
+    assert_eq!(controller, before);
+    assert_eq!(Controller::restore(&controller.state()).unwrap(), before);
+}
+
+#[test]
+fn a_cluster_holds_so_many_nodes_and_topics_and_no_more() {
+    let most = NODES_MAX as u64;
+    let mut controller = cluster(most);
+    let one_more = ControllerCommand::AddNode {
+        name: NodeName::new("one-more").unwrap(),
+        peer_address: "h:1".to_owned(),
+        client_address: "h:2".to_owned(),
+        feature_level: 1,
+    };
+    let refused = told(&mut controller, &one_more).unwrap_err();
+    assert!(
+        matches!(refused, ControllerError::TooManyNodes),
+        "{refused}"
+    );
+    // What a topic is like does not matter here, only how many there are.
+    let topic = created(&mut controller, &create("t0", 1, Some(1)));
+    for n in 1..TOPICS_MAX {
+        let name = TopicName::new(&format!("t{n}")).unwrap();
+        controller.topics.insert(name, topic.clone());
+    }
+    let refused = told(&mut controller, &create("more", 1, Some(1))).unwrap_err();
+    assert!(
+        matches!(refused, ControllerError::Topic(TopicError::TooManyTopics)),
+        "{refused}"
+    );
+    let delete = ControllerCommand::DeleteTopic {
+        name: "t0".to_owned(),
+    };
+    told(&mut controller, &delete).unwrap();
+    created(&mut controller, &create("more", 1, Some(1)));
+}
+
+#[test]
+fn a_controller_of_no_cluster_yet_is_restored_too() {
+    let mut controller = Controller::default();
+    let default = ControllerCommand::SetReplicasDefault { replicas: 1 };
+    told(&mut controller, &default).unwrap();
+    assert_eq!(controller.cluster(), None);
+    let restored = Controller::restore(&controller.state()).unwrap();
+    assert_eq!(restored, controller);
+    assert_ne!(restored, Controller::default());
 }
 
 #[test]

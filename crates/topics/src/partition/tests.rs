@@ -167,6 +167,27 @@ fn what_is_not_known_stops_the_replica() {
     assert_eq!(machine.lead(tail).unwrap_err().index, LogIndex(3));
 }
 
+/// Applying an entry takes no more of its payload than is said.
+#[test]
+fn the_head_of_a_payload_is_enough_to_apply_it() {
+    let command = PartitionCommand::LogStart { offset: Offset(5) };
+    let entries = [
+        (EntryKind::NOOP, Bytes::new()),
+        (EntryKind::CONFIGURATION, Bytes::from_static(b"members")),
+        (EntryKind::BATCH, batch(7, 0)),
+        (EntryKind::COMMAND, command.encode()),
+        (EntryKind::BATCH, batch(7, 1)),
+    ];
+    let (mut whole, mut heads) = (PartitionMachine::default(), PartitionMachine::default());
+    for (index, (kind, payload)) in (1..).zip(&entries) {
+        let meta = meta(*kind, index, 0);
+        let head = &payload[..payload_head(*kind).min(payload.len())];
+        assert_eq!(heads.apply(&meta, head), whole.apply(&meta, payload));
+    }
+    assert_eq!((heads.log_start(), heads.producers()), (Offset(5), 1));
+    assert_eq!(heads.state(), whole.state());
+}
+
 #[test]
 fn a_batch_without_a_producer_is_stored_as_often_as_it_comes() {
     let mut machine = PartitionMachine::default();
