@@ -50,7 +50,7 @@ pub struct Metrics {
     pub groups: Gauge,
     /// Of those, the ones that this node leads.
     pub leading: Gauge,
-    /// Of those, the ones whose time passes; the others are quiet.
+    /// Of those, the ones whose time passes; the others are quiet, or have no quorum in reach.
     pub awake: Gauge,
     /// Replicas that have stopped after a failure.
     pub stopped: Gauge,

@@ -23,6 +23,9 @@ use crate::{
     replica::{Cx, Now, Replica},
 };
 
+/// A turn says that it is getting on after so many events or groups.
+const STRIDE: usize = 64;
+
 /// Groups, and what they work with.
 pub struct Shard<M: Machine> {
     number: usize,
@@ -101,9 +104,7 @@ impl<M: Machine> Shard<M> {
         let mut events = std::mem::take(&mut self.events);
         self.cx.inbox.take(&mut events);
         self.cx.metrics.events_per_turn.record(events.len() as u64);
-        for event in events.drain(..) {
-            self.handle(event);
-        }
+        self.handle_all(&mut events);
         self.events = events;
         self.tick_if_due();
         self.take_timers();
@@ -125,6 +126,29 @@ impl<M: Machine> Shard<M> {
         }
     }
 
+    fn handle_all(&mut self, events: &mut Vec<Event<M>>) {
+        for (place, event) in (1..).zip(events.drain(..)) {
+            self.handle(event);
+            self.pulse_after(place);
+        }
+    }
+
+    /// A turn of thousands of groups may take longer than other nodes wait before they suspect this
+    /// one, and their elections in all of those groups would make the next turns longer still. A shard
+    /// that gets on is not one that hangs, however long its turn is.
+    fn pulse_after(&self, place: usize) {
+        if place.is_multiple_of(STRIDE) {
+            self.pulse();
+        }
+    }
+
+    fn pulse(&self) {
+        self.shared.pulse.shard_ticked(self.number);
+        if self.number == 0 {
+            self.watch_disk();
+        }
+    }
+
     fn deadline(&self) -> Duration {
         if !self.touched.is_empty() {
             return self.cx.now.monotonic;
@@ -140,23 +164,23 @@ impl<M: Machine> Shard<M> {
         }
         // After a pause it is one tick, not many: nothing could have been heard meanwhile.
         self.next_tick = now + self.cx.config.tick;
-        self.shared.pulse.shard_ticked(self.number);
+        self.pulse();
         self.cx.open_logs_max = (self.cx.open_logs_max + 1).min(self.cx.config.open_logs_max);
         if self.number == 0 {
-            self.tick_journal();
+            // The first shard lets the journal's time pass, and watches the disk for all.
+            self.cx.journal.tick(now);
         }
-        for group in &self.awake {
+        for (place, group) in (1..).zip(&self.awake) {
             if let Some(replica) = self.replicas.get_mut(group) {
                 replica.tick(&mut self.cx);
                 self.touched.push(*group);
             }
+            self.pulse_after(place);
         }
     }
 
-    /// The first shard lets the journal's time pass, and watches the disk for all.
-    fn tick_journal(&mut self) {
+    fn watch_disk(&self) {
         let config = &self.cx.config;
-        self.cx.journal.tick(self.cx.now.monotonic);
         let limit = config.tick * config.disk_stall_ticks;
         if self
             .cx
@@ -182,36 +206,46 @@ impl<M: Machine> Shard<M> {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
-        for group in touched.drain(..) {
+        for (place, group) in (1..).zip(touched.drain(..)) {
             let Some(replica) = self.replicas.get_mut(&group) else {
                 continue;
             };
             replica.turn(&mut self.cx);
             arm(&mut self.cx, &mut self.awake, &mut self.timers, replica);
-            if replica.log.is_open_for_writing() {
-                self.open_logs.insert(group);
-            } else {
-                self.open_logs.remove(&group);
-            }
-            self.close_logs();
+            self.note_open_log(group);
+            self.pulse_after(place);
         }
         // Its memory serves the next turn.
         self.touched = touched;
         self.touched.append(&mut self.cx.again);
     }
 
+    /// Counts a group's log if it is open for writing now.
+    fn note_open_log(&mut self, group: GroupId) {
+        let replica = self.replicas.get(&group);
+        if replica.is_some_and(|replica| replica.log.is_open_for_writing()) {
+            self.open_logs.insert(group);
+            self.close_logs();
+        } else {
+            self.open_logs.remove(&group);
+        }
+    }
+
     /// Keeps the files that are open for writing within their bound: closes those of the groups that
-    /// have gone without an entry for longest. Those that are being synced stay open; syncs have
-    /// the same bound.
+    /// have gone without an entry for longest, and some more, so that it is seldom looked for them.
+    /// Those that are being synced stay open; syncs have the same bound.
     fn close_logs(&mut self) {
-        while self.open_logs.len() > self.cx.open_logs_max {
-            let by_age = self.open_logs.iter().filter_map(|group| {
-                let replica = self.replicas.get(group)?;
-                replica.may_park().then_some((replica.last_append, *group))
-            });
-            let Some((_, group)) = by_age.min() else {
-                return;
-            };
+        if self.open_logs.len() <= self.cx.open_logs_max {
+            return;
+        }
+        let left = self.cx.open_logs_max - self.cx.open_logs_max / 8;
+        let by_age = self.open_logs.iter().filter_map(|group| {
+            let replica = self.replicas.get(group)?;
+            replica.may_park().then_some((replica.last_append, *group))
+        });
+        let mut by_age: Vec<(Duration, GroupId)> = by_age.collect();
+        by_age.sort_unstable();
+        for (_, group) in by_age.into_iter().take(self.open_logs.len() - left) {
             if let Some(replica) = self.replicas.get_mut(&group) {
                 replica.park();
             }
@@ -239,6 +273,8 @@ impl<M: Machine> Shard<M> {
         };
         work(replica, &mut self.cx);
         self.touched.push(group);
+        // The messages of one turn may bring entries for thousands of groups.
+        self.note_open_log(group);
         true
     }
 
@@ -649,7 +685,8 @@ fn arm<M: Machine>(
     timers: &mut BTreeSet<(Duration, GroupId)>,
     replica: &mut Replica<M>,
 ) {
-    let is_awake = replica.stopped.is_none() && !replica.core.is_quiet();
+    let is_slow = replica.slow_down(cx);
+    let is_awake = replica.stopped.is_none() && !replica.core.is_quiet() && !is_slow;
     if is_awake != replica.is_awake {
         replica.is_awake = is_awake;
         if is_awake {

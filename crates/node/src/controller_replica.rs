@@ -38,9 +38,10 @@ impl Change {
             Refusal::NotLeader { leader, .. } => self.not_leader(leader),
             Refusal::Transferring { to } => self.not_leader(Some(to)),
             Refusal::UnknownGroup => self.not_leader(None),
-            Refusal::TooMuchUncommitted { .. }
-            | Refusal::TooManyRequests { .. }
-            | Refusal::OutOfFiles => ControlError::Overloaded,
+            Refusal::TooMuchUncommitted { .. } | Refusal::TooManyRequests { .. } => {
+                ControlError::Overloaded
+            }
+            Refusal::OutOfFiles => ControlError::OutOfFiles { reason },
             Refusal::DiskFull | Refusal::TooLarge { .. } => ControlError::DiskFull { reason },
             Refusal::ShuttingDown => ControlError::ShuttingDown,
             Refusal::Stopped { reason } => ControlError::Stopped { reason },
@@ -174,5 +175,29 @@ impl ControllerReplica {
         if !self.shared.is_told.swap(true, Ordering::AcqRel) {
             drop(self.keeper.send(Note::Look));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// The want of files passes when some are closed; it was told as too many requests, which says
+    /// to a client that it asks too much.
+    #[test]
+    fn a_command_refused_for_want_of_files_says_so() {
+        let (tell, told) = mpsc::channel();
+        let change = Change {
+            command: ControllerCommand::RaiseFeatureLevel { level: 1 },
+            book: Arc::default(),
+            answer: Box::new(move |result| tell.send(result).unwrap()),
+        };
+        change.refuse(Refusal::OutOfFiles);
+        let Err(ControlError::OutOfFiles { reason }) = told.recv().unwrap() else {
+            panic!("another error");
+        };
+        assert!(reason.contains("ulimit -n"), "{reason}");
     }
 }

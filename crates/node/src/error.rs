@@ -308,6 +308,12 @@ pub enum ControlError {
         /// How full, and what to do.
         reason: String,
     },
+    /// No more files may be opened.
+    #[error("nothing was changed: {reason}")]
+    OutOfFiles {
+        /// Whose limit it is.
+        reason: String,
+    },
     /// Too much waits for the other nodes.
     #[error("too many changes wait for a majority of the nodes; try again later")]
     Overloaded,

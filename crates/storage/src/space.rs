@@ -6,9 +6,13 @@ use trilith_env::Disk;
 
 use crate::{config::LogConfig, error::AppendError};
 
-/// Each step is this many times what is reserved already. Few large steps keep a file's extents
-/// within its inode: a tree of extents costs every sync another block of the file system's journal.
-const STEP_GROWTH: u64 = 63;
+/// What is reserved grows eightfold with each step while it is small: few steps, since each costs the
+/// file system an extent of the file, and what many small logs reserve in vain is little.
+const STEP_GROWTH: u64 = 7;
+
+/// From here on it doubles: a thousand logs of a few megabytes each must not reserve gigabytes that
+/// they may never need.
+const STEEP_UPTO: u64 = 1 << 20;
 
 /// Whether appends may take more space.
 #[derive(Debug, Default)]
@@ -94,6 +98,7 @@ fn full(path: &Path, available: u64, needed: u64, config: &LogConfig) -> AppendE
 pub(crate) fn next_allocation(allocated: u64, needed: u64, config: &LogConfig) -> u64 {
     let step = allocated
         .saturating_mul(STEP_GROWTH)
+        .min(allocated.max(STEEP_UPTO))
         .max(config.preallocate_bytes_min)
         .min(config.preallocate_bytes_max);
     // A segment ends at its size; more would only be given back.
@@ -116,10 +121,58 @@ mod tests {
         };
         let first = 16 << 10;
         assert_eq!(next_allocation(0, 100, &config), first);
-        assert_eq!(next_allocation(first, first + 1, &config), 64 * first);
+        assert_eq!(next_allocation(first, first + 1, &config), 8 * first);
         assert_eq!(next_allocation(2 << 20, (2 << 20) + 1, &config), 3 << 20);
         assert_eq!(next_allocation(0, 9 << 20, &config), 9 << 20);
         let beyond = next_allocation(3 << 20, (3 << 20) + 1, &config);
         assert_eq!(beyond, (3 << 20) + first);
+    }
+
+    /// What is reserved once `used` bytes are in a store, in entries of `entry` bytes each, and in
+    /// how many steps.
+    fn grown(used: u64, entry: u64) -> (u64, usize) {
+        let config = LogConfig::default();
+        let (mut allocated, mut steps) = (next_allocation(0, 100, &config), 1);
+        for entries in 1..=used / entry {
+            if entries * entry > allocated {
+                allocated = next_allocation(allocated, entries * entry, &config);
+                steps += 1;
+            }
+        }
+        (allocated, steps)
+    }
+
+    /// A thousand logs on three nodes with a little more than a megabyte each reserved 48 GB: the step
+    /// after the first megabyte was sixteen.
+    #[test]
+    fn no_log_reserves_much_more_than_it_has() {
+        for entry in [1 << 10, 64 << 10, 512 << 10, 3 << 20] {
+            for used in [2 << 20, 3 << 20, 5 << 20, 9 << 20, 17 << 20, 63 << 20] {
+                let (allocated, _) = grown(used, entry);
+                assert!(allocated <= 2 * used, "{used} {entry}: {allocated}");
+            }
+        }
+        assert_eq!(grown(1_100 << 10, 1 << 10), (2 << 20, 4));
+        assert_eq!(grown(3 << 10, 1 << 10), (16 << 10, 1));
+    }
+
+    #[test]
+    fn a_full_segment_was_reserved_in_few_steps() {
+        for entry in [100, 1 << 10, 512 << 10, 16 << 20] {
+            let (allocated, steps) = grown(64 << 20, entry);
+            assert!(allocated >= (64 << 20) - entry, "{entry}: {allocated}");
+            assert!(steps <= 10, "{entry}: {steps}");
+        }
+    }
+
+    #[test]
+    fn a_large_entry_gets_what_it_needs_at_once() {
+        let config = LogConfig::default();
+        let entry = 16 << 20;
+        for allocated in [0, 16 << 10, 1 << 20, 60 << 20] {
+            let needed = allocated + entry;
+            assert!(next_allocation(allocated, needed, &config) >= needed);
+        }
+        assert_eq!(next_allocation(16 << 10, 528 << 10, &config), 528 << 10);
     }
 }

@@ -227,6 +227,9 @@ impl Upkeep {
         for (store, position) in &self.cuts {
             match disk.open(store, OpenMode::Existing) {
                 Ok(file) if file.len()? > *position => file.set_len(*position)?,
+                // What lies behind is no part of the log, cut or not: it is as if the process had
+                // died here. A sync that failed would stop the node.
+                Err(e) if trilith_env::is_out_of_files(&e) => {}
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }

@@ -289,6 +289,13 @@ impl Cluster for Service {
         Err(Status::unimplemented("no test founds a cluster"))
     }
 
+    async fn replace(
+        &self,
+        _: Request<v1::ReplaceRequest>,
+    ) -> Result<Response<v1::ReplaceResponse>, Status> {
+        Err(Status::unimplemented("no test replaces a node"))
+    }
+
     async fn status(
         &self,
         _: Request<v1::StatusRequest>,

@@ -19,6 +19,8 @@ pub struct SimConfig {
     /// The disk's size in bytes, counted in pages of 4096; `None` is without end. Names and
     /// directories take no space.
     pub capacity: Option<u64>,
+    /// Most files that may be open; `None` is as many as one likes.
+    pub open_files_max: Option<usize>,
     /// Submitted writes and syncs wait until [`super::SimDisk::complete_next`] or somebody's
     /// [`crate::Completion::wait`] carries them out.
     pub slow: bool,
@@ -37,6 +39,7 @@ impl SimConfig {
             tear: true,
             reorder: true,
             capacity: None,
+            open_files_max: None,
             slow: false,
             dirty_bytes_max: 64 << 20,
         }

@@ -55,6 +55,7 @@
 //! | power cut at the n-th changing operation | [`SimDisk::power_cut_after`]; loop n to [`SimDisk::mutations`] |
 //! | the n-th operation of a kind fails | [`SimDisk::fail`] with a [`Failure`] |
 //! | full disk, and room again | [`SimConfig::capacity`] by [`SimDisk::configure`] |
+//! | no more files may be opened | [`SimConfig::open_files_max`] by [`SimDisk::configure`] |
 //! | slow disk: completions when the host says so, in any order | [`SimConfig::slow`], [`SimDisk::complete_next`] |
 //! | a flipped bit in cache, device or both | [`SimDisk::flip_bit`] |
 //! | a write that lands elsewhere | [`SimDisk::misdirect_next_write`] |

@@ -19,6 +19,7 @@ impl State {
         let makes = may_make && self.tree.find(path).is_err();
         let op = if makes { Op::Create } else { Op::Open };
         let effect = |state: &mut Self| {
+            state.may_open()?;
             let (place, found) = state.tree.place(path)?;
             let ino = match found {
                 Some(Child { is_dir: true, .. }) => {
@@ -35,6 +36,18 @@ impl State {
             Ok(ino)
         };
         self.run(op, path, effect, |_| ())
+    }
+
+    /// Whether another file may be open.
+    fn may_open(&self) -> io::Result<()> {
+        let Some(max) = self.config.open_files_max else {
+            return Ok(());
+        };
+        let open: usize = self.files.values().map(|inode| inode.handles).sum();
+        if open < max {
+            return Ok(());
+        }
+        Err(rustix::io::Errno::MFILE.into())
     }
 
     fn make_file(&mut self, place: Place) -> Ino {

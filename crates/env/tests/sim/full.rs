@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use trilith_env::{
-    Disk,
+    Disk, OpenMode,
     sim::{SimConfig, SimDisk},
 };
 
@@ -126,4 +126,16 @@ fn a_lock_is_had_on_a_full_disk() {
     let held = disk.lock(path("lock"), "me").unwrap();
     assert!(disk.lock(path("lock"), "you").is_err());
     drop(held);
+}
+
+#[test]
+fn no_more_files_are_open_than_may_be() {
+    let disk = SimDisk::new(7);
+    disk.configure(|config| config.open_files_max = Some(2));
+    let first = open(&disk, "a");
+    let second = open(&disk, "a");
+    let refused = disk.open(path("b"), OpenMode::CreateIfMissing).unwrap_err();
+    assert!(trilith_env::is_out_of_files(&refused), "{refused}");
+    drop((first, second));
+    assert!(disk.open(path("b"), OpenMode::CreateIfMissing).is_ok());
 }

@@ -4,7 +4,8 @@
 //! are its parts: `open` brings it back from the disk, `turn` takes inputs and drains the core,
 //! `write` carries out the log's operations and gives them to the journal, `apply` feeds the
 //! machine, `send` serves followers, `segments` makes the log durable apart from the journal,
-//! `snapshot_out` and `snapshot_in` move whole groups, and `ask` answers reads and orders.
+//! `snapshot_out` and `snapshot_in` move whole groups, `stranded` lets time pass slowly while no
+//! quorum is in reach, and `ask` answers reads and orders.
 
 mod apply;
 mod ask;
@@ -20,6 +21,7 @@ mod send;
 mod shortage;
 mod snapshot_in;
 mod snapshot_out;
+mod stranded;
 mod turn;
 mod write;
 
@@ -139,6 +141,8 @@ pub(crate) struct Replica<M: Machine> {
     pub(crate) armed: Option<Duration>,
     /// Whether it is among those that tick.
     pub(crate) is_awake: bool,
+    /// While no quorum is in reach: its next tick.
+    slow_tick: Option<Duration>,
     pub(crate) stopped: Option<Arc<str>>,
 }
 

@@ -146,6 +146,7 @@ impl<M: Machine> Replica<M> {
             last_append: cx.now.monotonic,
             armed: None,
             is_awake: false,
+            slow_tick: None,
             stopped: None,
         };
         replica.take_limbo(cx, limbo);

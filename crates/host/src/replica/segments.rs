@@ -163,10 +163,14 @@ impl<M: Machine> Replica<M> {
         }
         let park = self.log.is_open_for_writing() && !self.segments.is_syncing;
         let park = park.then(|| self.park_at(cx));
-        [park, self.chore_at, self.files_retry, self.disk_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let timers = [
+            park,
+            self.chore_at,
+            self.files_retry,
+            self.disk_deadline(),
+            self.slow_tick,
+        ];
+        timers.into_iter().flatten().min()
     }
 
     fn begin_sync(&mut self, cx: &mut Cx<M>) {

@@ -1,7 +1,7 @@
 //! Too little room on the disk, or no more files that may be opened: the group takes no entries, gives
 //! its leadership away, and tries again.
 
-use trilith_storage::{AppendError, Entry};
+use trilith_storage::{AppendError, Entry, ReadError, TruncateError};
 use trilith_types::{EntryMeta, LogIndex};
 
 use super::{Cx, Replica};
@@ -23,6 +23,20 @@ impl Shortage {
         match error {
             AppendError::DiskFull { .. } => Some(Self::Disk),
             AppendError::Io { source, .. } if trilith_env::is_out_of_files(source) => {
+                Some(Self::Files)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same of a truncation. Nothing of it was done then.
+    pub(super) fn of_truncation(error: &TruncateError) -> Option<Self> {
+        match error {
+            TruncateError::Closed(error) => Self::of(error),
+            TruncateError::Io { source, .. }
+            | TruncateError::Open(ReadError::Io { source, .. })
+                if trilith_env::is_out_of_files(source) =>
+            {
                 Some(Self::Files)
             }
             _ => None,
@@ -119,8 +133,13 @@ mod tests {
             (23, Some(Shortage::Files)),
             (5, None),
         ] {
-            let error = io(std::io::Error::from_raw_os_error(number));
-            assert_eq!(Shortage::of(&error), expected, "{number}");
+            let error = || io(std::io::Error::from_raw_os_error(number));
+            assert_eq!(Shortage::of(&error()), expected, "{number}");
+            let closed = TruncateError::Closed(error());
+            assert_eq!(Shortage::of_truncation(&closed), expected, "{number}");
+            let (path, source) = ("x".into(), std::io::Error::from_raw_os_error(number));
+            let unread = TruncateError::Open(ReadError::Io { path, source });
+            assert_eq!(Shortage::of_truncation(&unread), expected, "{number}");
         }
     }
 }

@@ -80,6 +80,7 @@ impl<M: Machine> Replica<M> {
             self.attend_segments(cx);
             return;
         }
+        self.tick_slowly(cx);
         self.retry_disk(cx);
         self.retry_files(cx);
         self.drain(cx);

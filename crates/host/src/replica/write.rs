@@ -588,10 +588,13 @@ impl<M: Machine> Replica<M> {
                 self.segments.hold();
                 Step::Done
             }
-            Err(error) => {
-                self.stop(cx, error.to_string());
-                Step::Stopped
-            }
+            Err(error) => match Shortage::of_truncation(&error) {
+                Some(of) if self.log.poisoned().is_none() => Step::NoRoom(of),
+                _ => {
+                    self.stop(cx, error.to_string());
+                    Step::Stopped
+                }
+            },
         }
     }
 

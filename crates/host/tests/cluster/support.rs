@@ -110,6 +110,8 @@ pub(crate) struct Cluster {
     pub(crate) settings: HostConfig,
     pub(crate) first_members: Vec<u64>,
     pub(crate) state_is_all: bool,
+    /// A shard's turn takes all messages that are under way, not one.
+    pub(crate) in_batches: bool,
     next_value: u64,
 }
 
@@ -151,6 +153,7 @@ impl Cluster {
             settings,
             first_members: (1..=count).collect(),
             state_is_all: false,
+            in_batches: false,
             next_value: 0,
         }
     }
@@ -341,8 +344,12 @@ impl Cluster {
                 }
                 moved |= !node.is_stuck && node.disk.complete_next();
             }
-            let next = self.net.lock().queue.pop_front();
-            if let Some((from, to, message)) = next {
+            let mut net = self.net.lock();
+            let count = if self.in_batches { net.queue.len() } else { 1 };
+            let count = count.min(net.queue.len());
+            let next: Vec<_> = net.queue.drain(..count).collect();
+            drop(net);
+            for (from, to, message) in next {
                 moved = true;
                 if let Some((handle, _)) = &self.nodes[&to].running {
                     assert!(handle.deliver(from, message).is_none());

@@ -129,8 +129,8 @@ impl Links {
             Reason::NotAdmitted,
             format!(
                 "{name:?} belongs to no cluster and was not founded with this one, or its \
-                 directory was emptied since: give it its directory back, or replace the node \
-                 under a new identity"
+                 directory was emptied since: give it its directory back, or put it in the old \
+                 node's place (trilith cluster replace)"
             ),
         );
         self.refuse(conn, refusal, out)

@@ -105,14 +105,15 @@ pub fn life(
     if !known.is_same_directory(incarnation) {
         return Err(format!(
             "{name:?} (node {node}) comes with another data directory than the one it had: it was \
-             emptied, or there are two of that name; start it with its own directory, or remove it \
-             from the cluster and let it join anew"
+             emptied, or there are two of that name; start it with its own directory, or put a new \
+             node in its place (trilith cluster replace)"
         ));
     }
     if incarnation < known {
         return Err(format!(
             "{name:?} (node {node}) says that this is its start number {}, but number {} was seen: \
-             its data directory is an old copy, or two processes use copies of one",
+             its data directory is an old copy, or two processes use copies of one; start it with the \
+             latest, or put a new node in its place (trilith cluster replace)",
             incarnation.start(),
             known.start()
         ));

@@ -334,7 +334,8 @@ fn found() -> impl Strategy<Value = Found> {
             client_address,
         },
     );
-    (any::<u128>(), vec(founder, 0..4)).prop_map(|(cluster, members)| Found {
+    (any::<u128>(), vec(founder, 0..4), any::<bool>()).prop_map(|(cluster, members, joins)| Found {
+        joins,
         cluster: ClusterId(cluster),
         members,
     })

@@ -160,6 +160,7 @@ impl From<ControlError> for ApiError {
             ControlError::NoQuorum { .. } => Self::new(Reason::NoQuorum, message),
             ControlError::OutcomeUnknown => Self::new(Reason::OutcomeUnknown, message),
             ControlError::DiskFull { .. } => Self::new(Reason::DiskFull, message),
+            ControlError::OutOfFiles { .. } => Self::new(Reason::OutOfFiles, message),
             ControlError::Overloaded => Self::new(Reason::TooManyRequests, message),
             ControlError::Stopped { .. } => Self::new(Reason::LogPoisoned, message),
             ControlError::ShuttingDown => Self::shutting_down(),

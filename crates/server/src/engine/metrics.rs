@@ -243,7 +243,8 @@ fn group_gauges(text: &mut Text, m: &HostMetrics) {
         ("groups_leading", "Groups that this node leads.", &m.leading),
         (
             "groups_awake",
-            "Groups whose time passes; the others are quiet.",
+            "Groups whose time passes; the others are quiet, or have no leader and no majority in \
+             reach.",
             &m.awake,
         ),
         (

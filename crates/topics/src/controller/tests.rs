@@ -456,10 +456,10 @@ fn a_newer_command_or_state_stops_the_replica() {
     created(&mut controller, &create("a", 1, Some(1)));
     let mut state = controller.state().to_vec();
     assert_eq!(Controller::restore(&state).unwrap(), controller);
-    state[0] = 2;
+    state[0] = 3;
     assert!(matches!(
         Controller::restore(&state),
-        Err(crate::StateError::Version { version: 2, .. })
+        Err(crate::StateError::Version { version: 3, .. })
     ));
     state[0] = 1;
     state.pop();

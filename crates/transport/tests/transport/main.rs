@@ -224,6 +224,7 @@ fn a_waiting_node_is_handed_its_cluster() {
         client_address: String::new(),
     };
     let found = Found {
+        joins: false,
         cluster: CLUSTER,
         members: vec![founder(1), founder(2)],
     };

@@ -13,6 +13,7 @@ fn founders(names: &[&str]) -> Found {
         client_address: format!("{name}:2"),
     };
     Found {
+        joins: false,
         cluster: CLUSTER,
         members: (1..).zip(names).map(founder).collect(),
     }
