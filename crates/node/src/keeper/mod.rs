@@ -6,6 +6,7 @@ mod balance;
 mod forming;
 mod reconcile;
 mod register;
+mod sweep;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use trilith_topics::controller::Outcome;
 use trilith_types::{GroupId, NodeId, TopicId};
 
 pub(crate) use self::register::say_leaving;
-use self::{balance::Balance, forming::Forming, register::Registration};
+use self::{balance::Balance, forming::Forming, register::Registration, sweep::Currency};
 use super::{
     ControlError,
     controller_replica::Answer,
@@ -39,6 +40,8 @@ pub(crate) enum Note {
     Outcome(Result<Outcome, ControlError>, Answer),
     /// This node's copy of the cluster's state is as new as the asker wants it.
     CaughtUp(Done),
+    /// This node's copy of the cluster's state is as new as this start.
+    Current,
     /// This node was made a member of a cluster.
     Founded,
     /// A replica here has stopped.
@@ -80,7 +83,7 @@ pub(crate) struct Keeper {
     forming: Forming,
     registration: Registration,
     balance: Balance,
-    has_swept: bool,
+    currency: Currency,
     is_closing: bool,
 }
 
@@ -95,7 +98,7 @@ impl Keeper {
             forming: Forming::default(),
             registration: Registration::default(),
             balance: Balance::default(),
-            has_swept: false,
+            currency: Currency::default(),
             is_closing: false,
         }
     }
@@ -123,6 +126,7 @@ impl Keeper {
             self.balance.turn(&self.inner, &live, &self.served, now),
             self.forming.turn(&live, now),
             self.waiting.iter().map(|waiting| waiting.until).min(),
+            self.ask_for_now(&live, now),
         ];
         timers.into_iter().flatten().min()
     }
@@ -168,6 +172,7 @@ impl Keeper {
                 self.reconcile_now();
                 done();
             }
+            Note::Current => self.is_current(),
             Note::Founded => self.inner.start_founded(),
             Note::Stopped(group, reason) => self.stopped(group, &reason),
             Note::Forgotten(group) => self.remove_files(group),
