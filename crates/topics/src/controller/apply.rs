@@ -210,6 +210,9 @@ impl Controller {
         let topic = Arc::clone(self.topic(name)?);
         self.topics.remove(&topic.name);
         self.by_id.remove(&topic.id);
+        if planted::is_on(Bug::TopicIdsTwice) && topic.id.0 + 1 == self.next_topic.0 {
+            self.next_topic = topic.id;
+        }
         Ok(Outcome::Deleted(topic))
     }
 
