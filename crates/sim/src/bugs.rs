@@ -359,7 +359,8 @@ pub const CASES: &[Case] = &[
     code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),
     code(node::Bug::UndecidedStays, &[KEPT, ONCE, ORDER, PROGRESS])
         .with(&[FaultKind::Loss, FaultKind::SlowDisk]),
-    code(node::Bug::GapUnsaid, &[PREFIX]),
+    // What was acknowledged is passed by, and a reader sees a hole.
+    code(node::Bug::GapUnsaid, &[PREFIX, KEPT]),
     code(node::Bug::RetentionTakesMore, &[RETENTION]),
     // The old topic's groups are there yet, or their files: whatever comes of that.
     code(
