@@ -34,6 +34,15 @@ pub fn replica_dir(data: &Path, topic: TopicId, partition: PartitionId) -> PathB
     groups_dir(data).join(format!("{topic}.{partition}"))
 }
 
+/// Which partition's log is in a directory of this path.
+pub(crate) fn parse_replica_dir(dir: &Path) -> Option<(TopicId, PartitionId)> {
+    let (topic, partition) = dir.file_name()?.to_str()?.split_once('.')?;
+    Some((
+        TopicId(topic.parse().ok()?),
+        PartitionId(partition.parse().ok()?),
+    ))
+}
+
 /// Removes a directory and what is in it; one that is missing is removed already.
 pub(crate) fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let entries = match disk.list(dir) {
@@ -58,5 +67,7 @@ mod tests {
     fn directories_carry_ids() {
         let dir = replica_dir(Path::new("data"), TopicId(7), PartitionId(3));
         assert_eq!(dir, Path::new("data/groups/7.3"));
+        assert_eq!(parse_replica_dir(&dir), Some((TopicId(7), PartitionId(3))));
+        assert_eq!(parse_replica_dir(&controller_dir(Path::new("data"))), None);
     }
 }

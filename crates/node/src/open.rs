@@ -518,10 +518,21 @@ impl NodeParts {
         });
     }
 
-    /// Begins to hand leadership of a group to another node.
-    pub fn transfer(&self, group: GroupId, to: NodeId) {
+    /// Begins to hand leadership of a group to another node, and says whether it has begun.
+    pub fn transfer(&self, group: GroupId, to: NodeId, reply: impl FnOnce(bool) + Send + 'static) {
+        match self.node.inner.live.get() {
+            Some(live) => live.host.transfer(group, to, |begun| reply(begun.is_ok())),
+            None => reply(false),
+        }
+    }
+
+    /// The numbers of all hosted groups: `reply` is called once for each shard, with that shard's.
+    pub fn statuses(
+        &self,
+        reply: impl Fn(Vec<(GroupId, trilith_host::GroupStatus)>) + Send + Sync + 'static,
+    ) {
         if let Some(live) = self.node.inner.live.get() {
-            live.host.transfer(group, to, |_begun_or_not| ());
+            live.host.statuses(reply);
         }
     }
 }

@@ -281,7 +281,10 @@ impl PartitionReplica {
         if self.moving_start.is_some() {
             return None;
         }
-        let policy = self.partition.settings().retention();
+        let mut policy = self.partition.settings().retention();
+        if planted::is_on(Bug::RetentionTakesMore) {
+            policy.bytes = Some(0);
+        }
         let (_, offset) = log.retention_target(at.time, &policy)?;
         self.moving_start = Some(at.next_index);
         Some(Draft {

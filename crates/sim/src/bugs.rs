@@ -209,6 +209,8 @@ const PREFIX: &str = "readers' prefix";
 const ENDS: &str = "end offsets";
 const REPLICAS: &str = "replicas equal";
 const REFUSED: &str = "refused";
+const RETENTION: &str = "retention";
+const TOPICS: &str = "topics";
 
 /// What may come of a disk, or of what a node does with it, that forgets.
 const DISK: &[&str] = &[
@@ -355,6 +357,18 @@ pub const CASES: &[Case] = &[
     code(node::Bug::EveryStartCounts, &[REFUSED]).with(&[FaultKind::OldDirectory]),
     code(node::Bug::LeadersStay, &[PROGRESS]).with(&[FaultKind::Crash]),
     code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),
+    code(node::Bug::UndecidedStays, &[KEPT, ONCE, ORDER, PROGRESS])
+        .with(&[FaultKind::Loss, FaultKind::SlowDisk]),
+    // What was acknowledged is passed by, and a reader sees a hole.
+    code(node::Bug::GapUnsaid, &[PREFIX, KEPT]),
+    code(node::Bug::RetentionTakesMore, &[RETENTION]),
+    // The old topic's groups are there yet, or their files: whatever comes of that.
+    code(
+        node::Bug::TopicIdsTwice,
+        &[TOPICS, KEPT, REPLICAS, ENDS, PREFIX],
+    ),
+    code(node::Bug::DeletedStays, &[PROGRESS]),
+    code(node::Bug::DamageServed, &[PREFIX]).with(&[FaultKind::Damage]),
 ];
 
 #[cfg(test)]

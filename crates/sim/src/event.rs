@@ -12,6 +12,7 @@ use crate::{
     faults::FaultKind,
     history::{Action, Object, OpId, Outcome},
     log_event::LogEvent,
+    tally::Tally,
 };
 
 /// An entry as the checkers know it: its place, its term and a digest of its kind and bytes.
@@ -315,6 +316,15 @@ pub enum Event<'a> {
         /// What.
         kind: Note,
     },
+    /// A node has counted something.
+    Counted {
+        /// Where.
+        node: NodeId,
+        /// What.
+        what: Tally,
+        /// How often since it was last looked at.
+        times: u64,
+    },
 }
 
 /// Things that a run should reach; see [`crate::stats`].
@@ -517,6 +527,9 @@ impl fmt::Display for Event<'_> {
             Self::LeaseRead { node, term } => write!(f, "{node} reads by its lease of term {term}"),
             Self::Log(event) => event.fmt(f),
             Self::Note { node, kind } => write!(f, "{node} note {}", kind.name()),
+            Self::Counted { node, what, times } => {
+                write!(f, "{node} counts {times} {}", what.name())
+            }
         }
     }
 }

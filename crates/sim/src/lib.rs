@@ -24,6 +24,7 @@ pub mod recorder;
 pub mod rng;
 pub mod scheduler;
 pub mod stats;
+pub mod tally;
 pub mod time;
 pub mod trace;
 pub mod view;

@@ -74,6 +74,8 @@ pub enum LogEvent<'a> {
         reader: u32,
         /// Where.
         partition: Partition,
+        /// When it was told so, which is when it has asked.
+        at: SimTime,
         /// The earliest offset that there is.
         earliest: Offset,
     },
@@ -111,6 +113,28 @@ pub enum LogEvent<'a> {
         partition: Partition,
         /// The end that it reached.
         end: Offset,
+    },
+    /// A topic's records are all kept.
+    KeepsAll {
+        /// The topic.
+        topic: TopicId,
+    },
+    /// A topic was made.
+    TopicMade {
+        /// The topic.
+        topic: TopicId,
+    },
+    /// A topic was deleted.
+    TopicGone {
+        /// The topic.
+        topic: TopicId,
+    },
+    /// A node was asked to store records in a topic.
+    Offered {
+        /// The topic that it knows by the name.
+        topic: TopicId,
+        /// The records.
+        records: &'a [RecordId],
     },
     /// A node leads a group in a term.
     Leads {
@@ -191,6 +215,7 @@ impl fmt::Display for LogEvent<'_> {
                 reader,
                 partition,
                 earliest,
+                ..
             } => write!(
                 f,
                 "reader {reader} of {partition} is overtaken, {earliest} is the first"
@@ -217,6 +242,12 @@ impl fmt::Display for LogEvent<'_> {
                 ..
             } => write!(f, "{partition} asked at {asked} is {earliest}..{end}"),
             Self::Audited { partition, end } => write!(f, "{partition} is read through to {end}"),
+            Self::KeepsAll { topic } => write!(f, "topic {topic} keeps everything"),
+            Self::TopicMade { topic } => write!(f, "topic {topic} is made"),
+            Self::TopicGone { topic } => write!(f, "topic {topic} is deleted"),
+            Self::Offered { topic, records } => {
+                write!(f, "topic {topic} is offered {}", Ends(records))
+            }
             Self::Leads { node, group, term } => {
                 write!(f, "{node} leads group {group} in term {term}")
             }

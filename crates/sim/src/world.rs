@@ -33,6 +33,9 @@ pub trait World: Sized {
     /// What the fault plan needs to know of this world.
     fn shape(options: &Self::Options) -> Shape;
 
+    /// What the sums have a name for and what cannot happen in this world, or cannot be seen.
+    fn absent() -> Vec<&'static str>;
+
     /// How many nodes there may be in a run that begins with `nodes`: the ids `1..=` this.
     fn nodes_max(nodes: u64) -> u64;
 

@@ -34,46 +34,37 @@ pub enum InspectError {
     },
 }
 
-/// The directories at and below `root` that hold a log, sorted: those with a manifest, and those
-/// whose stores show that they had one. A store without a manifest beside a log that has one is
-/// what a snapshot was being taken into, which nobody needs.
+/// The directories at and below `root` that hold a log, sorted: those with a manifest. A log behind
+/// a journal has none before it was first synced, and everything in it is in the journal then.
 ///
 /// # Errors
 /// What the file system answers.
 pub fn log_dirs(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<PathBuf>, InspectError> {
     let mut found = Vec::new();
-    let mut without_manifest = Vec::new();
     let mut waiting = vec![root.to_owned()];
+    let names = MirroredFile::paths(Path::new(""), MANIFEST);
     while let Some(dir) = waiting.pop() {
         let entries = disk.list(&dir).map_err(|source| InspectError::Io {
             path: dir.clone(),
             source,
         })?;
-        let dirs = entries.iter().filter(|entry| entry.is_dir);
-        waiting.extend(dirs.map(|entry| entry.path.clone()));
-        let mut files = entries.iter().map(|entry| entry.path.as_path());
-        if files.clone().any(is_manifest) {
+        let is_log = entries.iter().any(|entry| {
+            names
+                .iter()
+                .any(|name| entry.path.file_name() == name.file_name())
+        });
+        waiting.extend(
+            entries
+                .into_iter()
+                .filter(|entry| entry.is_dir)
+                .map(|entry| entry.path),
+        );
+        if is_log {
             found.push(dir);
-        } else if files.any(is_store) {
-            without_manifest.push(dir);
         }
     }
-    let is_beside = |dir: &PathBuf, log: &PathBuf| dir != root && dir.parent() == log.parent();
-    without_manifest.retain(|dir| !found.iter().any(|log| is_beside(dir, log)));
-    found.append(&mut without_manifest);
     found.sort();
     Ok(found)
-}
-
-fn is_manifest(path: &Path) -> bool {
-    let names = MirroredFile::paths(Path::new(""), MANIFEST);
-    names
-        .iter()
-        .any(|name| path.file_name() == name.file_name())
-}
-
-fn is_store(path: &Path) -> bool {
-    layout::parse(path).is_some_and(|(_, _, kind)| kind == FileKind::Store)
 }
 
 /// A log's manifest, the newest copy that is whole.

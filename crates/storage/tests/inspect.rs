@@ -77,27 +77,6 @@ fn a_directory_tree_is_searched_for_logs_and_each_is_shown() {
 }
 
 #[test]
-fn a_log_whose_manifests_are_both_gone_is_found_and_a_snapshot_half_taken_is_passed_over() {
-    let disk = SimDisk::new(1);
-    filled(&disk, 4).close().unwrap();
-    let dyn_disk = env_on(&disk).disk;
-    let (dir, root) = (Path::new(DIR), Path::new(DIR).parent().unwrap());
-    let next = root.join("next");
-    disk.create_dir_all(&next).unwrap();
-    let half = next.join("00000000000000000000-1.log");
-    drop(disk.open(&half, OpenMode::CreateNew).unwrap());
-    let found = || inspect::log_dirs(&dyn_disk, root).unwrap();
-    assert_eq!(found(), [dir], "it has a neighbour with a manifest");
-    for copy in ["manifest.a", "manifest.b"] {
-        disk.remove_file(&dir.join(copy)).unwrap();
-    }
-    assert_eq!(found(), [dir, &next]);
-    assert_eq!(inspect::log_dirs(&dyn_disk, dir).unwrap(), [dir]);
-    let error = verify::verify(&dyn_disk, dir).unwrap_err().to_string();
-    assert!(error.contains("neither") && error.contains("manifest.b"));
-}
-
-#[test]
 fn verify_looks_at_a_log_that_was_not_closed_too() {
     let disk = SimDisk::new(1);
     let mut log = filled(&disk, 10);

@@ -30,6 +30,18 @@ pub enum Bug {
     LeadersStay,
     /// The same producer's id is given away twice.
     ProducerIdsTwice,
+    /// A batch that was refused after it was decided on stays in the table of producers.
+    UndecidedStays,
+    /// A reader that retention has overtaken goes on at the earliest record without a word.
+    GapUnsaid,
+    /// Retention removes all that it can, whatever is to be kept.
+    RetentionTakesMore,
+    /// The id of a deleted topic is given again.
+    TopicIdsTwice,
+    /// A deleted topic's replicas stay, with their files.
+    DeletedStays,
+    /// A reader is given a record whose checksum is wrong.
+    DamageServed,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -81,6 +81,9 @@ impl<M: Machine> Replica<M> {
         let doubt = restored.unknown_suffix.map(|unknown| unknown.last_possible);
         let doubt_unsaved = doubt.is_some() && doubt != found.image.doubt;
         let configurations = configurations(&restored);
+        let damaged = restored.damaged.iter();
+        let damaged = damaged.map(|(first, last)| last.since(*first).unwrap_or_default() + 1);
+        cx.metrics.damaged_entries.add(damaged.sum());
         let applied = restored.applied;
         let config = core_config(cx, group, spec.priority);
         let chance = Box::new(Chance(SplitMix64(cx.env.rng.next_u64())));

@@ -7,6 +7,7 @@ mod forming;
 mod members;
 mod reconcile;
 mod register;
+mod sweep;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,7 +17,9 @@ use trilith_topics::controller::Outcome;
 use trilith_types::{GroupId, NodeId, TopicId};
 
 pub(crate) use self::register::say_leaving;
-use self::{balance::Balance, forming::Forming, members::Members, register::Registration};
+use self::{
+    balance::Balance, forming::Forming, members::Members, register::Registration, sweep::Currency,
+};
 use super::{
     ControlError,
     controller_replica::Answer,
@@ -40,6 +43,8 @@ pub(crate) enum Note {
     Outcome(Result<Outcome, ControlError>, Answer),
     /// This node's copy of the cluster's state is as new as the asker wants it.
     CaughtUp(Done),
+    /// This node's copy of the cluster's state is as new as this start.
+    Current,
     /// This node was made a member of a cluster.
     Founded,
     /// A replica here has stopped.
@@ -82,7 +87,7 @@ pub(crate) struct Keeper {
     registration: Registration,
     balance: Balance,
     members: Members,
-    has_swept: bool,
+    currency: Currency,
     is_closing: bool,
 }
 
@@ -98,7 +103,7 @@ impl Keeper {
             registration: Registration::default(),
             balance: Balance::default(),
             members: Members::default(),
-            has_swept: false,
+            currency: Currency::default(),
             is_closing: false,
         }
     }
@@ -127,6 +132,7 @@ impl Keeper {
             self.members.turn(&self.inner, &live, &self.served, now),
             self.forming.turn(&live, now),
             self.waiting.iter().map(|waiting| waiting.until).min(),
+            self.ask_for_now(&live, now),
         ];
         timers.into_iter().flatten().min()
     }
@@ -172,6 +178,7 @@ impl Keeper {
                 self.reconcile_now();
                 done();
             }
+            Note::Current => self.is_current(),
             Note::Founded => self.inner.start_founded(),
             Note::Stopped(group, reason) => self.stopped(group, &reason),
             Note::Forgotten(group) => self.remove_files(group),

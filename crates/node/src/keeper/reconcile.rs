@@ -4,14 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use trilith_host::{Group, GroupSpec, OpenGroupError};
 use trilith_raft::{Configuration, PRIORITY_MAX};
-use trilith_topics::controller::{CONTROLLER_GROUP, Controller, Topic};
-use trilith_types::{GroupId, NodeId, PartitionId, Term, TopicId};
+use trilith_topics::controller::{Controller, Topic};
+use trilith_types::{
+    NodeId, PartitionId, Term, TopicId,
+    planted::{self, Bug},
+};
 
 use super::{Keeper, Note};
 use crate::{
     NodeInfo,
     directory::{Directory, ServedTopic},
-    layout::{remove_tree, replica_dir},
+    layout::replica_dir,
     machine::GroupMachine,
     node::Live,
     partition::PartitionShared,
@@ -51,7 +54,6 @@ impl Keeper {
             }
             self.inner.directory.store(Arc::new(directory));
         }
-        self.sweep(live);
     }
 
     fn differences(&self, state: &Controller) -> Differences {
@@ -114,7 +116,7 @@ impl Keeper {
     }
 
     fn partition(
-        &self,
+        &mut self,
         live: &Arc<Live>,
         topic: &Topic,
         number: PartitionId,
@@ -125,13 +127,13 @@ impl Keeper {
         let book = Arc::clone(&self.inner.book);
         let place = (placement.to_vec(), is_here);
         let shared = Arc::new(PartitionShared::new(name, topic.settings, place, book));
-        if is_here {
+        if is_here && self.currency.may_open(live, &shared) {
             self.open(live, &shared);
         }
         shared
     }
 
-    fn open(&self, live: &Arc<Live>, shared: &Arc<PartitionShared>) {
+    pub(super) fn open(&self, live: &Arc<Live>, shared: &Arc<PartitionShared>) {
         let inner = &self.inner;
         let metrics = Arc::clone(&inner.metrics);
         let replica =
@@ -170,43 +172,11 @@ impl Keeper {
         directory.remove(served.topic.name.as_str(), id);
         for partition in &served.partitions {
             partition.set_gone();
-            if partition.is_here {
+            let stays = planted::is_on(Bug::DeletedStays);
+            if partition.is_here && !stays && self.currency.goes(partition.group) {
                 live.host.forget_group(partition.group, || ());
                 self.inner.alarms.forget(partition.group);
             }
-        }
-    }
-
-    /// Groups that were found on disk and whose topics were deleted while this node was away. A
-    /// topic id that was given and is not there is never given again.
-    fn sweep(&mut self, live: &Live) {
-        if self.has_swept {
-            return;
-        }
-        let found = live.host.found_groups();
-        let state = self.inner.controller.read();
-        let next = state.next_topic_id();
-        let topic = |group: GroupId| TopicId(group.0 >> 32);
-        let is_known = |group: &GroupId| {
-            *group == CONTROLLER_GROUP || state.topic_by_id(topic(*group)).is_some()
-        };
-        let left: Vec<GroupId> = found.into_iter().filter(|group| !is_known(group)).collect();
-        // One that is not known yet waits until this node has caught up.
-        self.has_swept = left.iter().all(|group| topic(*group) < next);
-        for group in left.into_iter().filter(|group| topic(*group) < next) {
-            tracing::info!(%group, "removing what is left of a deleted topic");
-            let keeper = Arc::clone(&self.inner.keeper);
-            live.host
-                .forget_group(group, move || drop(keeper.send(Note::Forgotten(group))));
-        }
-    }
-
-    /// The host knows where a group's files are only once it was opened.
-    pub(super) fn remove_files(&self, group: GroupId) {
-        let (topic, partition) = (TopicId(group.0 >> 32), PartitionId(group.0 as u32));
-        let dir = replica_dir(&self.inner.config.data, topic, partition);
-        if let Err(error) = remove_tree(&*self.inner.env.disk, &dir) {
-            tracing::warn!(%group, %error, "files of a deleted topic stay until the next start");
         }
     }
 }

@@ -126,6 +126,34 @@ fn a_deleted_topic_never_meets_its_bytes_again() {
 }
 
 #[test]
+fn files_of_a_deleted_topic_go_though_the_journal_has_forgotten_it() {
+    // A node was stopped between the journal's word that a group is forgotten and the removal of its
+    // files: they stayed for ever.
+    let mut world = World::new(3);
+    let old = world.create("stones", 1);
+    let there = world.create("pebbles", 1);
+    world.produce("pebbles", 0, &["a"]);
+    world.delete("stones");
+    world.run(Duration::from_secs(1));
+    world.stop(2);
+    let data = std::path::Path::new("/data");
+    let dir = crate::layout::replica_dir(data, old.id, trilith_types::PartitionId(0));
+    let kept = crate::layout::replica_dir(data, there.id, trilith_types::PartitionId(0));
+    let disk = world.machine(2).disk.clone();
+    let disk: &dyn trilith_env::Disk = &disk;
+    disk.create_dir_all(&dir).unwrap();
+    let file = disk.open(
+        &dir.join("manifest.a"),
+        trilith_env::OpenMode::CreateIfMissing,
+    );
+    drop(file.unwrap());
+    world.start(2).unwrap();
+    world.until("the old files are gone", |_| disk.list(&dir).is_err());
+    assert!(!disk.list(&kept).unwrap().is_empty());
+    assert_eq!(world.values("pebbles", 0), numbered(&["a"]));
+}
+
+#[test]
 fn retention_moves_the_start_on_every_replica_alike() {
     let mut world = World::new(3);
     let patch = TopicSettingsPatch {

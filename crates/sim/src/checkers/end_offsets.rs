@@ -61,6 +61,15 @@ impl EndOffsets {
             ));
         }
         ends.raise(at, end);
+        self.begins(partition, (asked, at), earliest)
+    }
+
+    fn begins(
+        &mut self,
+        partition: Partition,
+        (asked, at): (SimTime, SimTime),
+        earliest: Offset,
+    ) -> Result<(), String> {
         let beginnings = self.beginnings.entry(partition).or_default();
         let least = beginnings.before(asked);
         if earliest < least {
@@ -98,6 +107,12 @@ impl Checker for EndOffsets {
                 next,
                 ..
             } => self.ends.entry(partition).or_default().raise(at, next),
+            LogEvent::Overtaken {
+                partition,
+                at,
+                earliest,
+                ..
+            } => self.begins(partition, (at, at), earliest)?,
             LogEvent::Bounds {
                 partition,
                 asked,
@@ -147,5 +162,16 @@ mod tests {
         bench.good(&bounds(1, 2, 3, 9));
         assert!(bench.bad(&bounds(3, 4, 3, 8)).contains("its end"));
         assert!(bench.bad(&bounds(3, 4, 2, 9)).contains("its beginning"));
+        let overtaken = |earliest| {
+            Event::Log(LogEvent::Overtaken {
+                reader: 1,
+                partition: PARTITION,
+                at: SimTime(5),
+                earliest: Offset(earliest),
+            })
+        };
+        assert!(bench.bad(&overtaken(2)).contains("says 2"));
+        bench.good(&overtaken(4));
+        assert!(bench.bad(&bounds(6, 7, 3, 9)).contains("says 3"));
     }
 }

@@ -19,10 +19,12 @@ mod records_in_order;
 mod records_kept;
 mod records_once;
 mod replicas_equal;
+mod retention;
 mod stability;
 mod state_machine;
 #[cfg(test)]
 pub(crate) mod testing;
+mod topics;
 mod votes;
 
 use std::fmt;
@@ -101,6 +103,8 @@ impl Checkers {
             Box::new(readers_prefix::ReadersPrefix::default()),
             Box::new(end_offsets::EndOffsets::default()),
             Box::new(replicas_equal::ReplicasEqual::default()),
+            Box::new(retention::Retention::default()),
+            Box::new(topics::Topics::default()),
         ];
         Self {
             view: View::new(nodes),

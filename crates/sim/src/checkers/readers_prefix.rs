@@ -83,6 +83,7 @@ impl Checker for ReadersPrefix {
                 reader,
                 partition,
                 earliest,
+                ..
             } => {
                 let position = self.positions.get(&(partition, reader)).copied();
                 if position.is_some_and(|position| earliest <= position) {
@@ -156,6 +157,7 @@ mod tests {
         let back = Event::Log(LogEvent::Overtaken {
             reader: 1,
             partition: PARTITION,
+            at: crate::time::SimTime(10),
             earliest: Offset(2),
         });
         assert!(bench().bad(&back).contains("is the first"));

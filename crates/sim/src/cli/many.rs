@@ -28,7 +28,7 @@ pub(super) struct Sum {
 pub(super) fn run(world: &WorldArgs, range: &Range) -> io::Result<bool> {
     let began = Instant::now();
     let sum = seeds(world, range);
-    report(&sum, began.elapsed());
+    report(world, &sum, began.elapsed());
     Ok(sum.failed.is_empty())
 }
 
@@ -72,9 +72,9 @@ fn every_nth(world: &WorldArgs, range: &Range, job: u64, jobs: u64) -> Sum {
 }
 
 /// Prints the sums, and how fast they came.
-pub(super) fn report(sum: &Sum, took: Duration) {
+pub(super) fn report(world: &WorldArgs, sum: &Sum, took: Duration) {
     let seconds = took.as_secs_f64().max(1e-9);
-    println!("{}", sum.stats);
+    println!("{}", sum.stats.report(&world.absent()));
     println!(
         "{:.1} seeds a second, {:.0} simulated seconds a second, {seconds:.1} s in all",
         sum.stats.runs as f64 / seconds,

@@ -17,6 +17,7 @@ use trilith_sim::{
     recorder::{Finished, Recorder},
     time::Span,
     trace::Trace,
+    world::World,
     worlds::{
         node::{self, NodeWorld},
         raft::{LeaseMode, Options, RaftWorld},
@@ -189,6 +190,14 @@ impl WorldArgs {
                 };
                 engine::run::<NodeWorld>(&run, recorder)
             }
+        }
+    }
+
+    /// What its sums have no number for.
+    fn absent(&self) -> Vec<&'static str> {
+        match self.world {
+            WorldName::Raft => RaftWorld::absent(),
+            WorldName::Node => NodeWorld::absent(),
         }
     }
 

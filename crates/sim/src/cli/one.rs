@@ -24,7 +24,7 @@ pub(super) fn run(
         })?;
     }
     let rate = finished.stats.simulated.0 as f64 / 1e6 / took.as_secs_f64().max(1e-9);
-    println!("{}", finished.stats);
+    println!("{}", finished.stats.report(&world.absent()));
     println!("{rate:.0} simulated seconds a second");
     println!("{verdict}");
     Ok(finished.violation.is_none())

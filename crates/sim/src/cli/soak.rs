@@ -44,7 +44,7 @@ pub(super) fn run(world: &WorldArgs, minutes: u64, jobs: u64, file: &Path) -> io
         save(file, &sum)?;
     }
     let took = began.elapsed();
-    println!("{}", sum.stats);
+    println!("{}", sum.stats.report(&world.absent()));
     println!(
         "{} seeds in this soak, {:.1} a second",
         sum.stats.runs - before,

@@ -135,6 +135,14 @@ impl FaultKind {
         }
     }
 
+    /// The names of the kinds that are not among these.
+    pub fn names_beside(supported: &[Self]) -> impl Iterator<Item = &'static str> {
+        let others = Self::ALL
+            .into_iter()
+            .filter(|kind| !supported.contains(kind));
+        others.map(Self::name)
+    }
+
     /// The mean time between two strikes in a run where they are most frequent; `None` for a
     /// fault that has a rate of its own and does not strike at moments.
     fn interval_min(self) -> Option<crate::time::Span> {

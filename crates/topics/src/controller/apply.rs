@@ -216,6 +216,9 @@ impl Controller {
         self.topics.remove(&topic.name);
         self.by_id.remove(&topic.id);
         self.taken_over.retain(|(of, _), _| *of != topic.id);
+        if planted::is_on(Bug::TopicIdsTwice) && topic.id.0 + 1 == self.next_topic.0 {
+            self.next_topic = topic.id;
+        }
         Ok(Outcome::Deleted(topic))
     }
 

@@ -181,7 +181,9 @@ impl PartitionMachine {
 
     /// The entries from `index` on could not be appended: what was decided about them is undone.
     pub fn undecide(&mut self, index: LogIndex) {
-        self.tail.take_back(index);
+        if !planted::is_on(Bug::UndecidedStays) {
+            self.tail.take_back(index);
+        }
     }
 
     /// Applies a committed entry; `head` is its payload, or the first [`super::payload_head`] bytes

@@ -1,23 +1,18 @@
 //! Faults strike.
 
-use std::path::{Path, PathBuf};
+use std::{path::Path, sync::Arc};
 
 use trilith_env::{
     Disk,
-    sim::{Failure, FlipIn, Op, SimDisk},
+    sim::{Failure, Op},
 };
 use trilith_raft::Role;
 use trilith_types::{GroupId, NodeId};
 
-use super::{
-    Cx, NodeWorld, Timer,
-    plant::list,
-    settings::{DATA, ELECTION_TIMEOUT},
-};
+use super::{Cx, NodeWorld, Timer, clients::Said, settings::ELECTION_TIMEOUT};
 use crate::{
     event::{Down, Event},
     faults::FaultKind,
-    rng::Rng,
     time::Span,
 };
 
@@ -53,9 +48,6 @@ const MUTATIONS_MAX: u64 = 60;
 
 /// Of the processes that end, one in so many is asked to and takes its time.
 const CLOSES_ONE_IN: u64 = 3;
-
-/// Most bits that one strike of damage flips.
-const FLIPS_MAX: u64 = 4;
 
 impl NodeWorld {
     pub(super) fn strike(&mut self, cx: &mut Cx, kind: FaultKind) {
@@ -189,25 +181,6 @@ impl NodeWorld {
         }
     }
 
-    /// The power goes, and some bits of what was durable come back wrong.
-    fn damage(&mut self, cx: &mut Cx, id: NodeId) {
-        if !self.may_damage(id) {
-            return;
-        }
-        let settled = self.node(id).is_some_and(|node| node.disk.queued() == 0);
-        self.stop(cx, id, Down::PowerCut);
-        let Some(node) = self.node(id) else { return };
-        node.disk.restart();
-        let mut files = Vec::new();
-        list(&node.disk, Path::new(DATA), &mut files);
-        let count = cx.rng().between(1, FLIPS_MAX);
-        for _ in 0..count {
-            files.retain(|path| may_flip(&node.disk, path, settled));
-            flip(&node.disk, &files, cx.rng());
-        }
-        cx.fault(FaultKind::Damage, Some(id), &format_args!("{count} bits"));
-    }
-
     fn transfer(&mut self, cx: &mut Cx, id: NodeId) {
         let to = cx.rng().pick(&self.members).copied();
         let Some(life) = self.node(id).and_then(|node| node.life.as_ref()) else {
@@ -224,7 +197,12 @@ impl NodeWorld {
                 Some(id),
                 &format_args!("of {group} to {to}"),
             );
-            life.parts().transfer(*group, to);
+            let ears = Arc::clone(&life.ears);
+            life.parts().transfer(*group, to, move |has_begun| {
+                if has_begun {
+                    ears.lock().push(Said::Transfers);
+                }
+            });
         }
     }
 
@@ -236,34 +214,5 @@ impl NodeWorld {
                 life.mislead(peer);
             }
         }
-    }
-}
-
-/// Whether a file may be damaged: of what is kept twice, one copy stays whole, see `bounds.rs`.
-/// Votes are written one copy after the other and mended at each start, so that both are whole
-/// when nothing was being written; of the others it is looked at whether both are.
-fn may_flip(disk: &SimDisk, path: &Path, settled: bool) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return false;
-    };
-    match name {
-        "votes.a" => settled,
-        "votes.b" => false,
-        _ if name.starts_with("node.") || name.starts_with("manifest.") => {
-            let copy = |which| disk.on_device(&path.with_extension(which)).ok();
-            let (a, b) = (copy("a"), copy("b"));
-            a.is_some() && a == b
-        }
-        _ => true,
-    }
-}
-
-fn flip(disk: &SimDisk, files: &[PathBuf], rng: &mut Rng) {
-    let Some(path) = rng.pick(files) else { return };
-    let length = disk.on_device(path).map_or(0, |bytes| bytes.len() as u64);
-    if length > 0 {
-        let (position, bit) = (rng.below(length), rng.below(8) as u8);
-        // A file that went meanwhile needs no damage.
-        drop(disk.flip_bit(path, position, bit, FlipIn::Both));
     }
 }

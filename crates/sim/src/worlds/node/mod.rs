@@ -9,6 +9,8 @@
 mod availability;
 mod bounds;
 mod clients;
+mod count;
+mod damage;
 mod inject;
 mod packet;
 mod plant;
@@ -60,6 +62,9 @@ const SLOWER: u64 = 30;
 /// The longest mean time of an operation of the disk once the world has healed.
 const DISK_MEAN_HEALED: Span = Span::millis(2);
 
+/// One restart in so many takes long.
+const LONG_ONE_IN: u64 = 10;
+
 type Cx = Context<NodeWorld>;
 
 /// The nodes of a run.
@@ -72,6 +77,8 @@ pub struct NodeWorld {
     next_wire: u64,
     healed: bool,
     topic_id: Option<TopicId>,
+    /// What the topic keeps was said.
+    has_promised: bool,
     /// How far each group had applied somewhere at the last look.
     marks: BTreeMap<GroupId, LogIndex>,
     /// Nodes whose disks have lost something that was durable.
@@ -198,7 +205,10 @@ impl NodeWorld {
     }
 
     fn restart_later(&mut self, cx: &mut Cx, id: NodeId) {
-        let wait = Span(cx.rng().waiting(ELECTION_TIMEOUT.times(2).0));
+        // Now and then it is away until the others have removed what it has.
+        let is_long = !self.healed && cx.rng().below(LONG_ONE_IN) == 0;
+        let mean = ELECTION_TIMEOUT.times(if is_long { 20 } else { 2 });
+        let wait = Span(cx.rng().waiting(mean.0));
         let Some(node) = self.node_mut(id) else {
             return;
         };
@@ -273,6 +283,13 @@ impl NodeWorld {
 
     /// Ends a process; it comes back after a while.
     fn stop(&mut self, cx: &mut Cx, id: NodeId, why: Down) {
+        let Some(node) = self.node_mut(id) else {
+            return;
+        };
+        if node.life.is_none() {
+            return;
+        }
+        self.count(cx, id);
         let Some(node) = self.node_mut(id) else {
             return;
         };
@@ -360,6 +377,11 @@ impl World for NodeWorld {
         }
     }
 
+    fn absent() -> Vec<&'static str> {
+        let faults = FaultKind::names_beside(inject::SUPPORTED);
+        faults.chain(count::ABSENT.iter().copied()).collect()
+    }
+
     fn nodes_max(nodes: u64) -> u64 {
         nodes
     }
@@ -380,6 +402,7 @@ impl World for NodeWorld {
             next_wire: 1,
             healed: false,
             topic_id: None,
+            has_promised: false,
             marks: BTreeMap::new(),
             damaged: Vec::new(),
             probing: options.availability.then(Probing::default),

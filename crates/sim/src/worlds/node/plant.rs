@@ -47,7 +47,7 @@ pub enum NodeBug {
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -70,6 +70,12 @@ impl NodeBug {
         Self::Code(Bug::EveryStartCounts),
         Self::Code(Bug::LeadersStay),
         Self::Code(Bug::ProducerIdsTwice),
+        Self::Code(Bug::UndecidedStays),
+        Self::Code(Bug::GapUnsaid),
+        Self::Code(Bug::RetentionTakesMore),
+        Self::Code(Bug::TopicIdsTwice),
+        Self::Code(Bug::DeletedStays),
+        Self::Code(Bug::DamageServed),
     ];
 
     /// The bug that is in the code, if it is there.

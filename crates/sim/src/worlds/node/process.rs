@@ -22,6 +22,7 @@ use trilith_types::{GroupId, LogIndex, NodeId, Term, TimestampMs};
 
 use super::{
     clients::Said,
+    count::Counted,
     packet::Packet,
     plant::{self, OldFiles},
     settings::Settings,
@@ -88,6 +89,8 @@ pub(super) struct Life {
     pub(super) read_upto: BTreeMap<GroupId, LogIndex>,
     /// Nodes that it was told to suspect though nothing shows it.
     pub(super) misled: BTreeSet<NodeId>,
+    /// What it had counted of itself at the last look.
+    pub(super) counted: Counted,
     /// Steps until the process dies.
     pub(super) doom: Option<u32>,
     /// It is on its way to a clean end.
@@ -202,6 +205,7 @@ impl Node {
             roles: BTreeMap::new(),
             read_upto: BTreeMap::new(),
             misled: BTreeSet::new(),
+            counted: Counted::default(),
             doom: None,
             is_closing: false,
         });

@@ -52,12 +52,14 @@ impl Item {
         let (record, _) = rest.split_first_chunk::<8>()?;
         let (id, record) = (u32::from_le_bytes(*id), u64::from_le_bytes(*record));
         let value = record & !(1 << 63);
-        Some(match kind {
+        let item = match kind {
             0 => Self::produced(RecordId(record)),
             1 => Self::put(Object::Register(id), value),
             2 => Self::put(Object::List(id), value),
             _ => return None,
-        })
+        };
+        // Whoever reads it gets the bytes that were sent.
+        (item.encode() == bytes).then_some(item)
     }
 }
 
@@ -130,6 +132,9 @@ mod tests {
         };
         let read = items_of(&[stored], Offset(1)).unwrap();
         assert_eq!(read, [(Offset(1), items[1]), (Offset(2), items[2])]);
+        let mut changed = items[0].encode();
+        *changed.last_mut().unwrap() ^= 1;
+        assert_eq!(Item::decode(&changed), None);
         assert!(Item::decode(&[9; 20]).is_none() && Item::decode(&[1, 2]).is_none());
     }
 }

@@ -98,8 +98,8 @@ impl Settings {
         let topic = TopicSettingsPatch {
             partitions: Some(PARTITIONS),
             replicas: Some(REPLICAS),
-            segment_bytes: Some(rng.between(16, 128) << 10),
-            retention_bytes: (rng.below(3) > 0).then(|| rng.between(16, 256) << 10),
+            segment_bytes: Some(rng.between(16, 64) << 10),
+            retention_bytes: (rng.below(3) > 0).then(|| rng.between(16, 96) << 10),
             ..TopicSettingsPatch::default()
         };
         Self {
@@ -120,6 +120,11 @@ impl Settings {
                 heartbeat_ticks: rng.between(1, 3) as u32,
                 quiet_after_ticks: (rng.below(3) > 0).then(|| rng.between(5, 60) as u32),
                 disk_stall_ticks: 50,
+                // So little that producers are refused, or so much that they never are.
+                uncommitted_bytes_max: match rng.below(3) {
+                    0 => rng.between(1, 8) << 10,
+                    _ => base.uncommitted_bytes_max,
+                },
                 recent_bytes_max: rng.between(0, 40) << 10,
                 send_bytes_max: rng.between(1, 64) << 10,
                 sync_bytes: rng.between(8, 128) << 10,

@@ -39,16 +39,34 @@ impl NodeWorld {
         self.become_stranger(cx, id, Node::new_disk(seed));
     }
 
-    /// Makes a copy, or starts the node with the one that was made.
+    /// A node that runs and whose old copy is history: the copy's next start has the number after
+    /// it.
+    fn has_history(&self) -> Option<NodeId> {
+        let nodes = self.nodes.iter().filter(|node| node.is_awake());
+        let copies = nodes.filter_map(|node| Some((node.id, node.copy.as_ref()?.start)));
+        let mut old = copies.filter(|(id, start)| self.is_known_to_all(*id, Some(start + 1)));
+        old.next().map(|(id, _)| id)
+    }
+
+    /// Starts a node with the copy that was made of its directory, or makes one of this node's.
     pub(super) fn take_old_directory(&mut self, cx: &mut Cx, id: NodeId) {
         if self.has_stranger() {
+            return;
+        }
+        if let Some(id) = self.has_history() {
+            let copy = self.node_mut(id).and_then(|node| node.copy.take());
+            if let Some(OldCopy { disk, start }) = copy {
+                let detail = format_args!("of start {start}");
+                cx.fault(FaultKind::OldDirectory, Some(id), &detail);
+                self.become_stranger(cx, id, disk);
+            }
             return;
         }
         let seed = cx.rng().next_u64();
         let Some(node) = self.node_mut(id) else {
             return;
         };
-        let Some(OldCopy { start, .. }) = node.copy else {
+        if node.copy.is_none() {
             let start = node
                 .life
                 .as_ref()
@@ -57,20 +75,6 @@ impl NodeWorld {
                 disk: node.disk.fork(seed),
                 start: incarnation.start(),
             });
-            return;
-        };
-        // The copy's next start has the number after it: it must be history.
-        if !self.is_known_to_all(id, Some(start + 1)) {
-            return;
-        }
-        let copy = self.node_mut(id).and_then(|node| node.copy.take());
-        if let Some(OldCopy { disk, .. }) = copy {
-            cx.fault(
-                FaultKind::OldDirectory,
-                Some(id),
-                &format_args!("of start {start}"),
-            );
-            self.become_stranger(cx, id, disk);
         }
     }
 

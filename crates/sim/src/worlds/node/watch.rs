@@ -12,15 +12,17 @@ use trilith_types::{GroupId, Incarnation, LogIndex, NodeId, PartitionId, Term, T
 use super::{
     Cx, FIRST, NodeWorld, Timer,
     clients::Said,
+    count::tell,
     packet::{Packet, What},
     records::digest,
     settings::{ELECTION_TIMEOUT, TOPIC},
 };
 use crate::{
     checkers::unconfirmed,
-    event::{self, Down, Event, Note},
+    event::{self, Down, Event},
     log_event::LogEvent,
     recorder::Recorder,
+    tally::Tally,
     time::SimTime,
 };
 
@@ -114,6 +116,8 @@ impl NodeWorld {
                 digest,
             })),
             Said::Status(status) => self.see_status(cx, id, &status),
+            Said::Groups(groups) => self.count_groups(cx, id, &groups),
+            Said::Transfers => tell(cx, id, Tally::TransferBegun, 1),
             Said::Described(description) => self.see_replicas(cx, id, &description),
         }
     }
@@ -126,11 +130,16 @@ impl NodeWorld {
         for group in life.parts().groups() {
             let view = group.view();
             let now = (view.role, view.term);
-            if life.roles.insert(group.id(), now) != Some(now) {
-                changed.push((group.id(), view.role, view.term));
+            let before = life.roles.insert(group.id(), now);
+            if before != Some(now) {
+                let has_left = before == Some((Role::Leader, view.term));
+                changed.push((group.id(), view.role, view.term, has_left));
             }
         }
-        for (group, role, term) in changed {
+        for (group, role, term, has_left) in changed {
+            if has_left {
+                tell(cx, id, Tally::SteppedDown, 1);
+            }
             if role == Role::Leader {
                 let node = id;
                 cx.record(&Event::Log(LogEvent::Leads { node, group, term }));
@@ -146,14 +155,6 @@ impl NodeWorld {
     }
 
     fn see_status(&mut self, cx: &mut Cx, id: NodeId, status: &NodeStatus) {
-        if status.damaged_ranges > 0 {
-            let kind = Note::MessageRefused;
-            cx.record(&Event::Note { node: id, kind });
-        }
-        if status.alarms.disk_full_groups > 0 {
-            let kind = Note::Backpressure;
-            cx.record(&Event::Note { node: id, kind });
-        }
         if let Some((group, reason)) = status.alarms.stopped.first() {
             self.out_of_service(cx, id, &format!("group {group}"), reason);
         }
@@ -182,6 +183,7 @@ impl NodeWorld {
     /// Somebody looks at every node: how it is, what its logs and machines hold.
     pub(super) fn look_around(&mut self, cx: &mut Cx) {
         cx.after(ELECTION_TIMEOUT, Timer::Detector);
+        self.tell_promises(cx);
         for id in self.members.clone() {
             let Some(node) = self.node_mut(id).filter(|node| node.is_awake()) else {
                 continue;
@@ -194,6 +196,7 @@ impl NodeWorld {
                 self.look_into_logs(cx, id);
             }
             self.drive(cx, id);
+            self.count(cx, id);
         }
         self.note_marks();
     }
@@ -263,6 +266,17 @@ impl NodeWorld {
             self.topic_id = lives.find_map(|life| Some(life.node.topic(TOPIC).ok()?.id));
         }
         self.topic_id
+    }
+
+    /// Says what is promised of the topic, once it is there.
+    fn tell_promises(&mut self, cx: &mut Cx) {
+        let Some(topic) = self.topic().filter(|_| !self.has_promised) else {
+            return;
+        };
+        self.has_promised = true;
+        if self.settings.topic.retention_bytes.is_none() {
+            cx.record(&Event::Log(LogEvent::KeepsAll { topic }));
+        }
     }
 
     /// What keeps the nodes from being settled.
@@ -335,6 +349,9 @@ impl super::process::Life {
         let ears = Arc::clone(&self.ears);
         self.node
             .status(move |status| ears.lock().push(Said::Status(Box::new(status))));
+        let ears = Arc::clone(&self.ears);
+        self.parts()
+            .statuses(move |groups| ears.lock().push(Said::Groups(groups)));
         let ears = Arc::clone(&self.ears);
         self.node.describe_topic(TOPIC, move |described| {
             if let Ok(description) = described {

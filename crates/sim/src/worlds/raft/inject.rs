@@ -39,6 +39,22 @@ pub(super) const SUPPORTED: &[FaultKind] = &[
     FaultKind::Comeback,
 ];
 
+/// What the sums know beside and this world has not: partitions, with their readers and producers;
+/// manifests; disks that are measured in bytes; and senders of snapshots, of which only the
+/// receivers are seen.
+pub(super) const ABSENT: &[&str] = &[
+    "snapshots-sent",
+    "lost-logs",
+    "full-logs",
+    "batches-acknowledged",
+    "records-fetched",
+    "readers-overtaken",
+    "partitions-audited",
+    "damage-met",
+    "topics-made",
+    "topics-deleted",
+];
+
 /// Nothing to add to a fault's name.
 const PLAIN: &str = "";
 

@@ -188,6 +188,11 @@ impl World for RaftWorld {
         }
     }
 
+    fn absent() -> Vec<&'static str> {
+        let faults = FaultKind::names_beside(inject::SUPPORTED);
+        faults.chain(inject::ABSENT.iter().copied()).collect()
+    }
+
     fn nodes_max(nodes: u64) -> u64 {
         nodes + SPARES
     }

@@ -5,24 +5,26 @@
 mod plain;
 mod producer;
 mod reader;
+mod topics;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use trilith_host::GroupStatus;
 use trilith_node::{
-    Appended, ControlError, NodeStatus, PartitionReader, Produce, ProduceError, ReadError,
-    TopicDescription,
+    Appended, ControlError, NodeStatus, PartitionReader, Produce, ProduceError, ReadError, Topic,
+    TopicDescription, TopicSettingsPatch,
 };
-use trilith_types::{GroupId, LogIndex, NodeId, Offset, PartitionId, ProducerId};
+use trilith_types::{GroupId, LogIndex, NodeId, Offset, PartitionId, ProducerId, TopicId};
 
 pub(super) use self::plain::partition_of;
-use self::{producer::Producer, reader::Reader};
+use self::{producer::Producer, reader::Reader, topics::Pebbles};
 use super::{
     Cx, NodeWorld, Timer,
     settings::{ELECTION_TIMEOUT, PARTITIONS, TOPIC},
 };
 use crate::{
-    event::Event,
+    event::{Event, Note},
     faults::{FaultKind, FaultPlan},
     history::{Object, OpId, Outcome},
     log_event::{LogEvent, Partition, RecordId},
@@ -45,6 +47,10 @@ pub(super) enum Who {
     Reader(usize),
     /// Whoever made the topic.
     Operator,
+    /// Whoever makes, changes and deletes topics.
+    Topics,
+    /// Who writes to a topic that comes and goes.
+    Scatterer,
 }
 
 /// A question to a node.
@@ -54,14 +60,28 @@ pub(super) enum Ask {
     Producer,
     /// To store a batch.
     Produce {
+        topic: &'static str,
         partition: PartitionId,
         batch: Bytes,
         records: Vec<RecordId>,
     },
     /// To read.
-    Read { partition: PartitionId },
-    /// To make the topic.
-    Create,
+    Read {
+        topic: &'static str,
+        partition: PartitionId,
+    },
+    /// To make a topic.
+    Create {
+        topic: &'static str,
+        settings: TopicSettingsPatch,
+    },
+    /// To change a topic's settings.
+    Alter {
+        topic: &'static str,
+        settings: TopicSettingsPatch,
+    },
+    /// To delete the topic that comes and goes.
+    Delete,
 }
 
 /// An answer.
@@ -70,7 +90,8 @@ pub(super) enum Told {
     Producer(Result<ProducerId, ControlError>),
     Produced(Result<Appended, ProduceError>),
     Reader(Result<Shown, ReadError>),
-    Created,
+    /// A topic was made, changed or deleted.
+    Topic(Result<Option<TopicId>, ControlError>),
     /// Nothing came in time, or nobody was there.
     Nothing,
 }
@@ -98,9 +119,16 @@ pub(super) enum Said {
     State(GroupId, LogIndex, u64),
     /// How the node is.
     Status(Box<NodeStatus>),
+    /// The numbers of a shard's groups.
+    Groups(Vec<(GroupId, GroupStatus)>),
+    /// A transfer of leadership has begun.
+    Transfers,
     /// How its replicas are.
     Described(TopicDescription),
 }
+
+/// Called with an answer.
+type Say = Box<dyn FnOnce(Told) + Send>;
 
 /// A question on its way, or its answer.
 #[derive(Debug)]
@@ -110,6 +138,8 @@ struct Call {
     ask: Ask,
     /// When it came to the node.
     asked: SimTime,
+    /// The topic that its node knew then by the name that was asked for.
+    topic: Option<TopicId>,
     told: Option<Told>,
 }
 
@@ -128,6 +158,10 @@ pub enum Step {
     Read(usize),
     /// The topic's maker goes on.
     Operate,
+    /// Whoever changes topics goes on.
+    Topics,
+    /// Who writes to a topic that comes and goes does so.
+    Scatter,
 }
 
 /// How a run's clients are set.
@@ -153,6 +187,7 @@ pub(super) struct Clients {
     producers: Vec<Producer>,
     next_source: u32,
     readers: Vec<Reader>,
+    pebbles: Pebbles,
     /// Behind what was acknowledged.
     acknowledged: BTreeMap<PartitionId, Offset>,
     /// Before this offset there is nothing of an object.
@@ -174,14 +209,19 @@ impl Clients {
         };
         let partition = |n: u64| PartitionId((n % u64::from(PARTITIONS)) as u32);
         let producers = (0..PRODUCERS).map(|n| Producer::new(n as u32, partition(n as u64)));
-        let readers = (0..READERS).map(|n| Reader::new(n, partition(rng.below(100))));
+        let readers = (0..READERS).map(|n| Reader::new(n, TOPIC, partition(rng.below(100))));
+        let mut readers: Vec<Reader> = readers.collect();
+        let number = readers.len() as u32;
+        readers.push(Reader::slow(number, TOPIC, partition(rng.below(100))));
+        readers.push(Reader::new(number + 1, topics::NAME, PartitionId(0)));
         Self {
             habits,
             calls: BTreeMap::new(),
             next_call: 1,
             producers: producers.collect(),
             next_source: PRODUCERS as u32,
-            readers: readers.collect(),
+            readers,
+            pebbles: Pebbles::draw(rng),
             acknowledged: BTreeMap::new(),
             births: BTreeMap::new(),
         }
@@ -204,6 +244,7 @@ impl NodeWorld {
         for place in 0..self.clients.readers.len() {
             cx.after(ELECTION_TIMEOUT, Timer::Client(Step::Read(place)));
         }
+        self.begin_pebbles(cx);
     }
 
     /// The links of clients are good from here on, and everything is read once more.
@@ -214,7 +255,7 @@ impl NodeWorld {
             let place = self.clients.readers.len();
             self.clients
                 .readers
-                .push(Reader::auditor(place as u32, partition));
+                .push(Reader::auditor(place as u32, TOPIC, partition));
             cx.after(ELECTION_TIMEOUT, Timer::Client(Step::Read(place)));
         }
     }
@@ -227,6 +268,8 @@ impl NodeWorld {
             Step::Produce(place) => self.go_on_producing(cx, place),
             Step::Read(place) => self.go_on_reading(cx, place),
             Step::Operate => self.operate(cx),
+            Step::Topics => self.go_on_with_topics(cx),
+            Step::Scatter => self.scatter(cx),
         }
     }
 
@@ -239,12 +282,13 @@ impl NodeWorld {
     fn ask(&mut self, cx: &mut Cx, who: Who, node: NodeId, ask: Ask) -> u64 {
         let call = self.clients.next_call;
         self.clients.next_call += 1;
-        let (asked, told) = (cx.now(), None);
+        let (asked, topic, told) = (cx.now(), None, None);
         let waiting = Call {
             who,
             node,
             ask,
             asked,
+            topic,
             told,
         };
         self.clients.calls.insert(call, waiting);
@@ -280,18 +324,33 @@ impl NodeWorld {
             return;
         }
         let ears = Arc::clone(&life.ears);
-        let node = life.node.clone();
+        let (node, life) = (life.node.clone(), life.number);
         let say = move |told| ears.lock().push(Said::Told(number, told));
+        let say_topic = |say: Say| {
+            move |topic: Result<Arc<Topic>, ControlError>| {
+                say(Told::Topic(topic.map(|topic| Some(topic.id))));
+            }
+        };
+        self.note_asked(cx, number, (id, life), &node);
         match ask {
             Ask::Producer => node.new_producer(move |id| say(Told::Producer(id))),
-            Ask::Create => node.create_topic(TOPIC, &self.settings.topic, false, move |_| {
-                say(Told::Created)
+            Ask::Create { topic, settings } => {
+                node.create_topic(topic, &settings, false, say_topic(Box::new(say)));
+            }
+            Ask::Alter { topic, settings } => {
+                node.alter_topic(topic, &settings, say_topic(Box::new(say)));
+            }
+            Ask::Delete => node.delete_topic(topics::NAME, move |gone| {
+                say(Told::Topic(gone.map(|()| None)));
             }),
             Ask::Produce {
-                partition, batch, ..
+                topic,
+                partition,
+                batch,
+                ..
             } => {
                 let produce = Produce {
-                    topic: TOPIC,
+                    topic,
                     partition,
                     batch,
                     deadline: None,
@@ -299,7 +358,7 @@ impl NodeWorld {
                 };
                 node.produce(produce, move |result| say(Told::Produced(result)));
             }
-            Ask::Read { partition } => node.reader(TOPIC, partition, move |reader| {
+            Ask::Read { topic, partition } => node.reader(topic, partition, move |reader| {
                 say(Told::Reader(reader.map(|reader| Shown {
                     earliest: reader.earliest(),
                     end: reader.end(),
@@ -310,36 +369,77 @@ impl NodeWorld {
         self.drive(cx, id);
     }
 
+    /// A node is asked: which topic that is about is what the node knows by its name now.
+    fn note_asked(
+        &mut self,
+        cx: &mut Cx,
+        number: u64,
+        (id, life): (NodeId, u64),
+        node: &trilith_node::Node,
+    ) {
+        let Some(call) = self.clients.calls.get_mut(&number) else {
+            return;
+        };
+        match &call.ask {
+            Ask::Produce { topic, .. } | Ask::Read { topic, .. } => {
+                call.topic = node.topic(topic).ok().map(|topic| topic.id);
+            }
+            Ask::Create { .. } | Ask::Alter { .. } | Ask::Delete => {
+                self.clients.pebbles.asked(number, id, life);
+            }
+            Ask::Producer => {}
+        }
+        let call = self.clients.called(number);
+        if let Some(Call {
+            ask: Ask::Produce { topic, records, .. },
+            topic: Some(id),
+            ..
+        }) = call
+            && *topic == topics::NAME
+        {
+            let topic = *id;
+            cx.record(&Event::Log(LogEvent::Offered { topic, records }));
+        }
+    }
+
     /// A node answers.
     pub(super) fn told(&mut self, cx: &mut Cx, number: u64, told: Told) {
-        let Some(topic) = self.topic() else { return };
-        let partition = |number| Partition { topic, number };
+        self.clients.pebbles.answered(number);
         let at = cx.now();
         let Some(call) = self.clients.called(number) else {
             return;
         };
-        match (&call.ask, &told) {
+        if let Told::Produced(Err(ProduceError::TooMuchUncommitted { .. })) = told {
+            let (node, kind) = (call.node, Note::Backpressure);
+            cx.record(&Event::Note { node, kind });
+        }
+        match (&call.ask, &told, call.topic) {
             (
                 Ask::Produce {
-                    partition: place,
+                    topic: name,
+                    partition: number,
                     records,
                     ..
                 },
                 Told::Produced(Ok(appended)),
+                Some(topic),
             ) => {
-                let (first, place) = (appended.first_offset, *place);
+                let (first, number, name) = (appended.first_offset, *number, *name);
                 cx.record(&Event::Log(LogEvent::Acknowledged {
-                    partition: partition(place),
+                    partition: Partition { topic, number },
                     at,
                     first,
                     records,
                 }));
                 let end = first.plus(records.len() as u64);
-                self.note_acknowledged(place, end);
+                if name == TOPIC {
+                    self.note_acknowledged(number, end);
+                }
             }
-            (Ask::Read { partition: place }, Told::Reader(Ok(shown))) => {
+            (Ask::Read { partition, .. }, Told::Reader(Ok(shown)), Some(topic)) => {
+                let number = *partition;
                 cx.record(&Event::Log(LogEvent::Bounds {
-                    partition: partition(*place),
+                    partition: Partition { topic, number },
                     asked: call.asked,
                     at,
                     earliest: shown.earliest,
@@ -367,23 +467,27 @@ impl NodeWorld {
     }
 
     fn take_answer(&mut self, cx: &mut Cx, number: u64) {
-        if let Some(call) = self.clients.calls.remove(&number) {
-            let told = call.told.unwrap_or(Told::Nothing);
-            self.take(cx, (number, call.who, call.node), told);
+        if let Some(mut call) = self.clients.calls.remove(&number) {
+            let told = call.told.take().unwrap_or(Told::Nothing);
+            self.take(cx, number, &call, told);
         }
     }
 
     fn give_up(&mut self, cx: &mut Cx, number: u64) {
         if let Some(call) = self.clients.calls.remove(&number) {
-            self.take(cx, (number, call.who, call.node), Told::Nothing);
+            self.take(cx, number, &call, Told::Nothing);
         }
     }
 
     /// A client has an answer, or none.
-    fn take(&mut self, cx: &mut Cx, (number, who, node): (u64, Who, NodeId), told: Told) {
-        match who {
+    fn take(&mut self, cx: &mut Cx, number: u64, call: &Call, told: Told) {
+        match call.who {
             Who::Producer(place) => self.take_produced(cx, place, number, told),
-            Who::Reader(place) => self.take_reader(cx, place, (number, node), told),
+            Who::Reader(place) => {
+                self.take_reader(cx, place, (number, call.node, call.topic), told)
+            }
+            Who::Topics => self.take_topic(cx, number, &told),
+            Who::Scatterer => self.take_scattered(call.asked, &told),
             Who::Operator => cx.after(Span::millis(20), Timer::Client(Step::Operate)),
         }
     }
@@ -391,12 +495,18 @@ impl NodeWorld {
     /// Makes the topic, unless somebody knows it already.
     fn operate(&mut self, cx: &mut Cx) {
         if self.topic().is_none() {
-            let leads =
-                |node: &&super::Node| node.role(super::FIRST) == Some(trilith_raft::Role::Leader);
-            let leader = self.nodes.iter().find(leads).map(|node| node.id);
-            let whom = leader.unwrap_or_else(|| self.anybody(cx));
-            self.ask(cx, Who::Operator, whom, Ask::Create);
+            let (topic, settings) = (TOPIC, self.settings.topic);
+            let whom = self.controller(cx);
+            self.ask(cx, Who::Operator, whom, Ask::Create { topic, settings });
         }
+    }
+
+    /// Who holds itself for the leader of the cluster, or else anybody.
+    fn controller(&self, cx: &mut Cx) -> NodeId {
+        let leads =
+            |node: &&super::Node| node.role(super::FIRST) == Some(trilith_raft::Role::Leader);
+        let leader = self.nodes.iter().find(leads).map(|node| node.id);
+        leader.unwrap_or_else(|| self.anybody(cx))
     }
 
     /// What keeps the clients from having got what they wanted, if anything does.
@@ -409,8 +519,10 @@ impl NodeWorld {
             return Some(format!("a producer is not heard: {producer:?}"));
         }
         let reads = |reader: &&Reader| !reader.is_through();
-        let reader = self.clients.readers.iter().find(reads)?;
-        Some(format!("not everything could be read: {reader:?}"))
+        if let Some(reader) = self.clients.readers.iter().find(reads) {
+            return Some(format!("not everything could be read: {reader:?}"));
+        }
+        self.pebbles_unsettled(healed)
     }
 
     /// Readers of a process that has ended end with it.

@@ -15,7 +15,7 @@ use crate::{
     worlds::node::{
         Cx, NodeWorld, Timer,
         records::{Item, batch_of},
-        settings::PARTITIONS,
+        settings::{PARTITIONS, TOPIC},
     },
 };
 
@@ -247,6 +247,7 @@ impl NodeWorld {
                 return;
             };
             let ask = Ask::Produce {
+                topic: TOPIC,
                 partition,
                 batch: batch.bytes.clone(),
                 records: batch.records.clone(),
@@ -262,11 +263,7 @@ impl NodeWorld {
     }
 
     fn ask_for_id(&mut self, cx: &mut Cx, place: usize) {
-        let leads = |node: &&crate::worlds::node::Node| {
-            node.role(crate::worlds::node::FIRST) == Some(trilith_raft::Role::Leader)
-        };
-        let leader = self.nodes.iter().find(leads).map(|node| node.id);
-        let whom = leader.unwrap_or_else(|| self.anybody(cx));
+        let whom = self.controller(cx);
         let call = self.ask(cx, Who::Producer(place), whom, Ask::Producer);
         if let Some(producer) = self.clients.producers.get_mut(place) {
             producer.asks_id = Some(call);

@@ -2,18 +2,22 @@
 //! from its beginning.
 
 use trilith_node::{PartitionCursor, PartitionError, ReadError};
-use trilith_types::{NodeId, Offset, PartitionId};
+use trilith_types::{NodeId, Offset, PartitionId, TopicId};
 
 use super::{Ask, Shown, Step, Told, Who};
 use crate::{
     event::Event,
     log_event::{LogEvent, Partition, RecordId},
+    tally::Tally,
     time::Span,
-    worlds::node::{Cx, NodeWorld, Timer, records::items_of},
+    worlds::node::{Cx, NodeWorld, Timer, count::tell, records::items_of},
 };
 
 /// The mean pause between two looks.
 const PAUSE: Span = Span::millis(60);
+
+/// The same of a reader that is slow: retention overtakes it.
+const LONG_PAUSE: Span = Span::millis(1_200);
 
 /// One look in so many asks anew whether its node still leads.
 const ASKS_ONE_IN: u64 = 12;
@@ -26,6 +30,7 @@ const BYTES_MAX: u64 = 32 << 10;
 
 /// A way into a partition.
 struct Open {
+    topic: TopicId,
     node: NodeId,
     life: u64,
     cursor: PartitionCursor,
@@ -34,7 +39,11 @@ struct Open {
 /// A reader.
 pub(super) struct Reader {
     number: u32,
+    topic: &'static str,
     partition: PartitionId,
+    pause: Span,
+    /// The topic that it has read from; another one of the name has other offsets.
+    reads: Option<TopicId>,
     /// Where it goes on; `None` at the earliest record.
     position: Option<Offset>,
     believed: Option<NodeId>,
@@ -50,17 +59,20 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "reader {} of partition {} is at {:?} of {:?}, asks {:?}",
-            self.number, self.partition, self.position, self.upto, self.believed
+            "reader {} of {}, partition {}, is at {:?} of {:?}, asks {:?}",
+            self.number, self.topic, self.partition, self.position, self.upto, self.believed
         )
     }
 }
 
 impl Reader {
-    pub(super) fn new(number: u32, partition: PartitionId) -> Self {
+    pub(super) fn new(number: u32, topic: &'static str, partition: PartitionId) -> Self {
         Self {
             number,
+            topic,
             partition,
+            pause: PAUSE,
+            reads: None,
             position: None,
             believed: None,
             call: None,
@@ -71,10 +83,18 @@ impl Reader {
         }
     }
 
-    pub(super) fn auditor(number: u32, partition: PartitionId) -> Self {
+    pub(super) fn auditor(number: u32, topic: &'static str, partition: PartitionId) -> Self {
         Self {
             is_auditor: true,
-            ..Self::new(number, partition)
+            ..Self::new(number, topic, partition)
+        }
+    }
+
+    /// One that takes its time.
+    pub(super) fn slow(number: u32, topic: &'static str, partition: PartitionId) -> Self {
+        Self {
+            pause: LONG_PAUSE,
+            ..Self::new(number, topic, partition)
         }
     }
 
@@ -90,8 +110,10 @@ impl Reader {
 }
 
 impl NodeWorld {
-    fn plan_reader(cx: &mut Cx, place: usize) {
-        let wait = Span(1 + cx.rng().waiting(PAUSE.0));
+    fn plan_reader(&self, cx: &mut Cx, place: usize) {
+        let reader = self.clients.readers.get(place);
+        let pause = reader.map_or(PAUSE, |reader| reader.pause);
+        let wait = Span(1 + cx.rng().waiting(pause.0));
         cx.after(wait, Timer::Client(Step::Read(place)));
     }
 
@@ -116,11 +138,12 @@ impl NodeWorld {
         }
         if reader.open.is_some() {
             self.look(cx, place);
-            return Self::plan_reader(cx, place);
+            return self.plan_reader(cx, place);
         }
         let node = reader.believed.take().unwrap_or(anybody);
-        let partition = reader.partition;
-        let call = self.ask(cx, Who::Reader(place), node, Ask::Read { partition });
+        let (topic, partition) = (reader.topic, reader.partition);
+        let ask = Ask::Read { topic, partition };
+        let call = self.ask(cx, Who::Reader(place), node, ask);
         if let Some(reader) = self.clients.readers.get_mut(place) {
             reader.call = Some(call);
         }
@@ -130,10 +153,9 @@ impl NodeWorld {
         &mut self,
         cx: &mut Cx,
         place: usize,
-        (call, node): (u64, NodeId),
+        (call, node, topic): (u64, NodeId, Option<TopicId>),
         told: Told,
     ) {
-        let topic = self.topic();
         let life = self.node(node).and_then(|node| node.life.as_ref());
         let life = life.map(|life| life.number);
         let Some(reader) = self.clients.readers.get_mut(place) else {
@@ -151,12 +173,11 @@ impl NodeWorld {
             (Told::Reader(Err(error)), ..) => reader.believed = elsewhere(&error),
             _ => {}
         }
-        Self::plan_reader(cx, place);
+        self.plan_reader(cx, place);
     }
 
     /// Reads on.
     fn look(&mut self, cx: &mut Cx, place: usize) {
-        let Some(topic) = self.topic() else { return };
         let at = cx.now();
         let bytes = cx.rng().between(1, BYTES_MAX) as usize;
         let Some(reader) = self.clients.readers.get_mut(place) else {
@@ -179,10 +200,10 @@ impl NodeWorld {
             return;
         }
         let partition = Partition {
-            topic,
+            topic: open.topic,
             number: reader.partition,
         };
-        let number = reader.number;
+        let (number, node) = (reader.number, open.node);
         match open.cursor.read(bytes) {
             Ok(batches) => {
                 let items = match items_of(&batches.batches, from) {
@@ -207,15 +228,17 @@ impl NodeWorld {
                     cx.record(&Event::Log(LogEvent::Audited { partition, end }));
                 }
             }
-            Err(ReadError::OutOfRange { earliest, .. }) if earliest > from => {
+            Err(ReadError::OutOfRange {
+                offset, earliest, ..
+            }) if offset == from && earliest > from => {
                 overtaken(cx, reader, partition, earliest);
             }
-            Err(ReadError::OutOfRange { end, .. }) => {
-                let what = format!("{reader:?} and is told that {end} is the end");
+            Err(error @ ReadError::OutOfRange { .. }) => {
+                let what = format!("{reader:?} and is told: {error}");
                 cx.fail("readers' prefix", what);
             }
             // It is being mended.
-            Err(ReadError::Damaged { .. }) => {}
+            Err(ReadError::Damaged { .. }) => tell(cx, node, Tally::DamageMet, 1),
             Err(error) => {
                 reader.open = None;
                 reader.believed = elsewhere(&error);
@@ -241,6 +264,9 @@ fn begin(
     (node, life): (NodeId, u64),
     shown: &Shown,
 ) {
+    if reader.reads.replace(partition.topic) != Some(partition.topic) {
+        reader.position = None;
+    }
     let from = match reader.position {
         Some(position) => position,
         None => {
@@ -257,12 +283,10 @@ fn begin(
     if reader.is_auditor && reader.upto.is_none() {
         reader.upto = Some(shown.end);
     }
-    if shown.earliest > from {
-        overtaken(cx, reader, partition, shown.earliest);
-    }
-    let from = reader.position.unwrap_or(from);
+    // What has gone meanwhile it is told when it reads there.
     reader.believed = Some(node);
     reader.open = Some(Open {
+        topic: partition.topic,
         node,
         life,
         cursor: shown.reader.cursor(from),
@@ -278,6 +302,7 @@ fn overtaken(cx: &mut Cx, reader: &mut Reader, partition: Partition, earliest: O
     cx.record(&Event::Log(LogEvent::Overtaken {
         reader: reader.number,
         partition,
+        at: cx.now(),
         earliest,
     }));
 }
