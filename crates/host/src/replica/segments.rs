@@ -336,7 +336,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The offset behind an entry, damaged or not.
-    fn offset_behind(&self, index: LogIndex) -> Option<Offset> {
+    pub(super) fn offset_behind(&self, index: LogIndex) -> Option<Offset> {
         let mut damage = self.log.damage().iter();
         let lost = damage.find(|d| d.first_index <= index && index < d.next_index);
         if let Some(lost) = lost {

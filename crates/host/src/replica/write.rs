@@ -428,13 +428,27 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The offset behind the entry before `from`: what is appended at `from` takes it.
-    fn offset_before(&self, from: LogIndex) -> Offset {
-        if let Some((meta, _)) = self.recent.get(from.prev()) {
+    fn offset_before(&mut self, from: LogIndex) -> Offset {
+        let before = from.prev();
+        if let Some((meta, _)) = self.recent.get(before) {
             return meta.next_offset();
         }
-        let before = self.log.reader().entries(from.prev(), from.prev(), 1);
-        let before = before.ok().and_then(|entries| entries.into_iter().next());
-        before.map_or_else(|| self.log.end_offset(), |entry| entry.meta.next_offset())
+        let mut waiting = self.write.limbo.iter();
+        if let Some((meta, _)) = waiting.find(|(meta, _)| meta.index == before) {
+            return meta.next_offset();
+        }
+        if let Some(offset) = self.offset_behind(before) {
+            return offset;
+        }
+        // Its bytes may be lost without anybody having met that yet.
+        if self.log.note_damage(before).is_ok()
+            && let Some(offset) = self.offset_behind(before)
+        {
+            return offset;
+        }
+        let segments = self.log.segments();
+        let first = segments.first().filter(|first| before < first.first_index);
+        first.map_or_else(|| self.log.end_offset(), |first| first.base)
     }
 
     /// Tries again when the disk had no room.

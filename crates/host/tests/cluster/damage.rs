@@ -1,10 +1,10 @@
 //! Bits that flip on one disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use trilith_env::{
-    Disk,
-    sim::{FlipIn, Op},
+    Disk, OpenMode,
+    sim::{FlipIn, Op, SimDisk},
 };
 use trilith_host::Alarm;
 use trilith_storage::ReadError;
@@ -28,6 +28,14 @@ fn stores(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Behind the last byte of a store that is not zero.
+fn written(disk: &SimDisk, store: &Path) -> u64 {
+    let file = disk.open(store, OpenMode::ReadOnly).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes.iter().rposition(|&byte| byte != 0).unwrap() as u64 + 1
 }
 
 fn follower(cluster: &Cluster) -> NodeId {
@@ -71,6 +79,46 @@ fn a_damaged_segment_of_a_follower_is_mended_from_a_peer() {
     assert_eq!(cluster.read_log(hurt), stored);
     cluster.store(3, 100);
     assert_eq!(cluster.agree().len(), 103);
+}
+
+#[test]
+fn offsets_stay_dense_when_what_was_cut_off_lay_behind_a_damaged_entry() {
+    // The offset that followed was looked up in the entry before, and where that was damaged the end
+    // of what had just been cut off was taken: readers saw a hole that no record had ever filled.
+    let mut cluster = Cluster::started(92, 3);
+    let stored = cluster.store(10, 1_000);
+    cluster.agree();
+    let leader = cluster.leader().unwrap();
+    cluster.cut_off(leader);
+    let (_, lost) = cluster.put_at(leader, 1_000);
+    cluster.ticks(3);
+    assert!(!lost.is_stored());
+    for id in cluster.ids() {
+        cluster.stop(id);
+    }
+    let store = stores(&cluster, leader).remove(0);
+    let disk = cluster.nodes[&leader].disk.clone();
+    // The last entry that was acknowledged, and the one behind it that nobody else has.
+    let end = written(&disk, &store);
+    for back in [1_500, 500] {
+        disk.flip_bit(&store, end - back, 3, FlipIn::Both).unwrap();
+    }
+    cluster.heal();
+    // The others do not hear each other: it is the only one that can be elected.
+    let others: Vec<_> = cluster
+        .ids()
+        .into_iter()
+        .filter(|&id| id != leader)
+        .collect();
+    cluster.cut(others[0], others[1]);
+    cluster.cut(others[1], others[0]);
+    cluster.start_all();
+    cluster.until("it leads again", |c| c.leader() == Some(leader));
+    let more = cluster.store(1, 100);
+    assert_eq!(cluster.agree(), [stored, more].concat());
+    for id in cluster.ids() {
+        assert_eq!(cluster.status(id).end_offset, Offset(11), "node {id}");
+    }
 }
 
 #[test]
