@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use trilith_raft::EntryId;
-use trilith_storage::ReadError;
+use trilith_storage::{LogReader, ReadError};
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, Offset};
 
 use super::{Cx, Replica};
@@ -172,9 +172,7 @@ impl<M: Machine> Replica<M> {
             return;
         }
         let reader = self.log.reader();
-        let after = reader.read(next, 1).ok();
-        let after = after.and_then(|chunk| chunk.frames.first().map(|frame| frame.index));
-        let mut index = after.map_or(self.applied, LogIndex::prev);
+        let mut index = index_from(&reader, next).map_or(self.applied, LogIndex::prev);
         for _ in 0..DAMAGE_LOOKS_MAX {
             match reader.entries(index, index, 1) {
                 Ok(entries) if entries.iter().all(|entry| entry.meta.records == 0) => {
@@ -243,4 +241,17 @@ impl<M: Machine> Replica<M> {
         cx.observer
             .alarm(self.group, &Alarm::Damaged { first, last });
     }
+}
+
+/// The first entry with records at or after an offset that can be read: what comes right after
+/// damage may be damaged as well.
+fn index_from(reader: &LogReader, mut offset: Offset) -> Option<LogIndex> {
+    for _ in 0..DAMAGE_LOOKS_MAX {
+        match reader.read(offset, 1) {
+            Ok(chunk) => return chunk.frames.first().map(|frame| frame.index),
+            Err(ReadError::Damaged { next, .. }) if next > offset => offset = next,
+            Err(_) => return None,
+        }
+    }
+    None
 }

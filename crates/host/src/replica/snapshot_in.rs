@@ -414,7 +414,11 @@ fn copy_suffix(
                 copied.extend(entries);
             }
             Err(trilith_storage::ReadError::EntryBeyond { .. }) => return Ok(copied),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => {
+                return Err(format!(
+                    "what comes after the snapshot cannot be kept: {error}"
+                ));
+            }
         }
     }
 }

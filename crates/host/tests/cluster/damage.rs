@@ -82,6 +82,38 @@ fn a_damaged_segment_of_a_follower_is_mended_from_a_peer() {
 }
 
 #[test]
+fn a_reader_that_meets_the_first_of_several_damaged_entries_has_all_of_them_mended() {
+    // Where the entry behind the damage was damaged too, nobody found out which entry was meant, and
+    // the reader waited for ever.
+    let mut cluster = Cluster::started(93, 3);
+    let stored = cluster.store(40, 2_000);
+    cluster.agree();
+    let hurt = follower(&cluster);
+    let store = stores(&cluster, hurt).remove(0);
+    let disk = cluster.nodes[&hurt].disk.clone();
+    for place in [9_000, 11_100, 13_200, 19_500] {
+        disk.flip_bit(&store, place, 3, FlipIn::Both).unwrap();
+    }
+    cluster.until("it is mended", |c| {
+        let reader = c.group(hurt).reader();
+        let mut offset = Offset(0);
+        while offset < reader.visible_upto() {
+            match reader.read(offset, 1) {
+                Ok(chunk) => offset = chunk.next,
+                // As a reader of a topic does: it says what it has met, and comes again.
+                Err(ReadError::Damaged { next, .. }) => {
+                    c.handle(hurt).damaged(GROUP, next);
+                    return false;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        true
+    });
+    assert_eq!(cluster.read_log(hurt), stored);
+}
+
+#[test]
 fn offsets_stay_dense_when_what_was_cut_off_lay_behind_a_damaged_entry() {
     // The offset that followed was looked up in the entry before, and where that was damaged the end
     // of what had just been cut off was taken: readers saw a hole that no record had ever filled.

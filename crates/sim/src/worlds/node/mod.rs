@@ -81,6 +81,8 @@ pub struct NodeWorld {
     has_promised: bool,
     /// How far each group had applied somewhere at the last look.
     marks: BTreeMap<GroupId, LogIndex>,
+    /// The same at the look before.
+    reached: BTreeMap<GroupId, LogIndex>,
     /// Nodes whose disks have lost something that was durable.
     damaged: Vec<NodeId>,
     probing: Option<Probing>,
@@ -404,6 +406,7 @@ impl World for NodeWorld {
             topic_id: None,
             has_promised: false,
             marks: BTreeMap::new(),
+            reached: BTreeMap::new(),
             damaged: Vec::new(),
             probing: options.availability.then(Probing::default),
         }

@@ -65,6 +65,8 @@ pub struct RaftWorld {
     replicas: Vec<Replica>,
     members: u64,
     healed: bool,
+    /// The last look at the connections told nobody anything new.
+    is_calm: bool,
     comeback: Option<Comeback>,
 }
 
@@ -226,6 +228,7 @@ impl World for RaftWorld {
             replicas,
             members: plan.nodes,
             healed: false,
+            is_calm: false,
             comeback: None,
         }
     }
@@ -289,7 +292,7 @@ impl World for RaftWorld {
 
     fn is_whole(&self) -> bool {
         let runs = |r: &Replica| r.life.is_some() || r.refused || r.disk.incarnation.get() == 0;
-        self.replicas.iter().all(runs) && !self.is_anybody_suspected_in_vain()
+        self.replicas.iter().all(runs) && self.is_calm && !self.is_anybody_suspected_in_vain()
     }
 
     fn disturb(&mut self, cx: &mut Cx) {

@@ -197,14 +197,18 @@ impl RaftWorld {
     pub(super) fn watch_connections(&mut self, cx: &mut Cx) {
         cx.after(ELECTION_TIMEOUT, Timer::Detector);
         let nodes: Vec<NodeId> = self.replicas.iter().map(|r| r.id).collect();
+        let mut news = false;
         for node in nodes.iter().copied() {
             for peer in nodes.iter().copied().filter(|peer| *peer != node) {
                 let reachable = self.replica(peer).is_some_and(|r| r.is_awake())
                     && !cx.is_cut(node, peer)
                     && !cx.is_cut(peer, node);
-                self.tell_suspicion(cx, node, peer, !reachable);
+                news |= self.tell_suspicion(cx, node, peer, !reachable);
             }
         }
+        // Who was suspected until now is heard again only with its next heartbeat, and a majority
+        // that suspected it may depose it until then.
+        self.is_calm = !news;
     }
 
     /// Whether a host still takes a node for failed that runs: it has not looked at its connections
@@ -219,22 +223,23 @@ impl RaftWorld {
             .any(|life| life.suspected.iter().any(runs))
     }
 
+    /// Whether that was news.
     pub(super) fn tell_suspicion(
         &mut self,
         cx: &mut Cx,
         node: NodeId,
         peer: NodeId,
         suspected: bool,
-    ) {
+    ) -> bool {
         let (settings, replica) = self.parts(node);
         let Some(replica) = replica.filter(|r| r.is_awake()) else {
-            return;
+            return false;
         };
         let Some(life) = &mut replica.life else {
-            return;
+            return false;
         };
         if suspected == life.suspected.contains(&peer) {
-            return;
+            return false;
         }
         if suspected {
             life.suspected.insert(peer);
@@ -244,5 +249,6 @@ impl RaftWorld {
             life.core.peer_alive(peer);
         }
         replica.turn(cx, settings);
+        true
     }
 }
