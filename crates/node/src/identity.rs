@@ -24,6 +24,8 @@ use trilith_types::{
     planted::{self, Bug},
 };
 
+use crate::layout::groups_dir;
+
 /// The files `node.a` and `node.b` in the data directory.
 pub const IDENTITY: MirroredKind = MirroredKind {
     stem: "node",
@@ -79,6 +81,16 @@ pub enum IdentityError {
         /// What was found there.
         found: String,
     },
+    /// There are groups and no file of the journal that has what they acknowledged last.
+    #[error(
+        "{dir} has groups, and no file of the journal beside them: what this node has acknowledged \
+         last is gone; give it its *.journal files back, or put a new node in its place (trilith \
+         cluster replace)"
+    )]
+    NoJournal {
+        /// The data directory.
+        dir: String,
+    },
     /// The directory is arranged as a later version does it.
     #[error("{dir} has format {found}; this version reads format {DIRECTORY_FORMAT}")]
     LaterFormat {
@@ -126,7 +138,11 @@ impl IdentityFile {
     pub(crate) fn start(env: &Env, dir: &Path, name: Option<&str>) -> Result<Self, IdentityError> {
         let loaded = MirroredFile::load(&env.disk, dir, IDENTITY)?;
         let mut identity = match &loaded.content {
-            Some(content) => existing(content, dir, name)?,
+            Some(content) => {
+                let identity = existing(content, dir, name)?;
+                refuse_groups_without_journal(&env.disk, dir)?;
+                identity
+            }
             None => {
                 refuse_data_without_identity(&env.disk, dir)?;
                 Identity::new(name.unwrap_or(DEFAULT_NAME), env.rng.next_u64() as u32)?
@@ -217,6 +233,26 @@ fn existing(content: &[u8], dir: &Path, name: Option<&str>) -> Result<Identity, 
         }),
         _ => Ok(identity),
     }
+}
+
+/// A node that has forgotten what it acknowledged must not vote as if it had never done so. A
+/// group's directory is made after the journal has its first file.
+fn refuse_groups_without_journal(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), IdentityError> {
+    let list = |path: &Path| match disk.list(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|source| MirroredError::Io {
+            what: "list",
+            path: path.to_owned(),
+            source,
+        }),
+    };
+    let has_groups = !list(&groups_dir(dir))?.is_empty();
+    let is_journal = |path: &Path| path.extension().is_some_and(|kind| kind == "journal");
+    if has_groups && !list(dir)?.iter().any(|entry| is_journal(&entry.path)) {
+        let dir = dir.display().to_string();
+        return Err(IdentityError::NoJournal { dir });
+    }
+    Ok(())
 }
 
 /// A directory with data and without an identity is one of an earlier format, or lost its file.
@@ -488,6 +524,22 @@ mod tests {
         disk.create_dir_all(Path::new("/data/journal")).unwrap();
         let error = start(&disk, None).unwrap_err();
         assert!(matches!(error, IdentityError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn groups_without_a_journal_are_refused() {
+        let disk = SimDisk::new(1);
+        start(&disk, None).unwrap();
+        start(&disk, None).expect("it has acknowledged nothing yet");
+        disk.create_dir_all(Path::new("/data/groups/1.0")).unwrap();
+        let error = start(&disk, None).unwrap_err();
+        assert!(matches!(error, IdentityError::NoJournal { .. }), "{error}");
+        let journal = Path::new("/data/000003.journal");
+        drop(
+            disk.open(journal, trilith_env::OpenMode::CreateNew)
+                .unwrap(),
+        );
+        start(&disk, None).unwrap();
     }
 
     #[test]

@@ -50,19 +50,20 @@ impl Members {
             return None;
         }
         let mut moving = Vec::new();
-        let partitions = served.values().flat_map(|topic| &topic.partitions);
-        for partition in partitions.filter(|partition| partition.is_led_here()) {
-            if let Some(group) = partition.local.get() {
-                let wanted = partition.replicas().iter().copied().collect();
-                moving.extend(Move::of(group.id(), &group.view().members, wanted));
-            }
-        }
+        // First: a new node opens its other replicas when it knows the cluster's state.
         if inner.controller.leads()
             && let Some(group) = live.host.group(CONTROLLER_GROUP)
         {
             let members = group.view().members;
             let wanted = controllers(&inner.controller.read(), &members);
             moving.extend(Move::of(CONTROLLER_GROUP, &members, wanted));
+        }
+        let partitions = served.values().flat_map(|topic| &topic.partitions);
+        for partition in partitions.filter(|partition| partition.is_led_here()) {
+            if let Some(group) = partition.local.get() {
+                let wanted = partition.replicas().iter().copied().collect();
+                moving.extend(Move::of(group.id(), &group.view().members, wanted));
+            }
         }
         inner.moving.store(moving.len(), Ordering::Relaxed);
         for step in moving.into_iter().take(AT_A_TIME) {

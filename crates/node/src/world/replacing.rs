@@ -21,7 +21,8 @@ fn three_and_one() -> World {
         world.machine(number).config.start = Start::With(members.clone());
         world.start(number).unwrap();
     }
-    world.create("stones", 3);
+    // More than one node changes at a time.
+    world.create("stones", 60);
     for partition in 0..3 {
         world.produce("stones", partition, &["a"]);
     }
@@ -85,7 +86,7 @@ fn a_new_node_gets_what_the_old_one_had_and_votes_in_its_place() {
     join(&mut world);
     let mut groups = vec![CONTROLLER_GROUP];
     let topic = trilith_types::TopicId(1);
-    groups.extend((0..3).map(|p| trilith_topics::group_id(topic, trilith_types::PartitionId(p))));
+    groups.extend((0..60).map(|p| trilith_topics::group_id(topic, trilith_types::PartitionId(p))));
     for &group in &groups {
         world.until("the new one votes", |world| {
             voters(world, group) == BTreeSet::from([1, 2, 4])
