@@ -174,7 +174,7 @@ impl Keeper {
             partition.set_gone();
             let stays = planted::is_on(Bug::DeletedStays);
             if partition.is_here && !stays && self.currency.goes(partition.group) {
-                live.host.forget_group(partition.group, || ());
+                self.forget(live, partition.group);
                 self.inner.alarms.forget(partition.group);
             }
         }

@@ -115,14 +115,20 @@ impl Keeper {
         for group in left {
             tracing::info!(%group, "removing what is left of a deleted topic");
             if found.contains(&group) {
-                let keeper = Arc::clone(&self.inner.keeper);
-                live.host
-                    .forget_group(group, move || drop(keeper.send(Note::Forgotten(group))));
+                self.forget(live, group);
             } else {
                 // The journal has forgotten it, or never heard of it.
                 self.remove_files(group);
             }
         }
+    }
+
+    /// Forgets a group, and removes its files once that is durable. The host does so itself only with
+    /// those of a group that it has opened: one that could not be opened, or not yet, has some too.
+    pub(super) fn forget(&self, live: &Live, group: GroupId) {
+        let keeper = Arc::clone(&self.inner.keeper);
+        live.host
+            .forget_group(group, move || drop(keeper.send(Note::Forgotten(group))));
     }
 
     /// The groups that have a directory.
