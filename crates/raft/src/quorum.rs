@@ -62,6 +62,13 @@ impl Quorum {
         self.incoming.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
     }
 
+    /// Whether `node` votes and nobody else does.
+    #[must_use]
+    pub fn is_only(&self, node: NodeId) -> bool {
+        let mut voters = self.voters();
+        voters.next() == Some(node) && voters.next().is_none()
+    }
+
     /// Every voter once; the incoming ones first.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         let outgoing = self

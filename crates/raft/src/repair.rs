@@ -12,7 +12,8 @@
 //!   discards an entry, and all after it, only when a quorum says that it never had it, or when
 //!   every voter has answered and none holds it intact (safe because damage never reaches a
 //!   majority of the copies of one entry). The answers are given in the leader's term, so that no
-//!   older leader can still spread the entry afterwards.
+//!   older leader can still spread the entry afterwards. A voter that has no other to ask had the
+//!   only copy that counts: it discards nothing by itself.
 //! - A follower's damaged entry that is not committed may be overwritten by the leader's log like
 //!   any other (Raft §5.3).
 
@@ -500,13 +501,14 @@ impl Core {
                 .iter()
                 .any(|&(_, holding)| holding == Holding::Never);
         let quorum = self.quorum();
-        first || quorum.is_reached(never) || quorum.is_unanimous(not_intact)
+        let nobody = !quorum.is_only(me) && quorum.is_unanimous(not_intact);
+        first || quorum.is_reached(never) || nobody
     }
 
     /// A leader that could not mend its log in two election timeouts, or as long as a snapshot
-    /// may take, lets another one try.
+    /// may take, lets another one try, if there is another.
     pub(crate) fn repairing_tick(&mut self) {
-        if self.role != Role::Repairing {
+        if self.role != Role::Repairing || self.quorum().is_only(self.id()) {
             return;
         }
         self.election_elapsed = self.election_elapsed.saturating_add(1);

@@ -5,8 +5,8 @@
 //! In the names, *intact*, *damaged* and *never* say what a node holds of the entry in question.
 
 use trilith_raft::{
-    Core, EntryId, HardState, Moment, Output, Restored, RestoredVote, Role, Sending, SplitMix64,
-    TermRuns,
+    Change, Configuration, Core, EntryId, HardState, Moment, Output, Restored, RestoredVote, Role,
+    Sending, SplitMix64, TermRuns, Transition,
 };
 use trilith_types::{NodeId, Term};
 
@@ -700,4 +700,24 @@ fn damage_in_what_is_being_applied_keeps_a_leader_waiting_no_longer_than_that() 
     assert_eq!(core.status().role, Role::Repairing);
     core.applied(i(3)).unwrap();
     assert_eq!(core.status().role, Role::Leader);
+}
+
+/// It may have committed the entry by itself, and what others say about it proves nothing.
+#[test]
+fn an_only_voter_discards_nothing_by_itself() {
+    let members = Configuration::of_voters([n(1)])
+        .changed(&[Change::AddLearner(n(2))], Transition::Auto)
+        .unwrap();
+    let mut cluster = Cluster::with_logs_of(&members, 2, [&[1, 1, 2], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    cluster.run(60);
+    let status = cluster.core(1).status();
+    assert_eq!((status.role, status.last.index), (Role::Repairing, i(3)));
+    cluster.run(60);
+    let later = cluster.core(1).status();
+    assert_eq!((later.role, later.term), (Role::Repairing, status.term));
+    assert_eq!(cluster.core(1).discard_doubtful(), Some((i(3), i(3))));
+    cluster.run(60);
+    assert_eq!(cluster.leader(), Some(n(1)));
+    assert_mended(&mut cluster, &[1, 2]);
 }

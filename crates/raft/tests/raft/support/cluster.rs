@@ -103,8 +103,17 @@ impl Cluster {
 
     /// Nodes 1 to N, whose logs hold entries of these terms, and whose term is `term`.
     pub fn with_logs<const N: usize>(term: u64, logs: [&[u64]; N]) -> Self {
-        let mut cluster = Self::default();
         let members = Configuration::of_voters((1..=N as u64).map(NodeId));
+        Self::with_logs_of(&members, term, logs)
+    }
+
+    /// The same, of any members.
+    pub fn with_logs_of<const N: usize>(
+        members: &Configuration,
+        term: u64,
+        logs: [&[u64]; N],
+    ) -> Self {
+        let mut cluster = Self::default();
         for (at, terms) in logs.iter().enumerate() {
             let id = at as u64 + 1;
             let mut store = Store {

@@ -17,6 +17,8 @@
 //!   of the later one cannot know. Nor does a copy from a time when the node was the only voter:
 //!   it would lead without asking anybody. Nor does it, or an emptied one, start so often unheard that
 //!   its number catches up: it starts when it is put in place, and once more after healing.
+//! - What the only voter of a configuration ever synced is not damaged: it would be every copy. What a power cut
+//!   leaves in doubt there waits for an operator, who discards it once the world is healed.
 //! - In runs with nodes that are gone for good a power cut leaves nothing in doubt, and no log ends
 //!   in the unknown: with one voter gone, what is in doubt on another waits for an operator.
 //! - What was never synced is not bounded at all.

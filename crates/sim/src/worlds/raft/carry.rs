@@ -72,6 +72,9 @@ impl Replica {
         }
         self.carry_out_transfers(cx, settings, out);
         self.apply(cx, settings, out.apply.take());
+        if let Some(life) = &mut self.life {
+            life.trim = life.trim.max(out.trim.take());
+        }
         for read in out.reads.drain(..) {
             self.read_done(cx, settings, read);
         }

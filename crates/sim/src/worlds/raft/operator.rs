@@ -1,7 +1,7 @@
 //! What people and programs around the group do: changing members, handing over leadership,
 //! watching connections, and replacing what is gone.
 
-use trilith_raft::{Change, Configuration, Transition};
+use trilith_raft::{Change, Configuration, Role, Transition};
 use trilith_types::NodeId;
 
 use super::{Cx, RaftWorld, Timer, replica::Replica, settings::ELECTION_TIMEOUT};
@@ -164,6 +164,7 @@ impl RaftWorld {
     /// Once healed: ends what was begun, and replaces voters that are gone for good.
     pub(super) fn operate(&mut self, cx: &mut Cx) {
         cx.after(ELECTION_TIMEOUT, Timer::Operator);
+        self.decide_for_lone_voters(cx);
         let Some(leader) = self.some_leader(cx) else {
             return;
         };
@@ -191,6 +192,27 @@ impl RaftWorld {
         let mut changes = vec![Change::Remove(bad)];
         changes.extend(spare.map(Change::AddVoter));
         self.propose_changes(cx, leader, &changes, Transition::Auto);
+    }
+
+    /// A voter that nobody shares its doubts with waits for an operator. What it doubts was never
+    /// synced (see `bounds.rs`).
+    fn decide_for_lone_voters(&mut self, cx: &mut Cx) {
+        let in_doubt = |r: &Replica| {
+            r.is_awake()
+                && r.life.as_ref().is_some_and(|life| {
+                    life.role == Role::Repairing && life.core.configuration().voters.is_only(r.id)
+                })
+        };
+        let nodes = self.replicas.iter().filter(|r| in_doubt(r)).map(|r| r.id);
+        for node in nodes.collect::<Vec<_>>() {
+            let (settings, replica) = self.parts(node);
+            let Some(replica) = replica else { continue };
+            let Some(life) = &mut replica.life else {
+                continue;
+            };
+            life.core.discard_doubtful();
+            replica.turn(cx, settings);
+        }
     }
 
     /// Each host watches its connections: this stands for the heartbeats between pairs of nodes.

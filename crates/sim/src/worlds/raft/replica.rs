@@ -115,6 +115,8 @@ pub(super) struct Life {
     pub(super) receiving: Option<(EntryId, u64)>,
     pub(super) staged: Option<Rc<Snapshot>>,
     pub(super) suspected: BTreeSet<NodeId>,
+    /// The core wants the log trimmed up to here.
+    pub(super) trim: Option<LogIndex>,
 }
 
 /// A replica, running or not.
@@ -295,6 +297,7 @@ impl Replica {
             receiving: None,
             staged: None,
             suspected: BTreeSet::new(),
+            trim: None,
         }
     }
 
@@ -480,7 +483,7 @@ impl Replica {
                 self.turn(cx, settings);
             }
         }
-        self.compact_if_long(cx, settings);
+        self.compact_if_due(cx, settings);
     }
 
     /// Lets the core say what it wants and carries it out, until it wants nothing more.

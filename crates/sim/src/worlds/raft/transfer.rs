@@ -277,12 +277,14 @@ impl Replica {
         })
     }
 
-    pub(super) fn compact_if_long(&mut self, cx: &mut Cx, settings: &super::Settings) {
-        if self
-            .life
-            .as_ref()
-            .is_some_and(|l| l.log.entries().len() >= settings.compact_at)
-        {
+    /// Forgets what is damaged and nobody has any more but in a snapshot, as the core wants it, and
+    /// most of a log that has grown long.
+    pub(super) fn compact_if_due(&mut self, cx: &mut Cx, settings: &super::Settings) {
+        let Some(life) = &mut self.life else { return };
+        life.trim = life.trim.filter(|upto| *upto > life.log.base().index);
+        if let Some(upto) = life.trim {
+            self.compact_to(cx, settings, upto);
+        } else if life.log.entries().len() >= settings.compact_at {
             self.compact(cx, settings);
         }
     }
@@ -290,6 +292,15 @@ impl Replica {
     /// Takes a snapshot of the state and forgets most of the log behind it. Returns whether there
     /// was anything to forget.
     pub(super) fn compact(&mut self, cx: &mut Cx, settings: &super::Settings) -> bool {
+        let Some(life) = &self.life else {
+            return false;
+        };
+        let kept = cx.rng().below(20);
+        let upto = LogIndex(life.applied.get().saturating_sub(kept));
+        self.compact_to(cx, settings, upto)
+    }
+
+    fn compact_to(&mut self, cx: &mut Cx, settings: &super::Settings, upto: LogIndex) -> bool {
         // A snapshot that is still on its way to the disk would undo what overtakes it there.
         if self.disk.state_lost || self.disk.is_installing() {
             return false;
@@ -297,8 +308,6 @@ impl Replica {
         let Some(life) = &mut self.life else {
             return false;
         };
-        let kept = cx.rng().below(20);
-        let upto = LogIndex(life.applied.get().saturating_sub(kept));
         let Some(snapshot) = fresh(life) else {
             return false;
         };
