@@ -47,7 +47,7 @@ impl<M> GroupSpec<M> {
             group,
             dir: dir.into(),
             configuration,
-            log: LogConfig::default(),
+            log: LogConfig::of_many(),
             machine,
             priority: PRIORITY_MAX,
         }

@@ -84,7 +84,7 @@ impl NodeConfig {
             inflight_bytes_max: 64 << 20,
             open_segments_max: 64,
             open_logs_max: 2048,
-            log: LogConfig::default(),
+            log: LogConfig::of_many(),
             journal: JournalConfig::default(),
             host: None,
             feature_level: FEATURE_LEVEL,

@@ -19,7 +19,9 @@ pub struct LogConfig {
     pub segment_offsets_max: u32,
     /// Largest payload of one entry.
     pub payload_bytes_max: u32,
-    /// Disk space that a new segment reserves. Small for logs of which many stay almost empty.
+    /// Disk space that a new segment reserves. Small where there are many logs and most stay almost
+    /// empty; for a log that is synced after every append as large as the limit of the steps: a file
+    /// in a few pieces costs some file systems another write with each sync.
     pub preallocate_bytes_min: u64,
     /// Disk space is reserved ahead in steps that grow up to this size.
     pub preallocate_bytes_max: u64,
@@ -46,7 +48,7 @@ impl Default for LogConfig {
             segment_entries_max: 1 << 24,
             segment_offsets_max: 1 << 28,
             payload_bytes_max: BATCH_BYTES_MAX,
-            preallocate_bytes_min: 16 << 10,
+            preallocate_bytes_min: 16 << 20,
             preallocate_bytes_max: 16 << 20,
             reserve_bytes: 64 << 20,
             resume_bytes: 16 << 20,
@@ -56,6 +58,15 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// The settings of one log among thousands, which a journal syncs together.
+    #[must_use]
+    pub fn of_many() -> Self {
+        Self {
+            preallocate_bytes_min: 16 << 10,
+            ..Self::default()
+        }
+    }
+
     /// Checks that the settings can work together.
     ///
     /// # Errors

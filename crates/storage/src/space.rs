@@ -117,7 +117,7 @@ mod tests {
         let config = LogConfig {
             preallocate_bytes_max: 1 << 20,
             segment_bytes: 3 << 20,
-            ..LogConfig::default()
+            ..LogConfig::of_many()
         };
         let first = 16 << 10;
         assert_eq!(next_allocation(0, 100, &config), first);
@@ -131,7 +131,7 @@ mod tests {
     /// What is reserved once `used` bytes are in a store, in entries of `entry` bytes each, and in
     /// how many steps.
     fn grown(used: u64, entry: u64) -> (u64, usize) {
-        let config = LogConfig::default();
+        let config = LogConfig::of_many();
         let (mut allocated, mut steps) = (next_allocation(0, 100, &config), 1);
         for entries in 1..=used / entry {
             if entries * entry > allocated {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_large_entry_gets_what_it_needs_at_once() {
-        let config = LogConfig::default();
+        let config = LogConfig::of_many();
         let entry = 16 << 20;
         for allocated in [0, 16 << 10, 1 << 20, 60 << 20] {
             let needed = allocated + entry;

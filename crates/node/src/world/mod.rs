@@ -114,7 +114,7 @@ fn config(number: usize, members: &[Member]) -> NodeConfig {
         preallocate_bytes_max: 64 << 10,
         reserve_bytes: 64 << 10,
         resume_bytes: 64 << 10,
-        ..LogConfig::default()
+        ..LogConfig::of_many()
     };
     NodeConfig {
         name: Some(format!("n{number}")),

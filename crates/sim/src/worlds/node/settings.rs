@@ -198,7 +198,7 @@ fn small_log() -> LogConfig {
         preallocate_bytes_max: 64 << 10,
         reserve_bytes: 64 << 10,
         resume_bytes: 16 << 10,
-        ..LogConfig::default()
+        ..LogConfig::of_many()
     }
 }
 
