@@ -64,13 +64,18 @@ pub enum Error {
 }
 
 /// Reasons of refusals that pass by themselves: a leader is elected, a node comes back.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 6] = [
     "SHUTTING_DOWN",
+    "NOT_MEMBER",
     "NOT_LEADER",
     "NO_QUORUM",
     "OUT_OF_FILES",
     "OUTCOME_UNKNOWN",
 ];
+
+/// Reasons of refusals that another node may know better: one that was removed from its cluster, or
+/// has not heard of it for long, does not know of what is there.
+const OF_ONE_NODE: [&str; 3] = ["UNKNOWN_TOPIC", "UNKNOWN_PARTITION", "NOT_MEMBER"];
 
 /// A server's refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +152,11 @@ impl Error {
         }
     }
 
+    /// Whether the other nodes are to be asked before it is believed.
+    pub(crate) fn is_of_one_node(&self) -> bool {
+        matches!(self, Self::Server(error) if OF_ONE_NODE.contains(&error.reason.as_str()))
+    }
+
     /// Whether a write that failed so is known not to have been stored.
     pub(crate) fn rules_out_stored(&self) -> bool {
         match self {
@@ -154,8 +164,14 @@ impl Error {
             Self::Interrupted { .. } | Self::Protocol { .. } => false,
             Self::Server(error) => match error.code {
                 // Each of these is said before anything is written.
-                Code::Unavailable => ["SHUTTING_DOWN", "NOT_LEADER", "NO_QUORUM", "OUT_OF_FILES"]
-                    .contains(&error.reason.as_str()),
+                Code::Unavailable => [
+                    "SHUTTING_DOWN",
+                    "NOT_MEMBER",
+                    "NOT_LEADER",
+                    "NO_QUORUM",
+                    "OUT_OF_FILES",
+                ]
+                .contains(&error.reason.as_str()),
                 Code::InvalidArgument
                 | Code::NotFound
                 | Code::AlreadyExists
@@ -307,6 +323,7 @@ mod tests {
             (Code::ResourceExhausted, "DISK_FULL", true),
             (Code::Unavailable, "SHUTTING_DOWN", true),
             (Code::Unavailable, "NOT_LEADER", true),
+            (Code::Unavailable, "NOT_MEMBER", true),
             (Code::Unavailable, "OUTCOME_UNKNOWN", false),
             (Code::Unavailable, "OTHER", false),
             (Code::Internal, "LOG_POISONED", false),

@@ -69,12 +69,35 @@ impl fmt::Display for Elsewhere<'_> {
 )]
 pub struct NotFounded;
 
+/// This node was a member of its cluster, and another one has its place by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node was removed from its cluster, in which it was node {node}, and serves nothing any \
+     more: ask the cluster's other nodes. Stop it and remove its data directory; with an empty one \
+     its machine can be a new node (trilith cluster replace)"
+)]
+pub struct Removed {
+    /// Its number, which no other node gets.
+    pub node: NodeId,
+}
+
+/// This node can serve nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMember {
+    /// Not yet.
+    #[error(transparent)]
+    NotFounded(#[from] NotFounded),
+    /// Not any more.
+    #[error(transparent)]
+    Removed(#[from] Removed),
+}
+
 /// There is no such partition, or it cannot be used here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionError {
-    /// No cluster.
+    /// No cluster, or not any more.
     #[error(transparent)]
-    NotFounded(#[from] NotFounded),
+    NotMember(#[from] NotMember),
     /// No topic of that name.
     #[error("there is no topic {topic:?}")]
     UnknownTopic {
@@ -275,9 +298,9 @@ pub enum ReadError {
 /// Why the cluster's own state was not changed, or not looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// No cluster.
+    /// No cluster, or not any more.
     #[error(transparent)]
-    NotFounded(#[from] NotFounded),
+    NotMember(#[from] NotMember),
     /// Another node leads the cluster. Nothing was done.
     #[error("this node does not lead the cluster; {}", Elsewhere(leader))]
     NotLeader {

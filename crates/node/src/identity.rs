@@ -122,6 +122,20 @@ pub enum IdentityError {
     },
 }
 
+/// Reads the identity in a data directory without changing anything: for inspection. `None` when there
+/// is none.
+///
+/// # Errors
+/// Neither copy can be read.
+pub fn inspect_identity(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+) -> Result<Option<Identity>, IdentityError> {
+    let loaded = MirroredFile::load(disk, dir, IDENTITY)?;
+    let read = |content: Vec<u8>| existing(&content, dir, None);
+    loaded.content.map(read).transpose()
+}
+
 /// The identity with its file.
 #[derive(Debug)]
 pub(crate) struct IdentityFile {

@@ -77,10 +77,13 @@ pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit, REQUEST_BY
 pub use book::NodeInfo;
 pub use config::{Addresses, NodeConfig};
 pub use error::{
-    ControlError, Leader, NotFounded, OpenError, PartitionError, ProduceError, ReadError,
+    ControlError, Leader, NotFounded, NotMember, OpenError, PartitionError, ProduceError,
+    ReadError, Removed,
 };
 pub use founding::{FoundError, Member, Start, check, found_of_list};
-pub use identity::{DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError};
+pub use identity::{
+    DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError, inspect_identity,
+};
 pub use metrics::Metrics;
 pub use node::{FEATURE_LEVEL, Node};
 pub use observer::{AlarmCounts, NoPeers};

@@ -18,7 +18,7 @@ use trilith_storage::{DataDir, Durability, SyncPolicy};
 use trilith_types::{ClusterId, Incarnation, NodeId, PartitionId};
 
 use super::{
-    Identity, NodeConfig, NotFounded, PartitionError, book::Book,
+    Identity, NodeConfig, NotFounded, NotMember, PartitionError, Removed, book::Book,
     controller_replica::ControllerShared, directory::Directory, identity::IdentityFile,
     keeper::Note, machine::GroupMachine, observer::Alarms, partition::PartitionShared,
 };
@@ -101,8 +101,31 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn live(&self) -> Result<&Arc<Live>, NotFounded> {
-        self.live.get().ok_or(NotFounded)
+    pub(crate) fn live(&self) -> Result<&Arc<Live>, NotMember> {
+        self.book.removed()?;
+        Ok(self.live.get().ok_or(NotFounded)?)
+    }
+
+    /// The cluster has this node no longer, and will not have it again. Clients are refused from
+    /// here on; those who wait are told. What it has on disk stays as it is.
+    pub(crate) fn leave_cluster(&self, how: &str) {
+        let Some(member) = self.identity.load().member else {
+            return;
+        };
+        let removed = Removed { node: member.node };
+        if !self.book.set_removed(removed) {
+            return;
+        }
+        tracing::error!(how, "{removed}");
+        for topic in self.directory.load().topics() {
+            topic
+                .partitions
+                .iter()
+                .for_each(|partition| partition.wake());
+        }
+        self.refusals.lock().clear();
+        // There is nobody to be connected to.
+        self.peers_changed();
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -15,7 +15,7 @@ use trilith_raft::Role;
 use trilith_topics::TopicSettings;
 use trilith_types::{GroupId, NodeId, Offset, PartitionId, Term, TopicId, TopicName};
 
-use super::{Leader, PartitionError, book::Book};
+use super::{Leader, NotMember, PartitionError, book::Book};
 
 /// What a partition's replica here, its producers and its readers share. There is one for every
 /// partition of the cluster, whether it has a replica here or not.
@@ -208,8 +208,9 @@ impl PartitionShared {
         }
     }
 
-    /// An error once the partition's topic was deleted.
+    /// An error once the partition's topic was deleted, or this node is no member any more.
     pub(crate) fn still_there(&self) -> Result<(), PartitionError> {
+        self.book.removed().map_err(NotMember::from)?;
         if self.gone.load(Ordering::Acquire) {
             return Err(PartitionError::UnknownTopic {
                 topic: self.topic.to_string(),

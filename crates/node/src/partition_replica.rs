@@ -175,6 +175,10 @@ impl PartitionReplica {
             appending.fail(ProduceError::DeadlineExceeded);
             return Decision::Done;
         }
+        if let Err(gone) = appending.partition.still_there() {
+            appending.fail(gone.into());
+            return Decision::Done;
+        }
         match self.machine.decide(&header, at.next_index) {
             Ok(Judgement::Append) if planted::is_on(Bug::AnsweredEarly) => {
                 let draft = draft_of(&header, &batch, at);

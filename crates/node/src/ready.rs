@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use trilith_topics::controller::CONTROLLER_GROUP;
 use trilith_types::{NodeId, PartitionId};
 
-use super::Node;
+use super::{Node, NotMember};
 
 /// Why a node is not ready: requests that need the cluster would wait, or be refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum NotReady {
     /// It was not founded.
     #[error("the node belongs to no cluster yet; 'trilith cluster init' founds one")]
     NotFounded,
+    /// It is no member of its cluster any more.
+    #[error(transparent)]
+    Removed(#[from] super::Removed),
     /// A write or a sync failed.
     #[error("the node can promise nothing more: {reason}")]
     Failed {
@@ -38,6 +41,14 @@ pub enum NotReady {
 }
 
 impl Node {
+    /// Whether the node may still speak for its cluster. One that waits for one may, too.
+    ///
+    /// # Errors
+    /// It is no member any more.
+    pub fn still_member(&self) -> Result<(), NotMember> {
+        Ok(self.inner.book.removed()?)
+    }
+
     /// Whether the partition is led, as far as this node knows, by the node that clients reach at
     /// this address. Without a replica here that is its preferred leader, while it is heard of.
     #[must_use]
@@ -63,6 +74,7 @@ impl Node {
         if inner.is_closing() || inner.is_leaving.load(Ordering::Acquire) {
             return Err(NotReady::Ending);
         }
+        inner.book.removed()?;
         let live = inner.live.get().ok_or(NotReady::NotFounded)?;
         if let Some(reason) = inner.alarms.counts().fatal {
             return Err(NotReady::Failed { reason });

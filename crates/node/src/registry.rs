@@ -22,6 +22,9 @@ impl Registry for Node {
     }
 
     fn peers(&self) -> Vec<Peer> {
+        if self.inner.book.removed().is_err() {
+            return Vec::new();
+        }
         let own = &self.inner.config.addresses.peer;
         let me = self.inner.identity.load().member.map(|member| member.node);
         let nodes = self.inner.book.nodes();
@@ -42,6 +45,16 @@ impl Registry for Node {
             }));
         }
         peers
+    }
+
+    fn removed(&self, node: NodeId) -> Option<String> {
+        let was = self.inner.controller.read().was_removed(node);
+        was.then(|| {
+            format!(
+                "node {node} was removed from the cluster, and is not let in again: its machine can \
+                 be a new node with an empty data directory (trilith cluster replace)"
+            )
+        })
     }
 
     fn admit(&self, node: NodeId, name: &str, incarnation: Incarnation) -> Result<(), String> {
@@ -159,6 +172,9 @@ impl Registry for Node {
         // Two nodes that wait, or that dialled each other at once, are no news.
         if matches!(refusal.reason, Reason::Unfounded | Reason::Crossed) {
             return;
+        }
+        if refusal.reason == Reason::Removed {
+            return self.inner.leave_cluster(&format!("{address} says so"));
         }
         let mut refusals = self.inner.refusals.lock();
         let known = refusals.insert(address.to_owned(), refusal.message.clone());

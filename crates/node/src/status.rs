@@ -70,6 +70,8 @@ pub struct NodeStatus {
     pub alive: Vec<NodeId>,
     /// Since the node was opened.
     pub uptime: Duration,
+    /// It is no member of its cluster any more.
+    pub removed: Option<super::Removed>,
     /// Addresses of nodes that did not let this one in, and why, the last time each.
     pub refused_by: Vec<(String, String)>,
     /// The file system with the data.
@@ -82,6 +84,8 @@ pub struct NodeStatus {
     pub leaderless: usize,
     /// Of those, the ones in which it votes, and no change of members is under way.
     pub voting: usize,
+    /// Of those, the ones whose vote is lost, and which take no part any more.
+    pub voteless: usize,
     /// Groups that it leads and whose members are not yet those that the cluster's state wants.
     pub moving: usize,
     /// The group whose applied entries are furthest behind what is committed, and how far.
@@ -139,12 +143,14 @@ impl Node {
             connected: inner.identity.load().peers.clone().into_iter().collect(),
             alive: inner.alive.lock().iter().copied().collect(),
             uptime: inner.env.clock.monotonic().saturating_sub(inner.opened_at),
+            removed: inner.book.removed().err(),
             refused_by: inner.refusals.lock().clone().into_iter().collect(),
             disk: self.disk_space().ok(),
             groups: 0,
             leading: 0,
             leaderless: 0,
             voting: 0,
+            voteless: 0,
             moving: inner.moving.load(std::sync::atomic::Ordering::Relaxed),
             apply_lag: None,
             peer_lag: Vec::new(),
@@ -211,6 +217,7 @@ impl NodeStatus {
         let me = self.identity.member.map(|member| member.node);
         let votes = me.is_some_and(|me| of.members.is_voter(me)) && !of.members.is_joint();
         self.voting += usize::from(votes);
+        self.voteless += usize::from(of.core.vote_lost);
         self.bytes += of.bytes;
         self.damaged_ranges += of.damaged_ranges;
         self.rebuilding += usize::from(of.core.needs_snapshot);

@@ -78,6 +78,11 @@ pub trait Registry: Send + Sync {
     /// Whom to dial: every other member, and addresses to look for some at.
     fn peers(&self) -> Vec<Peer>;
 
+    /// That `node` was a member of this cluster and is none any more, in words for it; `None` when it
+    /// is one, or nothing is known of it. Said only of what the cluster has decided: the other node
+    /// gives up when it hears of it.
+    fn removed(&self, node: NodeId) -> Option<String>;
+
     /// Whether to let in `node`, which calls itself `name` and is in its `incarnation`-th life,
     /// after the cluster was found to be the same. It must be a member of that name and not in an
     /// earlier life than was seen. From the return on this node's own life counts, durably: its

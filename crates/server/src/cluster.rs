@@ -47,7 +47,7 @@ pub(crate) fn metadata(
     topics: &[String],
 ) -> Result<MetadataResponse, ApiError> {
     call.authorize(Action::DescribeCluster, Resource::Server)?;
-    Ok(app.engine.metadata(topics))
+    app.engine.metadata(topics)
 }
 
 pub(crate) async fn init_producer(

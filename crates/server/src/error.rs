@@ -104,6 +104,8 @@ reasons! {
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, INTERNAL_SERVER_ERROR;
     /// The node belongs to no cluster yet.
     NotFounded = "NOT_FOUNDED", FailedPrecondition, SERVICE_UNAVAILABLE;
+    /// The node was removed from its cluster. Nothing was done; the other nodes can be asked.
+    NotMember = "NOT_MEMBER", Unavailable, SERVICE_UNAVAILABLE;
     /// The cluster that was to be founded cannot be.
     CannotFound = "CANNOT_FOUND", FailedPrecondition, CONFLICT;
     /// The node that was to be replaced cannot be.

@@ -308,6 +308,49 @@ fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() {
     let mut numbers: Vec<u64> = stored.lines().map(|line| line.parse().unwrap()).collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..4000));
+    // The old one comes back, knows of nothing that has changed, and is told.
+    let old = Extra::start(&up, &data, "n3", 3);
+    let only = |node: u16, arguments: &[&str]| {
+        let mut command = up.command(arguments);
+        command.env("TRILITH_ENDPOINTS", up.address(node).to_string());
+        let output = run(command, b"");
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), said.join(""))
+    };
+    let status = ["cluster", "status"];
+    while !only(3, &status).1.contains("was removed from its cluster") {}
+    let (code, said) = only(3, &["topic", "describe", "t"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ask the cluster's other nodes"), "{said}");
+    let mut ready = TcpStream::connect(up.address(3)).unwrap();
+    let head = format!(
+        "GET /readyz HTTP/1.1
+host: {}
+connection: close
+
+",
+        up.address(3)
+    );
+    ready.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    ready.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("NOT_MEMBER"),
+        "{answer}"
+    );
+    // A client that was told of more than one asks the other.
+    let both = format!("{},{}", up.address(3), up.address(2));
+    let mut command = up.command(&["topic", "describe", "t"]);
+    command.env("TRILITH_ENDPOINTS", &both);
+    assert!(text(&succeed(command, b"")).contains("3 partitions"));
+    let mut command = up.command(&["produce", "t"]);
+    command.env("TRILITH_ENDPOINTS", &both);
+    succeed(
+        command,
+        b"one more
+",
+    );
+    drop(old);
 }
 
 #[test]

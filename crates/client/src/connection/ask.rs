@@ -1,6 +1,6 @@
 //! Asking any node: what may be asked again, and for how long.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
@@ -15,6 +15,8 @@ const WAIT_SHORT: Duration = Duration::from_millis(50);
 /// longer is asked after less often, up to the second figure.
 const SHORT_WAITS: u32 = 20;
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Once one node says that there is no such thing, each other one is waited for so long at most.
+const SECOND_OPINION: Duration = Duration::from_secs(1);
 
 /// Which failures a request may be sent again after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,8 @@ impl Backoff {
 
 impl Connection {
     /// Sends a request to the node in use, again or to another one after what may pass, until the
-    /// timeout. When no node can be reached at all it fails at once.
+    /// timeout. When no node can be reached at all it fails at once. That there is no such topic, or
+    /// that a node is no member, is believed when no other node says better.
     pub(crate) async fn ask<T, F>(
         &self,
         repeat: Repeat,
@@ -74,9 +77,13 @@ impl Connection {
             Repeat::WithoutEffect => self.timeout,
         };
         let mut backoff = Backoff::default();
-        let mut unreached = 0;
+        let mut verdicts = Verdicts::default();
         loop {
-            let route = self.any();
+            let route = verdicts.next(self.any(), self.all());
+            let share = match repeat {
+                Repeat::Always if verdicts.has_denial() => share.min(SECOND_OPINION),
+                _ => share,
+            };
             let until = (Instant::now() + share).min(deadline);
             let error = match timeout_at(until, call(route.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
@@ -91,17 +98,21 @@ impl Connection {
                 Repeat::Always => error.may_pass(),
                 Repeat::WithoutEffect => error.may_pass() && error.rules_out_stored(),
             };
-            if !may_pass {
+            let is_of_one_node = error.is_of_one_node();
+            if !may_pass && !is_of_one_node {
                 return Err(error);
             }
-            if matches!(error, Error::Unreachable { .. }) {
-                unreached += 1;
-                if unreached >= self.members.count() {
-                    return Err(error);
+            let is_unreached = matches!(error, Error::Unreachable { .. });
+            // While a node says that there is no such thing, one that cannot tell is as good as away.
+            if is_of_one_node || is_unreached || verdicts.has_denial() {
+                self.members.leave(&route.address);
+                verdicts.add(&route, error);
+                match verdicts.of_all(&self.all()) {
+                    Some(error) => return Err(error),
+                    None => continue,
                 }
-                continue;
             }
-            unreached = 0;
+            verdicts = Verdicts::default();
             let wait = backoff.next();
             if Instant::now() + wait >= deadline {
                 return Err(error);
@@ -109,6 +120,52 @@ impl Connection {
             self.members.leave(&route.address);
             sleep(wait).await;
         }
+    }
+}
+
+/// What nodes have said that others may know better, or that they were not reached.
+#[derive(Debug, Default)]
+struct Verdicts(Vec<(Arc<str>, Error)>);
+
+impl Verdicts {
+    fn has(&self, route: &Route) -> bool {
+        self.0.iter().any(|(address, _)| *address == route.address)
+    }
+
+    fn add(&mut self, route: &Route, error: Error) {
+        self.0.push((Arc::clone(&route.address), error));
+    }
+
+    /// Whom to ask: the node in use, or the next one that has not answered.
+    fn next(&self, current: Route, all: Vec<Route>) -> Route {
+        if !self.has(&current) {
+            return current;
+        }
+        let mut others = all.into_iter().filter(|route| !self.has(route));
+        others.next().unwrap_or(current)
+    }
+
+    /// Whether a member says that there is no such thing.
+    fn has_denial(&self) -> bool {
+        self.0.iter().any(|(_, error)| weight(error) == 2)
+    }
+
+    /// What is to be believed once every node has answered, or was not reached.
+    fn of_all(&mut self, all: &[Route]) -> Option<Error> {
+        if !all.iter().all(|route| self.has(route)) {
+            return None;
+        }
+        let (_, error) = self.0.drain(..).max_by_key(|(_, error)| weight(error))?;
+        Some(error)
+    }
+}
+
+/// How much an answer tells.
+fn weight(error: &Error) -> u8 {
+    match error.reason() {
+        Some("NOT_MEMBER") => 1,
+        _ if error.is_of_one_node() => 2,
+        _ => 0,
     }
 }
 

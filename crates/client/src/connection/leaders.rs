@@ -168,6 +168,20 @@ impl Connection {
         Ok(addresses)
     }
 
+    /// Whether another node than the one at `address`, which knows no such partition, says who leads
+    /// it; that is remembered.
+    pub(crate) async fn is_known_elsewhere(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        address: &str,
+    ) -> bool {
+        self.leaders.set(topic, partition, None);
+        let learned = self.members.count() > 1 && self.learn(topic, Some(address)).await.is_ok();
+        let leader = self.leaders.known(topic, partition);
+        learned && leader.is_some_and(|leader| *leader != *address)
+    }
+
     /// Ready, with what is to be said of it, once another node says that the partition has a later
     /// leader than the node at `address`, which was silent meanwhile. A node that is paused says
     /// nothing, and one that is cut off does not know. The later leader is remembered.
@@ -203,8 +217,8 @@ impl Connection {
         }
     }
 
-    /// The first answer of any node, and which one that is. A server that knows no metadata leads
-    /// everything itself.
+    /// The first answer of any node that knows the topic, or of any, and which node that is. A server
+    /// that knows no metadata leads everything itself.
     async fn ask_members(
         &self,
         request: &v1::MetadataRequest,
@@ -220,12 +234,21 @@ impl Connection {
         let share =
             (self.timeout() / u32::try_from(routes.len().max(1)).unwrap_or(1)).min(SHARE_MAX);
         let mut last = None;
+        let mut without = None;
         for route in routes {
             let until = (Instant::now() + share).min(deadline);
             let mut cluster = route.cluster();
             let asked = timeout_at(until, cluster.metadata(direct(request.clone()))).await;
             let error = match asked {
-                Ok(Ok(answer)) => return Ok((route.address, answer.into_inner())),
+                Ok(Ok(answer)) => {
+                    let answer = answer.into_inner();
+                    if knows_all(request, &answer) {
+                        return Ok((route.address, answer));
+                    }
+                    // One that lags, or is no member any more and has not noticed.
+                    without.get_or_insert((route.address, answer));
+                    continue;
+                }
                 Ok(Err(status)) if status.code() == Code::Unimplemented => {
                     return Ok((route.address, v1::MetadataResponse::default()));
                 }
@@ -236,15 +259,23 @@ impl Connection {
                     Error::Interrupted { why }
                 }
             };
-            if !error.may_pass() {
+            if !error.may_pass() && !error.is_of_one_node() {
                 return Err(error);
             }
             last = Some(error);
+        }
+        if let Some(answer) = without {
+            return Ok(answer);
         }
         Err(last.unwrap_or_else(|| Error::Interrupted {
             why: "no node is known".into(),
         }))
     }
+}
+
+fn knows_all(request: &v1::MetadataRequest, answer: &v1::MetadataResponse) -> bool {
+    let knows = |name: &String| answer.topics.iter().any(|topic| topic.name == *name);
+    request.topics.iter().all(knows)
 }
 
 /// The leaders in order of the partitions.

@@ -262,6 +262,15 @@ async fn open(
             let error = connection.failed(&route, &status);
             if error.may_pass() {
                 connection.moved(&request.topic, partition, &error);
+            } else if error.is_of_one_node() {
+                let (topic, address) = (&request.topic, &route.address);
+                if connection
+                    .is_known_elsewhere(topic, partition, address)
+                    .await
+                {
+                    let why = format!("{address}: {error}, and another node knows it");
+                    return Err(Error::Interrupted { why });
+                }
             }
             Err(error)
         }

@@ -149,6 +149,8 @@ struct Service {
     term: Arc<AtomicU64>,
     /// Producers that were numbered.
     producers: Arc<AtomicU64>,
+    /// What it answers to whatever is asked of topics, leaders and records.
+    refusal: Arc<Mutex<Option<(tonic::Code, &'static str)>>>,
 }
 
 impl Fake {
@@ -166,6 +168,7 @@ impl Fake {
             leader: Arc::default(),
             term: Arc::new(1.into()),
             producers: Arc::default(),
+            refusal: Arc::default(),
         };
         let serve = Server::builder()
             .add_service(LogServer::new(service.clone()))
@@ -195,6 +198,17 @@ impl Fake {
     pub(crate) fn led_later_at(&self, leader: SocketAddr) {
         self.service.term.fetch_add(1, Ordering::Relaxed);
         self.led_at(leader);
+    }
+
+    /// Refuses from now on what is asked of topics, leaders and records.
+    pub(crate) fn refuses(&self, code: tonic::Code, reason: &'static str) {
+        *self.service.refusal.lock() = Some((code, reason));
+    }
+
+    /// Another client, which is told of these servers.
+    pub(crate) async fn client_of(servers: &[&Self]) -> Client {
+        let addresses = servers.iter().map(|server| server.address.to_string());
+        Client::connect(addresses).await.unwrap()
     }
 
     /// The next produce stream that the client opens.
@@ -251,6 +265,7 @@ impl Log for Service {
         &self,
         request: Request<v1::ConsumeRequest>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
+        self.refused()?;
         self.consumed.lock().push(request.into_inner());
         let (script, ends) = self.consume.lock().pop().expect("the test wrote a script");
         let answers = futures::stream::iter(script);
@@ -307,6 +322,14 @@ impl Cluster for Service {
         &self,
         _: Request<v1::MetadataRequest>,
     ) -> Result<Response<v1::MetadataResponse>, Status> {
+        // Who leads what is told of what there is, and nothing of the rest.
+        if self
+            .refusal
+            .lock()
+            .is_some_and(|(_, reason)| reason != "UNKNOWN_TOPIC")
+        {
+            self.refused()?;
+        }
         let Some(client_address) = self.leader.lock().clone() else {
             return Err(Status::unimplemented("alone"));
         };
@@ -347,7 +370,17 @@ impl Cluster for Service {
 }
 
 impl Service {
+    fn refused(&self) -> Result<(), Status> {
+        let Some((code, reason)) = *self.refusal.lock() else {
+            return Ok(());
+        };
+        let details = ErrorDetails::with_error_info(reason, "trilith", []);
+        let message = format!("refused: {reason}");
+        Err(Status::with_error_details(code, message, details))
+    }
+
     fn topic(&self, name: &str) -> Result<v1::Topic, Status> {
+        self.refused()?;
         if name != "t" {
             let details = ErrorDetails::with_error_info(
                 "UNKNOWN_TOPIC",

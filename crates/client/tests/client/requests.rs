@@ -1,6 +1,9 @@
 //! Single requests and their errors.
 
-use trilith_client::{Client, Error, Offset, PartitionId, TimestampMs, TopicSettings};
+use tonic::Code;
+use trilith_client::{
+    Client, ConsumeOptions, Error, Offset, PartitionId, TimestampMs, TopicSettings,
+};
 
 use crate::fake::Fake;
 
@@ -62,4 +65,49 @@ async fn the_second_endpoint_serves_when_the_first_is_gone() {
     let _ = client.list_topics().await;
     let error = client.list_topics().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+/// A node that was removed from its cluster said that there is no such topic, and the client, which was
+/// told of the others too, believed it.
+#[tokio::test]
+async fn what_one_node_denies_is_asked_of_the_others() {
+    for (code, reason) in [
+        (Code::NotFound, "UNKNOWN_TOPIC"),
+        (Code::Unavailable, "NOT_MEMBER"),
+    ] {
+        let (outsider, member) = (Fake::start(1).await, Fake::start(1).await);
+        outsider.refuses(code, reason);
+        let client = Fake::client_of(&[&outsider, &member]).await;
+        let described = client.describe_topic("t").await.unwrap();
+        assert_eq!(described.topic.name, "t", "{reason}");
+        let client = Fake::client_of(&[&outsider, &member]).await;
+        client.delete_topic("t").await.unwrap();
+        // What all say is believed, and the one that is a member is quoted.
+        let client = Fake::client_of(&[&outsider, &member]).await;
+        let error = client.describe_topic("nope").await.unwrap_err();
+        assert_eq!(error.reason(), Some("UNKNOWN_TOPIC"), "{reason}");
+    }
+    let outsider = Fake::start(1).await;
+    outsider.refuses(Code::Unavailable, "NOT_MEMBER");
+    let error = outsider.client.list_topics().await.unwrap_err();
+    assert_eq!(error.reason(), Some("NOT_MEMBER"), "there is nobody else");
+}
+
+#[tokio::test]
+async fn a_reader_leaves_a_node_that_is_no_member() {
+    for (code, reason) in [
+        (Code::NotFound, "UNKNOWN_TOPIC"),
+        (Code::Unavailable, "NOT_MEMBER"),
+    ] {
+        let (outsider, member) = (Fake::start(1).await, Fake::start(1).await);
+        outsider.led_at(outsider.address);
+        member.led_at(member.address);
+        let client = Fake::client_of(&[&outsider, &member]).await;
+        outsider.refuses(code, reason);
+        member.script(Vec::new(), true);
+        let options = ConsumeOptions::default();
+        let consumer = client.consume("t", PartitionId(0), options).await;
+        assert!(consumer.is_ok(), "{reason}");
+        assert_eq!(member.consumed().len(), 1, "{reason}");
+    }
 }

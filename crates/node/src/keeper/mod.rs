@@ -126,6 +126,10 @@ impl Keeper {
         self.reconcile(&live);
         let now = self.inner.env.clock.monotonic();
         self.finish_waiting(now);
+        if self.inner.book.removed().is_err() {
+            // There is nothing to be done for a cluster that has no such node.
+            return self.waiting.iter().map(|waiting| waiting.until).min();
+        }
         let timers = [
             self.registration.turn(&self.inner, &live, now),
             self.balance.turn(&self.inner, &live, &self.served, now),

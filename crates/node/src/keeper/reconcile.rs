@@ -38,10 +38,15 @@ impl Keeper {
             return;
         }
         self.version = Some(version);
-        let (nodes, differences) = {
+        let (nodes, was_removed, differences) = {
             let state = controller.read();
-            (nodes(&state), self.differences(&state))
+            let was_removed = state.was_removed(live.node);
+            (nodes(&state), was_removed, self.differences(&state))
         };
+        if was_removed {
+            self.inner
+                .leave_cluster("the cluster's state, as it is here, says so");
+        }
         self.learn_nodes(nodes);
         let Differences { changed, deleted } = differences;
         if !changed.is_empty() || !deleted.is_empty() {

@@ -7,7 +7,7 @@ use trilith_peer::Registry;
 use trilith_types::NodeId;
 
 use super::{World, numbered};
-use crate::{FoundError, Member, PartitionError, Start, found_of_list};
+use crate::{FoundError, Member, NotMember, PartitionError, Start, found_of_list};
 
 fn waiting(nodes: usize) -> (World, trilith_peer::Found) {
     let mut world = World::unstarted(nodes);
@@ -36,7 +36,7 @@ fn nodes_that_were_told_nothing_wait_and_never_found() {
         let node = world.node(number);
         assert!(matches!(
             node.partitions("x"),
-            Err(PartitionError::NotFounded(_))
+            Err(PartitionError::NotMember(NotMember::NotFounded(_)))
         ));
         assert!(Registry::identity(&node).member.is_none());
     }

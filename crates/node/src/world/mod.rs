@@ -179,6 +179,13 @@ impl World {
     }
 
     pub(super) fn start(&mut self, number: usize) -> Result<(), OpenError> {
+        self.start_unheard(number)?;
+        self.introduce(number);
+        Ok(())
+    }
+
+    /// Starts a node that no other one lets in.
+    pub(super) fn start_unheard(&mut self, number: usize) -> Result<(), OpenError> {
         let clock = self.clock.clone();
         let port = Port {
             from: NodeId(number as u64),
@@ -193,7 +200,6 @@ impl World {
         };
         let parts = Node::assemble(&env, machine.config.clone(), Arc::new(port))?;
         machine.parts = Some(parts);
-        self.introduce(number);
         Ok(())
     }
 

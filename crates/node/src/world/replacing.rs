@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use trilith_peer::Registry;
-use trilith_topics::controller::{CONTROLLER_GROUP, FEATURE_LEVEL_REPLACE, Node as ControllerNode};
-use trilith_types::{GroupId, NodeId};
+use trilith_env::Disk;
+use trilith_host::PeerEvent;
+use trilith_peer::{Reason, Refusal, Registry};
+use trilith_topics::{
+    TopicSettingsPatch,
+    controller::{CONTROLLER_GROUP, FEATURE_LEVEL_REPLACE, Node as ControllerNode},
+};
+use trilith_types::{GroupId, NodeId, PartitionId};
 
-use super::{World, answer, numbered};
-use crate::{ControlError, Start};
+use super::{World, answer, batch_of, numbered};
+use crate::{ControlError, NotReady, Start};
 
 /// Three nodes that make a cluster, and a fourth that is not started.
 fn three_and_one() -> World {
@@ -119,6 +124,86 @@ fn a_new_node_gets_what_the_old_one_had_and_votes_in_its_place() {
     assert!(Registry::found_for(&other, "n4").is_none(), "it has come");
 }
 
+/// It came back with what it knew before, and acknowledged writes to a topic that had been deleted so
+/// that it could be replaced.
+#[test]
+fn a_node_that_was_removed_serves_nobody_once_it_hears_of_that() {
+    let mut world = three_and_one();
+    let alone = TopicSettingsPatch {
+        partitions: Some(3),
+        replicas: Some(1),
+        ..Default::default()
+    };
+    let topic = world.create_with("alone", &alone);
+    let mut places = topic.placements.iter();
+    let partition = places.position(|place| place[..] == [NodeId(3)]).unwrap() as u32;
+    // A clean stop, after which it knows its topics without anybody's help.
+    world.stop(3);
+    world.run(Duration::from_secs(2));
+    world.delete("alone");
+    assert_eq!(replace(&mut world, "n3").unwrap().id, NodeId(4));
+    // The others do not let it in.
+    for other in 1..=2 {
+        world.cut(3, other);
+        world.cut(other, 3);
+    }
+    world.start_unheard(3).unwrap();
+    world.until("it leads what it alone has", |world| {
+        let shared = world
+            .node(3)
+            .inner
+            .partition("alone", PartitionId(partition));
+        shared.is_ok_and(|shared| shared.is_led_here())
+    });
+    let sent = world.send(3, ("alone", partition), batch_of(&["lost"], None));
+    assert!(world.wait(&sent).is_ok(), "it does not know better yet");
+    let (done, waits) = answer();
+    let old = world.node(3);
+    old.reader("alone", PartitionId(partition), done);
+    let reader = world.wait(&waits).unwrap();
+    let (wake, woken) = answer();
+    let end = reader.end();
+    let _wait = reader.on_advance(end, move || wake(())).unwrap();
+
+    let message = world.node(1).removed(NodeId(3)).unwrap();
+    assert!(world.node(1).removed(NodeId(2)).is_none(), "a member");
+    assert!(
+        world.node(1).removed(NodeId(9)).is_none(),
+        "perhaps one that is to come"
+    );
+    let reason = Reason::Removed;
+    old.refused("n1:7401", &Refusal { reason, message });
+    let sent = world.send(3, ("alone", partition), batch_of(&["late"], None));
+    let error = world.wait(&sent).unwrap_err().to_string();
+    assert!(
+        error.contains("was removed") && error.contains("other nodes"),
+        "{error}"
+    );
+    world.wait(&woken);
+    assert!(reader.read(end, 1).is_err(), "who reads is told, too");
+    assert!(matches!(old.ready(), Err(NotReady::Removed(_))));
+    let (done, refused) = answer();
+    old.create_topic("more", &Default::default(), true, done);
+    let refused = world.wait(&refused).unwrap_err();
+    assert!(matches!(refused, ControlError::NotMember(_)), "{refused}");
+    assert!(old.peers().is_empty(), "it troubles nobody any more");
+}
+
+/// One that is heard of may be replaced only when the others do not hear of it; then it sees so in
+/// the state that it still gets.
+#[test]
+fn a_node_sees_in_the_clusters_state_that_it_was_removed() {
+    let mut world = three_and_one();
+    for number in 1..=2 {
+        world.node(number).peer_event(PeerEvent::Suspect(NodeId(3)));
+    }
+    assert_eq!(replace(&mut world, "n3").unwrap().id, NodeId(4));
+    world.until("it has seen that", |world| {
+        matches!(world.node(3).ready(), Err(NotReady::Removed(_)))
+    });
+    assert!(world.node(1).still_member().is_ok());
+}
+
 #[test]
 fn a_node_is_not_replaced_where_that_would_leave_no_majority() {
     let mut world = three_and_one();
@@ -137,4 +222,44 @@ fn a_node_is_not_replaced_where_that_would_leave_no_majority() {
         ),
         "{error}"
     );
+}
+
+/// It went on without a word, and never voted.
+#[test]
+fn a_node_without_its_files_of_votes_says_that_it_has_no_vote() {
+    let mut world = World::new(3);
+    world.create("stones", 2);
+    let alone = TopicSettingsPatch {
+        partitions: Some(3),
+        replicas: Some(1),
+        ..Default::default()
+    };
+    let topic = world.create_with("alone", &alone);
+    let mut places = topic.placements.iter();
+    let partition = places.position(|place| place[..] == [NodeId(3)]).unwrap() as u32;
+    for partition in 0..2 {
+        world.produce("stones", partition, &["a"]);
+    }
+    world.produce("alone", partition, &["a"]);
+    world.stop(3);
+    for name in trilith_storage::votes::FILE_NAMES {
+        let path = std::path::Path::new("/data").join(name);
+        world.machine(3).disk.remove_file(&path).unwrap();
+    }
+    world.start(3).unwrap();
+    for start in 0..2 {
+        world.run(Duration::from_secs(2));
+        let (done, told) = answer();
+        world.node(3).status(done);
+        // The controller's group and the two partitions that others have, too.
+        assert_eq!(world.wait(&told).voteless, 3, "start {start}");
+        // Nobody else ever counted on its vote in what it has alone.
+        world.produce("alone", partition, &["b"]);
+        world.stop(3);
+        world.start(3).unwrap();
+    }
+    assert_eq!(world.values("alone", partition), numbered(&["a", "b", "b"]));
+    let (done, told) = answer();
+    world.node(1).status(done);
+    assert_eq!(world.wait(&told).voteless, 0);
 }

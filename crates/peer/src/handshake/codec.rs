@@ -177,6 +177,7 @@ const fn reason_number(reason: Reason) -> u8 {
         Reason::Crossed => 7,
         Reason::Unfounded => 8,
         Reason::NotFounded => 9,
+        Reason::Removed => 10,
         Reason::Other => 255,
     }
 }
@@ -192,6 +193,7 @@ const fn reason(number: u8) -> Reason {
         7 => Reason::Crossed,
         8 => Reason::Unfounded,
         9 => Reason::NotFounded,
+        10 => Reason::Removed,
         _ => Reason::Other,
     }
 }

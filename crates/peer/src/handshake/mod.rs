@@ -138,6 +138,8 @@ pub enum Reason {
     Unfounded,
     /// It cannot be founded as it was told.
     NotFounded,
+    /// It was a member and is none any more, for good: numbers of nodes are never given twice.
+    Removed,
     /// Any other reason, of a later version.
     Other,
 }

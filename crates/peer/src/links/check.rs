@@ -58,6 +58,9 @@ pub(super) fn introduction(
             ),
         ));
     };
+    if let Some(message) = registry.removed(member.node) {
+        return Err(Refusal::new(Reason::Removed, message));
+    }
     life((member.node, &them.name), met, them.incarnation)
         .map_err(|message| Refusal::new(Reason::StaleIncarnation, message))?;
     registry

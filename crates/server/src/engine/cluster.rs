@@ -76,6 +76,7 @@ impl Engine {
         let reason = match why {
             NotReady::Ending => Reason::ShuttingDown,
             NotReady::NotFounded => Reason::NotFounded,
+            NotReady::Removed(_) => Reason::NotMember,
             NotReady::Failed { .. } => Reason::LogPoisoned,
             NotReady::NoQuorum { .. } | NotReady::NoLeader => Reason::NoQuorum,
         };
@@ -137,7 +138,8 @@ impl Engine {
     }
 
     /// Who leads what; all topics without names.
-    pub(crate) fn metadata(&self, topics: &[String]) -> v1::MetadataResponse {
+    pub(crate) fn metadata(&self, topics: &[String]) -> Result<v1::MetadataResponse, ApiError> {
+        self.node().still_member()?;
         let wanted = (!topics.is_empty()).then_some(topics);
         let metadata = self.node().metadata(wanted);
         let topics = metadata.topics.into_iter().map(|topic| v1::TopicMetadata {
@@ -154,11 +156,11 @@ impl Engine {
                 })
                 .collect(),
         });
-        v1::MetadataResponse {
+        Ok(v1::MetadataResponse {
             cluster_id: metadata.cluster.map(hex).unwrap_or_default(),
             nodes: self.nodes_to_proto(&metadata.nodes),
             topics: topics.collect(),
-        }
+        })
     }
 
     /// All nodes. This one's addresses are those it has now, whatever the cluster knows yet.
@@ -203,6 +205,10 @@ impl Engine {
 }
 
 fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
+    if let Some(removed) = status.removed {
+        // What else it says is of no use to anybody.
+        return vec![removed.to_string()];
+    }
     let alarms = &status.alarms;
     let mut words = Vec::new();
     if let Some(why) = &alarms.fatal {
@@ -233,6 +239,15 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
             alarms.stopped_groups
         ));
     }
+    if status.voteless > 0 {
+        words.push(format!(
+            "{} have lost their votes (votes.a and votes.b were removed, or are damaged in both \
+             copies): what they promised is not known, so they vote for nobody and acknowledge nothing \
+             any more. The others go on while they are a majority; put a new node in this one's place \
+             (trilith cluster replace)",
+            counted(status.voteless, "replica")
+        ));
+    }
     if status.damaged_ranges > 0 {
         words.push(format!(
             "{} ranges of entries are damaged on disk and not repaired yet",
@@ -257,6 +272,14 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
         words.push(format!("{address} did not let this node in: {why}"));
     }
     words
+}
+
+/// A number of things in words.
+fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
 }
 
 fn hex(cluster: ClusterId) -> String {

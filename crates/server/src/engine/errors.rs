@@ -1,7 +1,8 @@
 //! The one place where the node's errors become what clients are told.
 
 use trilith_node::{
-    ControlError, Leader, PartitionError, ProduceError, ReadError, SettingError, TopicError,
+    ControlError, Leader, NotMember, PartitionError, ProduceError, ReadError, SettingError,
+    TopicError,
 };
 use trilith_storage::ReadError as LogError;
 use trilith_topics::{controller::ControllerError, partition::ProduceRefusal};
@@ -28,11 +29,21 @@ fn not_leader(message: String, leader: Option<Leader>) -> ApiError {
     }
 }
 
+impl From<NotMember> for ApiError {
+    fn from(error: NotMember) -> Self {
+        let reason = match error {
+            NotMember::NotFounded(_) => Reason::NotFounded,
+            NotMember::Removed(_) => Reason::NotMember,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
 impl From<PartitionError> for ApiError {
     fn from(error: PartitionError) -> Self {
         let message = error.to_string();
         match error {
-            PartitionError::NotFounded(_) => Self::new(Reason::NotFounded, message),
+            PartitionError::NotMember(why) => why.into(),
             PartitionError::UnknownTopic { topic } => {
                 Self::new(Reason::UnknownTopic, message).with("topic", topic)
             }
@@ -142,7 +153,7 @@ impl From<ControlError> for ApiError {
     fn from(error: ControlError) -> Self {
         let message = error.to_string();
         match error {
-            ControlError::NotFounded(_) => Self::new(Reason::NotFounded, message),
+            ControlError::NotMember(why) => why.into(),
             ControlError::NotLeader { leader } => not_leader(message, leader),
             ControlError::Refused(ControllerError::Topic(error)) => error.into(),
             ControlError::Refused(ControllerError::TooFewNodes { replicas, nodes }) => {

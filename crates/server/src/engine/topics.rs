@@ -122,7 +122,9 @@ impl Engine {
     /// What this node knows is told while nobody can say whether there is more.
     async fn catch_up_if_possible(&self) -> Result<(), ApiError> {
         match self.catch_up(Instant::now() + CATCH_UP_WAIT).await {
-            Err(error) if error.reason() == Reason::NotFounded => Err(error),
+            Err(error) if matches!(error.reason(), Reason::NotFounded | Reason::NotMember) => {
+                Err(error)
+            }
             _ => Ok(()),
         }
     }

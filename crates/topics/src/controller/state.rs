@@ -87,6 +87,13 @@ impl Controller {
         self.nodes.get(&id)
     }
 
+    /// Whether a node was in the cluster and is no longer: an id that was given and is not there is
+    /// never given again.
+    #[must_use]
+    pub fn was_removed(&self, id: NodeId) -> bool {
+        self.cluster.is_some() && id < self.next_node && !self.nodes.contains_key(&id)
+    }
+
     /// The node of that name.
     #[must_use]
     pub fn node_named(&self, name: &str) -> Option<&Node> {

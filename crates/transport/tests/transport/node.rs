@@ -74,6 +74,10 @@ impl Registry for Recorder {
         self.seen.lock().peers.clone()
     }
 
+    fn removed(&self, _: NodeId) -> Option<String> {
+        None
+    }
+
     fn admit(&self, _: NodeId, name: &str, _: Incarnation) -> Result<(), String> {
         if name.starts_with("bad") {
             return Err(format!("{name:?} is no member"));

@@ -56,6 +56,23 @@ fn another_node_than_the_one_that_was_meant_is_refused() {
     );
 }
 
+/// It is told apart from one that is not known yet, which has only to wait.
+#[test]
+fn who_was_removed_is_told_so_whatever_else_is_wrong_with_it() {
+    let mut net = Net::new(1);
+    net.add(member(1), "n1", 1, &[]);
+    net.add(member(2), "n2", 1, &[(Some(1), 0)]);
+    net.nodes[0].registry.know(|k| {
+        k.removed = Some(NodeId(2));
+        k.admits = false;
+    });
+    let (reason, message) = refusal(&mut net);
+    assert_eq!(
+        (reason, message.as_str()),
+        (Reason::Removed, "node 2 was removed")
+    );
+}
+
 #[test]
 fn who_is_not_admitted_is_told_why() {
     let mut net = Net::new(1);

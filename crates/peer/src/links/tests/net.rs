@@ -23,6 +23,7 @@ pub(super) struct Knowledge {
     pub(super) peers: Vec<Peer>,
     pub(super) founders: Option<Found>,
     pub(super) admits: bool,
+    pub(super) removed: Option<NodeId>,
     pub(super) knows_members: bool,
     pub(super) is_stuck: bool,
     progress: u64,
@@ -44,6 +45,11 @@ impl Registry for TestRegistry {
 
     fn peers(&self) -> Vec<Peer> {
         self.know(|k| k.peers.clone())
+    }
+
+    fn removed(&self, node: NodeId) -> Option<String> {
+        let removed = self.know(|k| k.removed == Some(node));
+        removed.then(|| format!("node {node} was removed"))
     }
 
     fn admit(&self, node: NodeId, _: &str, _: Incarnation) -> Result<(), String> {
@@ -200,6 +206,7 @@ impl Net {
                 .collect(),
             founders: None,
             admits: true,
+            removed: None,
             knows_members: true,
             is_stuck: false,
             progress: 0,
