@@ -58,6 +58,8 @@ pub struct HostReport {
     pub damage: Vec<JournalDamage>,
     /// Votes of which both copies are bad.
     pub lost_votes: u32,
+    /// Both files of votes were removed: every vote is lost.
+    pub votes_removed: bool,
     /// Copies of votes that were bad and are mended.
     pub repaired_votes: u32,
     /// Whether the journal's writes bypass the page cache.
@@ -116,6 +118,7 @@ pub fn open<M: Machine>(
         torn: replayed.torn.clone(),
         damage: replayed.damage.clone(),
         lost_votes: found_votes.lost_slots,
+        votes_removed: found_votes.removed,
         repaired_votes: found_votes.repaired,
         direct_writes: replayed.direct,
     };

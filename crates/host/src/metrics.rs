@@ -52,6 +52,8 @@ pub struct Metrics {
     pub leading: Gauge,
     /// Of those, the ones whose time passes; the others are quiet, or have no quorum in reach.
     pub awake: Gauge,
+    /// Replicas whose vote is lost.
+    pub voteless: Gauge,
     /// Replicas that have stopped after a failure.
     pub stopped: Gauge,
     /// Groups whose log finds no room on the disk.

@@ -387,3 +387,27 @@ fn a_file_of_a_newer_version_is_left_alone() {
     assert!(refused.to_string().contains("version 2"));
     assert_eq!(disk.mutations(), before, "nothing was written");
 }
+
+/// A start took them for the files of a new node; what had voted might have voted again.
+#[test]
+fn two_files_that_are_gone_beside_a_journal_are_no_new_ones() {
+    let disk = SimDisk::new(1);
+    let (votes, _) = open(&disk);
+    stored(&votes, 1, 5);
+    drop(votes);
+    disk.open(Path::new("/data/0.journal"), OpenMode::CreateIfMissing)
+        .unwrap();
+    for name in FILE_NAMES {
+        disk.remove_file(&Path::new(DIR).join(name)).unwrap();
+    }
+    for _start in 0..2 {
+        let (votes, found) = open(&disk);
+        assert!(found.groups.is_empty());
+        assert_eq!(found.get(GroupId(1)), Some(FoundVote::Lost));
+        assert_eq!(found.repaired, 0, "nothing was mended");
+        drop(votes);
+    }
+    // The first start says what it found; then they are there again, and ruined.
+    assert!(!inspect(&disk, Path::new(DIR)).unwrap().removed);
+    assert!(inspect(&disk, Path::new(DIR)).unwrap().lost_slots > 0);
+}

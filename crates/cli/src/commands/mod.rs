@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod inspect;
+mod missing;
 mod offline;
 pub(crate) mod produce;
 pub(crate) mod serve;

@@ -13,7 +13,10 @@ use trilith_storage::{
     votes,
 };
 
-use super::offline::{Offline, Owner};
+use super::{
+    missing,
+    offline::{Offline, Owner},
+};
 use crate::{
     failure::Failure,
     output::{Listing, Progress, print_json, print_line},
@@ -124,6 +127,7 @@ fn node_files(offline: &Offline) -> Result<Vec<Finding>, Failure> {
     if let Some(data) = offline.whole() {
         findings.extend(votes(offline, data));
         findings.extend(journal(offline, data));
+        findings.extend(missing::of(offline, data));
     }
     Ok(findings)
 }
@@ -149,11 +153,25 @@ fn identity(offline: &Offline) -> Result<Vec<Finding>, Failure> {
 }
 
 fn votes(offline: &Offline, data: &Path) -> Vec<Finding> {
+    let paths = votes::FILE_NAMES.map(|name| data.join(name));
+    let mut missing: Vec<PathBuf> = paths.into_iter().filter(|path| !path.exists()).collect();
     let found = match votes::inspect(&*offline.disk, data) {
         Ok(found) => found,
         Err(error) => return vec![at(data.join("votes.a"), error.to_string(), true)],
     };
-    let mut findings = Vec::new();
+    if found.removed {
+        let what = "the files of votes are missing: this node's replicas cannot vote any more";
+        missing.truncate(1);
+        return missing
+            .into_iter()
+            .map(|path| at(path, what.to_owned(), true))
+            .collect();
+    }
+    let is_one_missing = missing.len() == 1;
+    let what = "this copy of the votes is missing";
+    missing.truncate(usize::from(is_one_missing));
+    let gone = missing.into_iter();
+    let mut findings: Vec<Finding> = gone.map(|path| at(path, what.to_owned(), false)).collect();
     if found.lost_slots > 0 {
         let what = format!(
             "{} votes are damaged in both copies: their groups cannot vote",
@@ -161,7 +179,7 @@ fn votes(offline: &Offline, data: &Path) -> Vec<Finding> {
         );
         findings.push(at(data.join("votes.a"), what, true));
     }
-    if found.repaired > 0 {
+    if found.repaired > 0 && !is_one_missing {
         let what = format!("{} votes are damaged in one of two copies", found.repaired);
         findings.push(at(data.join("votes.a"), what, false));
     }

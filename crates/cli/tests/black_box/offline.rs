@@ -254,3 +254,97 @@ fn a_lost_identity_is_a_finding_and_what_lies_around_data_is_not_data() {
         "{said}"
     );
 }
+
+/// The verdict of `verify`: its exit code and what it says.
+fn verdict(data: &Path) -> (Option<i32>, String) {
+    let output = offline("verify", data, &[]);
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() {
+        fs::remove_dir_all(path).unwrap();
+    } else {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+fn journal_files(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.extension().is_some_and(|kind| kind == "journal"))
+        .collect()
+}
+
+/// What is gone altogether cannot be damaged, and so nothing was said of it.
+#[test]
+fn what_is_missing_is_named() {
+    let (dir, data) = data_dir();
+    let server = Server::start_with(&data, &["--journal-file", "1MiB"]);
+    server.ok(&["topic", "create", "orders"]);
+    server.feed(&["produce", "orders"], b"a\nb\n");
+    server.stop();
+    assert_eq!(verdict(&data).0, Some(0));
+    let log = partition(&data, 0);
+    let group = log.parent().unwrap().to_owned();
+    let controller = data.join("groups/controller");
+    let votes = [data.join("votes.a"), data.join("votes.b")];
+    let everything = [journal_files(&data), vec![data.join("groups")]].concat();
+    let cases: [(&[PathBuf], &[&str]); 8] = [
+        (
+            &[log.join("manifest.a"), log.join("manifest.b")],
+            &["manifest is missing", "topic orders, partition 0"],
+        ),
+        (
+            &[group],
+            &["directory is missing", "topic orders, partition 0"],
+        ),
+        (
+            &[controller],
+            &["directory is missing", "the cluster's own state"],
+        ),
+        (&[data.join("groups")], &["topic with id 1, partition 0"]),
+        (&journal_files(&data), &["the journal is missing"]),
+        (
+            &everything,
+            &["the journal is missing", "own state is missing"],
+        ),
+        (
+            &votes[..1],
+            &["votes.a", "this copy of the votes is missing"],
+        ),
+        (&votes, &["votes.a", "cannot vote any more"]),
+    ];
+    for (number, (gone, said)) in cases.into_iter().enumerate() {
+        let copied = dir.path().join(number.to_string());
+        super::flips::copy(&data, &copied);
+        for path in gone {
+            remove(&copied.join(path.strip_prefix(&data).unwrap()));
+        }
+        let (code, verdict) = verdict(&copied);
+        assert_eq!(code, Some(1), "{gone:?}: {verdict}");
+        for part in said {
+            assert!(verdict.contains(part), "{gone:?}: {verdict}");
+        }
+        // It is shown whatever is missing beside it.
+        let inspected = offline("inspect", &copied, &[]);
+        let trouble = String::from_utf8(inspected.stderr).unwrap();
+        assert!(!trouble.contains("votes"), "{gone:?}: {trouble}");
+    }
+}
+
+#[test]
+fn what_was_never_synced_is_not_missed() {
+    let (_dir, data) = data_dir();
+    let server = Server::start_with(&data, &["--journal-file", "1MiB"]);
+    server.ok(&["topic", "create", "orders", "--partitions", "8"]);
+    server.feed(&["produce", "orders", "--partition", "1"], b"a\n");
+    server.kill();
+    let (code, said) = verdict(&data);
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -248,6 +248,9 @@ impl<M: Machine> Replica<M> {
         self.recent_cleared(cx);
         self.end_snapshots(cx);
         cx.metrics.groups.sub(1);
+        if self.core.status().vote_lost {
+            cx.metrics.voteless.sub(1);
+        }
         if self.is_awake {
             cx.metrics.awake.sub(1);
         }

@@ -20,7 +20,9 @@ use trilith_storage::{
     journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
     votes::FoundVote,
 };
-use trilith_types::{EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, Term, TimestampMs};
+use trilith_types::{
+    EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Term, TimestampMs,
+};
 
 use super::{
     Cx, Replica, Tail,
@@ -68,7 +70,7 @@ impl<M: Machine> Replica<M> {
         let mut found = find(cx, &spec, replay, vote)?;
         let limbo = replay_entries(cx, group, &found.replay, &mut found.log)?;
         let mut machine = spec.machine;
-        let restored = restored(group, &found, &limbo)?;
+        let restored = restored(cx.node(), group, &found, &limbo)?;
         if !restored.state_machine_lost {
             let state = &found.image.machine;
             let result = machine.restore(state);
@@ -103,6 +105,9 @@ impl<M: Machine> Replica<M> {
         shared.set_commit(core.status().commit);
         let tail = tail_of(&log, &limbo);
         cx.metrics.groups.add(1);
+        if core.status().vote_lost {
+            cx.metrics.voteless.add(1);
+        }
         let mut replica = Self {
             group,
             shared,
@@ -405,7 +410,12 @@ fn append(
 }
 
 /// What the core is told.
-fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, OpenGroupError> {
+fn restored(
+    node: NodeId,
+    group: GroupId,
+    found: &Found,
+    limbo: &Limbo,
+) -> Result<Restored, OpenGroupError> {
     let log = &found.log;
     let base = EntryId {
         term: log.term_at(log.start_index().prev()).unwrap_or(Term::ZERO),
@@ -428,8 +438,22 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
     let (applied, state_machine_lost) = applied(found, base.index, last.index);
     let (base_configuration, configurations) =
         find_configurations(group, found, limbo, base.index)?;
+    let damaged = damaged(found, limbo, base.index, last.index);
+    let unknown_suffix = unknown(found, last);
+    let latest = configurations.last().map(|(_, members)| members);
+    let members = latest.unwrap_or(&base_configuration);
+    let is_whole = damaged.is_empty() && unknown_suffix.is_none();
+    let vote = match vote_of(found, last.term) {
+        RestoredVote::Lost if is_whole && is_only_voter(node, members) => {
+            RestoredVote::Known(HardState {
+                term: last.term,
+                vote: None,
+            })
+        }
+        vote => vote,
+    };
     Ok(Restored {
-        vote: vote_of(found, last.term),
+        vote,
         log: runs,
         base_configuration,
         configurations,
@@ -438,8 +462,8 @@ fn restored(group: GroupId, found: &Found, limbo: &Limbo) -> Result<Restored, Op
             .commit
             .max(found.mark.as_ref().map_or(LogIndex::ZERO, |m| m.commit)),
         applied,
-        damaged: damaged(found, limbo, base.index, last.index),
-        unknown_suffix: unknown(found, last),
+        damaged,
+        unknown_suffix,
         state_machine_lost,
     })
 }
@@ -488,6 +512,12 @@ fn applied(found: &Found, base: LogIndex, last: LogIndex) -> (LogIndex, bool) {
     let fits =
         applied >= base && applied <= last && !found.replay.state_lost && !found.image.is_lost;
     if fits { (applied, false) } else { (base, true) }
+}
+
+/// Whether nobody else ever counted on this node's vote: then a lost one may be given again. Others
+/// become voters by an entry, which is in the log, and that is whole.
+fn is_only_voter(node: NodeId, members: &Configuration) -> bool {
+    members.voters.incoming() == [node] && !members.is_joint()
 }
 
 fn vote_of(found: &Found, last: Term) -> RestoredVote {

@@ -253,6 +253,11 @@ fn group_gauges(text: &mut Text, m: &HostMetrics) {
             &m.stopped,
         ),
         (
+            "groups_voteless",
+            "Replicas whose vote is lost: they take no part until the node is replaced.",
+            &m.voteless,
+        ),
+        (
             "groups_full",
             "Groups whose log finds no room on the disk.",
             &m.full,

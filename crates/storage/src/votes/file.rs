@@ -39,6 +39,12 @@ const HEADER_BYTES: usize = 16;
 pub(super) struct Copy {
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn File>,
+    pub(super) content: Content,
+}
+
+/// What was in it; nothing when it is missing.
+#[derive(Default)]
+pub(super) struct Content {
     bytes: Vec<u8>,
     /// Whether the file was written by this program: its zeros are slots that were never used.
     pub(super) header_good: bool,
@@ -99,14 +105,16 @@ impl Copy {
         let n = file.read_at(0, &mut bytes).map_err(io("read"))?;
         bytes.truncate(n);
         let header_good = judge(&bytes, &path)?;
+        let content = Content { bytes, header_good };
         Ok(Self {
             path,
             file,
-            bytes,
-            header_good,
+            content,
         })
     }
+}
 
+impl Content {
     /// Whether there is nothing in it.
     pub(super) fn is_new(&self) -> bool {
         self.bytes.iter().all(|&byte| byte == 0)

@@ -65,6 +65,9 @@ pub struct FoundVotes {
     pub lost_slots: u32,
     /// Copies that were bad and have been written again from the other.
     pub repaired: u32,
+    /// Both files are missing or empty, and there is a journal, which is made after them: they were
+    /// removed, and every vote is lost.
+    pub removed: bool,
 }
 
 impl FoundVotes {

@@ -1,17 +1,19 @@
 //! Opens the files: takes of each slot the copy that counts, and writes it to both again.
 
-use std::{path::Path, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use parking_lot::Mutex;
 use trilith_env::{Disk, Env, OpenMode};
 
 use super::{
     FoundVote, FoundVotes, Votes, VotesOpenError,
-    file::{BLOCK_BYTES, Copy, FILE_NAMES, SLOTS_PER_BLOCK, header, slot_position, sync_names},
+    file::{
+        BLOCK_BYTES, Content, Copy, FILE_NAMES, SLOTS_PER_BLOCK, header, slot_position, sync_names,
+    },
     slot::{FoundSlot, RUINED, SLOT_BYTES, Slot},
     state::{Core, Slots, State, Stored},
 };
-use crate::journal::AlignedPool;
+use crate::journal::{AlignedPool, EXTENSION};
 
 /// How much is written at once when both copies are written again.
 const REWRITE_BYTES: usize = 1 << 20;
@@ -43,9 +45,9 @@ pub(super) fn open(env: &Env, dir: &Path) -> Result<(Votes, FoundVotes), VotesOp
     let disk = &*env.disk;
     disk.create_dir_all(dir)
         .map_err(VotesOpenError::io("make directory", dir))?;
-    let copies = read_copies(disk, dir, OpenMode::CreateIfMissing)?;
+    let copies = read_copies(disk, dir)?;
     sync_names(disk, dir).map_err(VotesOpenError::io("sync directory", dir))?;
-    let read = Read::of(&copies);
+    let read = Read::of([&copies[0].content, &copies[1].content]);
     let buffers = Arc::new(AlignedPool::default());
     for copy in &copies {
         read.write(copy, &buffers)?;
@@ -62,25 +64,51 @@ pub(super) fn open(env: &Env, dir: &Path) -> Result<(Votes, FoundVotes), VotesOp
     Ok((Votes { core }, read.found))
 }
 
-/// Reads the votes without changing anything: for inspection.
+/// Reads the votes without changing anything: for inspection. A file that is missing is a copy in
+/// which nothing is good.
 ///
 /// # Errors
-/// As for opening them; `NotFound` when a file is missing.
+/// As for opening them.
 pub fn inspect(disk: &dyn Disk, dir: &Path) -> Result<FoundVotes, VotesOpenError> {
-    let copies = read_copies(disk, dir, OpenMode::ReadOnly)?;
-    Ok(Read::of(&copies).found)
+    let read = |name| match Copy::read(disk, dir, name, OpenMode::ReadOnly) {
+        Ok(copy) => Ok(copy.content),
+        Err(VotesOpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok(Content::default())
+        }
+        Err(error) => Err(error),
+    };
+    let [a, b] = FILE_NAMES.map(read);
+    let (mut a, mut b) = (a?, b?);
+    forgive_new(disk, dir, [&mut a, &mut b])?;
+    Ok(Read::of([&a, &b]).found)
 }
 
-fn read_copies(disk: &dyn Disk, dir: &Path, mode: OpenMode) -> Result<[Copy; 2], VotesOpenError> {
-    let [a, b] = FILE_NAMES.map(|name| Copy::read(disk, dir, name, mode));
-    let mut copies = [a?, b?];
-    // Two files that were never written are new, not lost.
-    if copies.iter().all(Copy::is_new) {
-        for copy in &mut copies {
-            copy.header_good = true;
-        }
+fn read_copies(disk: &dyn Disk, dir: &Path) -> Result<[Copy; 2], VotesOpenError> {
+    let [a, b] = FILE_NAMES.map(|name| Copy::read(disk, dir, name, OpenMode::CreateIfMissing));
+    let (mut a, mut b) = (a?, b?);
+    forgive_new(disk, dir, [&mut a.content, &mut b.content])?;
+    Ok([a, b])
+}
+
+/// Two files that were never written are new, not lost.
+fn forgive_new(
+    disk: &dyn Disk,
+    dir: &Path,
+    copies: [&mut Content; 2],
+) -> Result<(), VotesOpenError> {
+    if copies.iter().all(|copy| copy.is_new()) && !has_journal(disk, dir)? {
+        copies.into_iter().for_each(|copy| copy.header_good = true);
     }
-    Ok(copies)
+    Ok(())
+}
+
+/// A node makes its journal when its votes have their headers.
+fn has_journal(disk: &dyn Disk, dir: &Path) -> Result<bool, VotesOpenError> {
+    let entries = disk
+        .list(dir)
+        .map_err(VotesOpenError::io("list directory", dir))?;
+    let is_journal = |path: &Path| path.extension().is_some_and(|kind| kind == EXTENSION);
+    Ok(entries.iter().any(|entry| is_journal(&entry.path)))
 }
 
 #[derive(Default)]
@@ -93,15 +121,15 @@ struct Read {
 }
 
 impl Read {
-    fn of(copies: &[Copy; 2]) -> Self {
-        let [a, b] = copies;
+    fn of([a, b]: [&Content; 2]) -> Self {
         let slots = a.slots().max(b.slots()).max(SLOTS_PER_BLOCK);
         let mut read = Self {
             slots,
             ..Self::default()
         };
-        for copy in copies {
-            read.found.repaired += u32::from(!copy.header_good);
+        read.found.removed = [a, b].iter().all(|copy| copy.is_new() && !copy.header_good);
+        for copy in [a, b] {
+            read.found.repaired += u32::from(!copy.header_good && !read.found.removed);
         }
         for number in 0..slots {
             let merged = merge(a.slot(number), b.slot(number));

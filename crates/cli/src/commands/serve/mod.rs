@@ -357,11 +357,19 @@ fn log_report(node: &Node, report: &OpenReport) {
                 "damage in the journal: other nodes are asked for what it held"
             );
         }
-        if host.lost_votes > 0 {
+        if host.votes_removed {
+            tracing::error!(
+                "votes.a and votes.b are missing, and there is a journal: what this node promised is \
+                 lost. Its replicas vote for nobody and acknowledge nothing any more, but for those \
+                 that no other node has; give it the two files back if they were moved away, or put a \
+                 new node in its place (trilith cluster replace)"
+            );
+        } else if host.lost_votes > 0 {
             let slots = host.lost_votes;
             tracing::error!(
                 slots,
-                "votes of which both copies are damaged: their groups take no part"
+                "votes of which both copies are damaged or were lost: their groups take no part until \
+                 a new node is put in this one's place (trilith cluster replace)"
             );
         }
         if host.unclean {
