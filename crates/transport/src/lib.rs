@@ -20,11 +20,14 @@ mod listen;
 #[cfg(loom)]
 mod model;
 mod peers;
+mod probe;
 mod shared;
 mod sockets;
 mod stream;
 mod threads;
+mod troubles;
 
 pub use listen::{PeerBindError, PeerListener};
 pub use peers::{PeerTraffic, Peers};
+pub use probe::{WhoIsThere, who_is_at};
 pub use stream::PeerStream;

@@ -15,7 +15,7 @@ use trilith_peer::{Action, Class, ConnId, LinkConfig, Links, Registry};
 use trilith_raft::SplitMix64;
 use trilith_types::NodeId;
 
-use crate::{connection::Connection, threads::Threads};
+use crate::{connection::Connection, threads::Threads, troubles::Troubles};
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) timer_poked: Condvar,
     pub(crate) is_stopping: AtomicBool,
     pub(crate) unconnected: AtomicU64,
-    pub(crate) last_trouble: Mutex<String>,
+    troubles: Mutex<Troubles>,
     pub(crate) threads: Threads,
     pub(crate) dials: Threads,
 }
@@ -88,7 +88,7 @@ impl Shared {
             timer_poked: Condvar::new(),
             is_stopping: AtomicBool::new(false),
             unconnected: AtomicU64::new(0),
-            last_trouble: Mutex::default(),
+            troubles: Mutex::default(),
             threads: Threads::default(),
             dials: Threads::default(),
         }
@@ -207,7 +207,10 @@ impl Shared {
                 tracing::info!(%node, why, "disconnected");
             }
             Some(node) => tracing::debug!(%node, why, "disconnected, for snapshots"),
-            None if is_trouble => self.trouble(&format!("no connection with {address}: {why}")),
+            // Who dials comes from another port each time.
+            None if is_trouble => {
+                self.trouble_of(why, &format!("no connection with {address}: {why}"));
+            }
             None => tracing::debug!(address, why, "no connection"),
         }
     }
@@ -227,14 +230,18 @@ impl Shared {
         None
     }
 
-    /// Logs what keeps nodes apart: loudly when it is news, for it comes again with every dial.
+    /// Logs what keeps nodes apart: loudly when it is news, and again with pauses that grow, for it
+    /// comes with every dial.
     pub(crate) fn trouble(&self, what: &str) {
-        let mut last = self.last_trouble.lock();
-        if *last == what {
-            tracing::debug!("{what}");
-        } else {
+        self.trouble_of(what, what);
+    }
+
+    /// The same of what is told apart from other troubles by `kind` alone.
+    fn trouble_of(&self, kind: &str, what: &str) {
+        if self.troubles.lock().is_due(kind, self.now()) {
             tracing::warn!("{what}");
-            what.clone_into(&mut last);
+        } else {
+            tracing::debug!("{what}");
         }
     }
 

@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-fn connect(address: &str, patience: Duration) -> io::Result<PeerStream> {
+pub(crate) fn connect(address: &str, patience: Duration) -> io::Result<PeerStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, patience) {

@@ -42,6 +42,11 @@ impl PeerStream {
         Ok(Self { socket })
     }
 
+    /// Reads fail that bring nothing for so long.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
+    }
+
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.socket.peer_addr().ok()
     }

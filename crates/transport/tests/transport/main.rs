@@ -6,17 +6,18 @@ mod node;
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
 use bytes::Bytes;
 use node::{CLUSTER, Node, cluster, config};
 use trilith_peer::{
-    Call, Class, Found, Founder, FrameReader, GroupMessage, Handshake, LinkConfig, Membership,
-    NodeMessage, PeerEvent, Reason, Space,
+    Call, Class, Features, Found, Founder, FrameReader, GroupMessage, Handshake, Introduction,
+    LinkConfig, Membership, NodeMessage, PeerEvent, Reason, Space, Versions,
 };
 use trilith_raft::{Body, EntryRuns, Message, message::Append};
+use trilith_transport::{WhoIsThere, who_is_at};
 use trilith_types::{
     ClusterId, EntryKind, EntryMeta, GroupId, Incarnation, LogIndex, NodeId, Offset, Term,
     TimestampMs,
@@ -213,6 +214,54 @@ fn a_name_that_is_not_admitted_is_refused_with_the_registrys_words() {
     let refusal = stranger.recorder.wait(|seen| seen.refusals.pop());
     assert_eq!(refusal.reason, Reason::NotAdmitted);
     assert_eq!(refusal.message, "\"bad\" is no member");
+}
+
+/// A node was put in another one's place before anybody had looked whether it is there.
+#[test]
+fn who_listens_at_an_address_says_what_it_is() {
+    let introduce = |node: u64| Introduction {
+        member: Some(Membership {
+            cluster: CLUSTER,
+            node: NodeId(node),
+        }),
+        name: format!("n{node}"),
+        incarnation: Incarnation(1 << 32),
+        versions: Versions::OURS,
+        features: Features::OURS,
+    };
+    let ask = |address: SocketAddr, node| {
+        who_is_at(
+            &address.to_string(),
+            introduce(node),
+            config().handshake_max,
+        )
+    };
+    let mut waits = Node::with(None, "new", 1, config());
+    waits.start();
+    let new = WhoIsThere::Waits("new".into());
+    assert_eq!(ask(waits.address, 1).unwrap(), new);
+    assert_eq!(
+        ask(waits.address, 1).unwrap(),
+        new,
+        "asking changes nothing"
+    );
+    let mut member = Node::new(2, 1);
+    member.start();
+    let there = WhoIsThere::Member(NodeId(2), "n2".into());
+    assert_eq!(ask(member.address, 1).unwrap(), there);
+    let foreign = Membership {
+        cluster: ClusterId(9),
+        node: NodeId(3),
+    };
+    let mut foreign = Node::with(Some(foreign), "n3", 1, config());
+    foreign.start();
+    let answer = ask(foreign.address, 1).unwrap();
+    let is_refused = |answer: &WhoIsThere| matches!(answer, WhoIsThere::Refuses(refusal) if refusal.reason == Reason::ForeignCluster);
+    assert!(is_refused(&answer), "{answer:?}");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    assert!(ask(address, 1).is_err());
 }
 
 #[test]
