@@ -10,6 +10,7 @@ use trilith_types::NodeId;
 use crate::{
     Client, Error,
     connection::{Repeat, Route, direct},
+    error::Seconds,
 };
 
 /// A node of a cluster.
@@ -64,6 +65,10 @@ pub struct NodeStatus {
     pub moving: u32,
     /// Replicas that vote in their group, where no change of members is under way.
     pub voting: u32,
+    /// Replicas whose vote is lost: they take no part until the node is replaced.
+    pub voteless: u32,
+    /// Where it was told to look for other nodes, `host:port` each.
+    pub seeds: Vec<String>,
     /// Entries that the replica that lags most is behind what it knows to be committed.
     pub lag_entries: u64,
     /// Of the disk that holds its data; 0 when it could not be asked.
@@ -121,7 +126,7 @@ impl Client {
             Ok(Ok(answer)) => Ok(answer.into_inner().into()),
             Ok(Err(status)) => Err(Error::from_status(&route.address, &status)),
             Err(_) => Err(Error::Interrupted {
-                why: format!("no answer within {:?}", self.connection.timeout()),
+                why: format!("no answer within {}", Seconds(self.connection.timeout())),
             }),
         }
     }
@@ -170,7 +175,7 @@ impl Client {
             Ok(Ok(answer)) => Ok(answer.into_inner().cluster_id),
             Ok(Err(status)) => Err(Error::from_status(address, &status)),
             Err(_) => Err(Error::Interrupted {
-                why: format!("no answer within {:?}", self.connection.timeout()),
+                why: format!("no answer within {}", Seconds(self.connection.timeout())),
             }),
         }
     }
@@ -244,6 +249,8 @@ impl From<v1::NodeStatus> for NodeStatus {
             leaderless: status.leaderless,
             moving: status.moving,
             voting: status.voting,
+            voteless: status.voteless,
+            seeds: status.seeds,
             lag_entries: status.lag_entries,
             disk_bytes: status.disk_bytes,
             disk_available_bytes: status.disk_available_bytes,

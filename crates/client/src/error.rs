@@ -1,6 +1,6 @@
 //! What can go wrong, and what is known of the outcome.
 
-use std::{collections::BTreeMap, error::Error as _};
+use std::{collections::BTreeMap, error::Error as _, time::Duration};
 
 use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt;
@@ -188,6 +188,20 @@ impl Error {
     }
 }
 
+/// A span of time for people: what has no whole milliseconds is no time at all.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_millis() {
+            0 => f.write_str("no time at all (is the timeout 0?)"),
+            ms if ms < 1000 => write!(f, "{ms}ms"),
+            ms if ms.is_multiple_of(1000) => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{:.1}s", ms as f64 / 1000.0),
+        }
+    }
+}
+
 /// What kept the connection from being made, when that is what happened.
 fn connect_failure(status: &Status) -> Option<String> {
     let mut cause = status.source();
@@ -300,6 +314,18 @@ mod tests {
         let details =
             ErrorDetails::with_error_info(reason, "trilith", [("topic".into(), "x".into())]);
         Error::from_status("e", &Status::with_error_details(code, "why", details))
+    }
+
+    #[test]
+    fn spans_are_told_in_units_that_people_count_in() {
+        for (millis, said) in [(1, "1ms"), (999, "999ms"), (20_000, "20s"), (6666, "6.7s")] {
+            assert_eq!(Seconds(Duration::from_millis(millis)).to_string(), said);
+        }
+        assert!(
+            Seconds(Duration::from_nanos(9))
+                .to_string()
+                .starts_with("no time")
+        );
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct PartitionDescription {
     pub leader: Option<NodeId>,
     /// The nodes that keep it; the first is the preferred leader.
     pub replicas: Vec<NodeId>,
+    /// Why the replica at the node that was asked is out of service, if it is.
+    pub unavailable: Option<String>,
 }
 
 /// Where a partition starts and ends.
@@ -139,6 +141,7 @@ impl From<v1::PartitionDescription> for PartitionDescription {
             damaged_ranges: partition.damaged_ranges,
             leader: (partition.leader != 0).then_some(NodeId(partition.leader)),
             replicas: partition.replicas.into_iter().map(NodeId).collect(),
+            unavailable: Some(partition.unavailable).filter(|why| !why.is_empty()),
         }
     }
 }

@@ -92,6 +92,11 @@ impl Alarms {
         }
     }
 
+    /// A replica is out of service.
+    pub(crate) fn stopped(&self, group: GroupId, why: String) {
+        self.0.lock().stopped.insert(group, why);
+    }
+
     pub(crate) fn forget(&self, group: GroupId) {
         let mut known = self.0.lock();
         known.full.remove(&group);

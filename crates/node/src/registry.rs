@@ -176,9 +176,16 @@ impl Registry for Node {
         if refusal.reason == Reason::Removed {
             return self.inner.leave_cluster(&format!("{address} says so"));
         }
+        let is_waiting = self.inner.identity.load().member.is_none();
+        if !is_waiting && !self.inner.is_peer_at(address) {
+            // It was replaced while it was dialled.
+            return;
+        }
         let mut refusals = self.inner.refusals.lock();
         let known = refusals.insert(address.to_owned(), refusal.message.clone());
-        if known.as_ref() != Some(&refusal.message) {
+        // The links have said it. A node that waits is refused until somebody lets it in, which is no
+        // fault.
+        if known.as_ref() != Some(&refusal.message) && !is_waiting {
             tracing::error!(
                 address,
                 reason = refusal.message,
@@ -189,6 +196,19 @@ impl Registry for Node {
 }
 
 impl Inner {
+    fn is_peer_at(&self, address: &str) -> bool {
+        let nodes = self.book.nodes();
+        let mut addresses = nodes.values().map(|node| node.peer_address.as_str());
+        addresses.any(|known| known == address) || self.config.seeds.iter().any(|s| s == address)
+    }
+
+    /// What was said by nodes that are no members any more is of no interest.
+    pub(crate) fn forget_refusals(&self) {
+        let nodes = self.book.nodes();
+        let is_there = |address: &String| nodes.values().any(|n| n.peer_address == *address);
+        self.refusals.lock().retain(|address, _| is_there(address));
+    }
+
     /// The cluster for a node of this name that was added to it and has never come.
     fn joining(&self, cluster: ClusterId, name: &str) -> Option<Found> {
         let state = self.controller.read();

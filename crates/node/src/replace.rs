@@ -48,6 +48,35 @@ impl Node {
         });
     }
 
+    /// Whether [`Node::replace_node`] would be begun; false when it is for another node, the
+    /// cluster's leader, to say. For whoever wants to look at the new node before anything changes.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn may_replace(
+        &self,
+        old: &str,
+        name: &str,
+        peer_address: &str,
+    ) -> Result<bool, ControlError> {
+        let old = self.replaceable(old)?;
+        if !self.inner.controller.leads() {
+            return Ok(false);
+        }
+        let state = self.inner.controller.read();
+        let mut others = state.nodes().filter(|node| node.id != old);
+        let taken = others.find(|node| node.peer_address == peer_address);
+        match taken {
+            Some(node) => Err(refuse(format!(
+                "{peer_address} is the address of node {} ({:?}), which belongs to this cluster: \
+                 give the address for other nodes that {name:?} was started with",
+                node.id,
+                node.name.as_str()
+            ))),
+            None => Ok(true),
+        }
+    }
+
     /// The number of the node that is to go, if it may. Only the controller's leader is asked
     /// further: whoever else is asked refuses the command.
     fn replaceable(&self, old: &str) -> Result<NodeId, ControlError> {
@@ -56,7 +85,6 @@ impl Node {
         let state = inner.controller.read();
         let named = state.node_named(old).map(|node| node.id);
         let numbered = || old.parse().ok().map(NodeId);
-        let refuse = |why: String| ControlError::CannotReplace { why };
         let id = named
             .or_else(numbered)
             .filter(|id| state.node(*id).is_some());
@@ -69,6 +97,23 @@ impl Node {
             let why = format!("node {old:?} is there: stop it for good before it is replaced");
             return Err(refuse(why));
         }
+        let is_alone = |nodes: &[NodeId]| nodes == [id];
+        // Of two both are needed to exchange one of them, whoever else is there.
+        let is_pair = |nodes: &[NodeId]| nodes.len() == 2 && nodes.contains(&id);
+        if let Some(topics) = topics_with(&state, is_alone) {
+            return Err(refuse(format!(
+                "node {old:?} has the only replica of partitions of {topics}: with it the records \
+                 would be lost. {}",
+                what_then(old)
+            )));
+        }
+        if let Some(topics) = topics_with(&state, is_pair) {
+            return Err(refuse(format!(
+                "node {old:?} has one of only two replicas of partitions of {topics}: the other one \
+                 is no majority, and cannot take in a third by itself. {}",
+                what_then(old)
+            )));
+        }
         match short_of_majority(&state, live, &alive, id) {
             Some(what) => Err(refuse(format!(
                 "without node {old:?}, {what} would have no majority of nodes that are heard of: \
@@ -76,6 +121,37 @@ impl Node {
             ))),
             None => Ok(id),
         }
+    }
+}
+
+fn refuse(why: String) -> ControlError {
+    ControlError::CannotReplace { why }
+}
+
+fn what_then(old: &str) -> String {
+    format!(
+        "Start {old:?} again if that is possible, copy each of these topics to one with 3 replicas \
+         (trilith topic create NEW --replicas 3; trilith consume TOPIC | trilith produce NEW) and delete \
+         it; or, if its records may be lost, delete it now (trilith topic delete TOPIC). Then replace \
+         the node"
+    )
+}
+
+/// The topics of which a partition is placed so, in words.
+fn topics_with(state: &Controller, is_so: impl Fn(&[NodeId]) -> bool) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    let placed = state
+        .topics()
+        .filter(|topic| topic.placements.iter().any(|nodes| is_so(nodes)));
+    let names: Vec<&str> = placed.map(|topic| topic.name.as_str()).collect();
+    let shown = names.iter().take(NAMED_MAX);
+    let shown: Vec<String> = shown.map(|name| format!("{name:?}")).collect();
+    let shown = shown.join(", ");
+    match names.len() {
+        0 => None,
+        1 => Some(format!("topic {shown}")),
+        n if n > NAMED_MAX => Some(format!("topics {shown} and {} more", n - NAMED_MAX)),
+        _ => Some(format!("topics {shown}")),
     }
 }
 

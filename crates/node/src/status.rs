@@ -159,8 +159,15 @@ impl Node {
             rebuilding: 0,
             alarms: inner.alarms.counts(),
         };
+        // What nobody repairs the host does not look for.
+        let directory = inner.directory.load();
+        let partitions = directory.topics().flat_map(|topic| &topic.partitions);
+        let met = partitions.filter(|p| p.is_here && p.replicas().len() == 1);
+        let met = met.map(|p| (p.group, p.damage_met.ranges()));
+        let met = met.filter(|(_, ranges)| *ranges > 0).collect();
         // The last one that lets go of it answers.
         let summing = Arc::new(Summing {
+            met,
             status: Mutex::new(Some(status)),
             done: Mutex::new(Some(Box::new(done))),
         });
@@ -184,6 +191,8 @@ type Summed = Box<dyn FnOnce(NodeStatus) + Send>;
 
 /// A status that is being put together from the shards' answers.
 struct Summing {
+    /// Ranges of entries that readers found damaged, of groups that only this node has.
+    met: std::collections::BTreeMap<GroupId, usize>,
     status: Mutex<Option<NodeStatus>>,
     done: Mutex<Option<Summed>>,
 }
@@ -193,7 +202,9 @@ impl Summing {
         let mut status = self.status.lock();
         if let Some(status) = status.as_mut() {
             for (group, of) in groups {
+                let met = self.met.get(group).copied().unwrap_or(0);
                 status.add(*group, of);
+                status.damaged_ranges += met.saturating_sub(of.damaged_ranges);
             }
         }
     }

@@ -41,7 +41,11 @@ pub enum SettingError {
         asked: u32,
     },
     /// Replicas are placed when the topic is created.
-    #[error("the topic has {has} replicas, which cannot be changed to {asked}")]
+    #[error(
+        "the topic has {has} replicas, and that is decided when a topic is made: for {asked} make another \
+         one (trilith topic create NEW --replicas {asked}) and copy its records there (trilith consume \
+         TOPIC | trilith produce NEW)"
+    )]
     ReplicasFixed {
         /// How many there are.
         has: u32,

@@ -18,7 +18,7 @@ use trilith_types::{Offset, TimestampMs};
 use super::offline::{Offline, Owner};
 use crate::{
     failure::Failure,
-    output::{Align, Listing, Table, print_json, print_line},
+    output::{Align, Listing, Table, counted, print_json, print_line},
     values::{ByteSize, format_time},
 };
 
@@ -139,13 +139,13 @@ impl Inspect {
             "in use or not closed cleanly"
         };
         Ok(print_line(&format!(
-            "journal: {live} of {} files in use, {} frames with {entries} entries, {}, {} damaged \
-             parts, {closed}\nvotes of {} groups, {} lost",
-            journal.files.len(),
-            journal.frames.len(),
+            "journal: {live} of {} in use, {} with {entries} entries, {}, {} damaged, {closed}\nvotes of \
+             {}, {} lost",
+            counted(journal.files.len() as u64, "file"),
+            counted(journal.frames.len() as u64, "frame"),
             ByteSize(bytes),
-            journal.damage.len(),
-            votes.groups.len(),
+            counted(journal.damage.len() as u64, "part"),
+            counted(votes.groups.len() as u64, "group"),
             votes.lost_slots
         ))?)
     }

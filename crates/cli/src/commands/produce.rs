@@ -13,7 +13,7 @@ use crate::{
     connection::{Connection, block_on},
     failure::Failure,
     input,
-    output::Progress,
+    output::{Progress, counted},
     signals::Signals,
     values::{Delimiter, Span},
 };
@@ -153,8 +153,8 @@ impl Produce {
                 Fate::Unknown => "; sent again it may be there twice",
             };
             let why = format!(
-                "{} records were not acknowledged: {failure}{again}",
-                report.not_acknowledged
+                "not acknowledged: {}: {failure}{again}",
+                counted(report.not_acknowledged, "record")
             );
             return Err(Failure::Failed(why));
         }
@@ -194,12 +194,17 @@ impl Produce {
             Summary::Json => crate::output::print_json(&SummaryLine::new(&self.topic, report)),
             Summary::Text => {
                 let mut err = io::stderr().lock();
-                writeln!(err, "{} records acknowledged", report.acknowledged)?;
+                writeln!(
+                    err,
+                    "{} acknowledged",
+                    counted(report.acknowledged, "record")
+                )?;
                 for (partition, part) in &report.partitions {
                     let (records, first, last) = (part.records, part.first, part.last);
                     writeln!(
                         err,
-                        "  partition {partition}: {records} records, offsets {first} to {last}"
+                        "  partition {partition}: {}, offsets {first} to {last}",
+                        counted(records, "record")
                     )?;
                 }
                 Ok(())

@@ -271,8 +271,13 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
         ("BYTES", Align::Right),
         ("SEGMENTS", Align::Right),
         ("DAMAGED RANGES", Align::Right),
+        ("STATE", Align::Left),
     ]);
+    let mut notes = String::new();
     for part in partitions {
+        if let Some(why) = &part.unavailable {
+            notes += &format!("\npartition {}: {why}", part.partition);
+        }
         table.row(vec![
             part.partition.to_string(),
             part.leader.map_or("none".into(), |node| node.to_string()),
@@ -282,6 +287,7 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
             ByteSize(part.bytes).to_string(),
             part.segments.to_string(),
             part.damaged_ranges.to_string(),
+            state(part).to_owned(),
         ]);
     }
     let head = format!(
@@ -290,7 +296,20 @@ fn describe(description: &TopicDescription, output: Listing) -> Result<(), Failu
         topic.id,
         sentence(&topic.settings)
     );
-    Ok(print_line(&format!("{head}\n\n{table}"))?)
+    Ok(print_line(&format!("{head}\n\n{table}{notes}"))?)
+}
+
+/// A partition in a word, as the node that was asked sees it.
+fn state(part: &PartitionDescription) -> &'static str {
+    if part.unavailable.is_some() {
+        "out of service"
+    } else if part.leader.is_none() {
+        "no leader"
+    } else if part.damaged_ranges > 0 {
+        "damaged"
+    } else {
+        "good"
+    }
 }
 
 fn nodes(nodes: &[NodeId]) -> String {
@@ -362,6 +381,8 @@ fn partition_json(part: &PartitionDescription) -> Value {
         "segments": part.segments,
         "damaged_ranges": part.damaged_ranges,
         "leader": part.leader.map(NodeId::get),
+        "state": state(part),
+        "unavailable": part.unavailable,
         "replicas": part.replicas.iter().map(|node| node.get()).collect::<Vec<_>>(),
     })
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    output::{Listing, Progress, print_json, print_line},
+    output::{Listing, Progress, counted, print_json, print_line},
     values::ByteSize,
 };
 
@@ -95,16 +95,25 @@ impl Verify {
             print_line(&format!("{weight}: {found}{owner}"))?;
         }
         let checked = format!(
-            "{logs} logs, {} segments, {} batches and other entries with {} records, {} checked",
-            all.segments,
+            "{}, {}, batches and other entries: {}, with {}, {} checked",
+            counted(logs as u64, "log"),
+            counted(all.segments as u64, "segment"),
             all.entries,
-            all.records,
+            counted(all.records, "record"),
             ByteSize(all.bytes)
         );
         let verdict = match (all.findings.len(), lost(all)) {
             (0, _) => "everything is as it was written".to_owned(),
-            (findings, 0) => format!("{findings} findings, none of which loses records"),
-            (findings, lost) => format!("{findings} findings, {lost} of which lose records"),
+            (findings, 0) => format!(
+                "{}, and no records lost",
+                counted(findings as u64, "finding")
+            ),
+            (findings, lost) => {
+                format!(
+                    "{}, with records lost in {lost}",
+                    counted(findings as u64, "finding")
+                )
+            }
         };
         Ok(print_line(&format!("{checked}: {verdict}"))?)
     }

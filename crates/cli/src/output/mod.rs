@@ -21,6 +21,14 @@ pub(crate) enum Listing {
     Json,
 }
 
+/// A number of things in words.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
 /// Writes `value` as one line of JSON on standard output.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -288,10 +288,53 @@ fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("stop it for good"), "{said}");
+    up.ok(&[
+        "topic",
+        "create",
+        "pair",
+        "--replicas",
+        "2",
+        "--partitions",
+        "3",
+    ]);
     kill_process(up.process_of(3), Signal::KILL).unwrap();
-    let _fourth = Extra::start(&up, &data, "n4", 4);
     // It is heard of for a moment yet.
-    while !run(up.command(&replace), b"").status.success() {}
+    let tries = |with: &str| {
+        let replace = ["cluster", "replace", "n3", "--with", with];
+        loop {
+            let output = run(up.command(&replace), b"");
+            let said = String::from_utf8(output.stderr).unwrap();
+            if output.status.success() || !said.contains("stop it for good") {
+                return (output.status.success(), said);
+            }
+        }
+    };
+    let (_, said) = tries(&with);
+    assert!(
+        said.contains("\"pair\"") && said.contains("topic delete"),
+        "{said}"
+    );
+    up.ok(&["topic", "delete", "pair"]);
+    // Nothing is changed before the new one is there.
+    for (with, part) in [
+        (with.clone(), "no node answers"),
+        (
+            format!("n4={}", up.peer_address(2)),
+            "is the address of node 2",
+        ),
+    ] {
+        let (success, said) = tries(&with);
+        assert!(!success && said.contains(part), "{said}");
+    }
+    let _fourth = Extra::start(&up, &data, "n4", 4);
+    let (success, said) = tries(&format!("n5={}", up.peer_address(4)));
+    assert!(!success && said.contains("is named \"n4\""), "{said}");
+    let status = up.json(&["cluster", "status", "--output", "json"]);
+    let names = status["nodes"].as_array().unwrap().iter();
+    let waits = names.filter(|node| node["id"].is_null()).count();
+    assert_eq!(waits, 1, "n3, which is silent: {status}");
+    let (success, said) = tries(&with);
+    assert!(success, "{said}");
     let votes = || {
         let status = up.json(&["cluster", "status", "--output", "json"]);
         let nodes = status["nodes"].as_array().unwrap().clone();
@@ -301,6 +344,14 @@ fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() {
         new.and_then(|node| node["voting"].as_u64())
     };
     while votes() != Some(4) {}
+    // Those who were refused meanwhile were let in, or are no members any more.
+    let alarms = || {
+        let status = up.json(&["cluster", "status", "--output", "json"]);
+        status["nodes"]
+            .to_string()
+            .contains("did not let this node in")
+    };
+    while alarms() {}
     // Of the first three one is left: the new one's vote is needed.
     kill_process(up.process_of(1), Signal::KILL).unwrap();
     feed(3000..4000);

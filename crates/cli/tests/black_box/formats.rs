@@ -61,7 +61,7 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_written() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("standard input, line 3") && said.contains("1 records"),
+        said.contains("standard input, line 3") && said.contains("1 record acknowledged"),
         "{said}"
     );
     assert_eq!(server.ok(&["consume", "t"]), "good\n");

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
 
 use super::{Connection, Route};
-use crate::Error;
+use crate::{Error, error::Seconds};
 
 /// Wait between two attempts: doubled each time, up to the second figure.
 const WAIT_MIN: Duration = Duration::from_millis(10);
@@ -90,7 +90,7 @@ impl Connection {
                 Ok(Err(status)) => self.failed(&route, &status),
                 Err(_) => {
                     self.members.leave(&route.address);
-                    let why = format!("no answer from {} within {share:?}", route.address);
+                    let why = format!("no answer from {} within {}", route.address, Seconds(share));
                     Error::Interrupted { why }
                 }
             };

@@ -16,7 +16,7 @@ use trilith_proto::v1;
 use trilith_types::PartitionId;
 
 use super::{Connection, Route, direct};
-use crate::Error;
+use crate::{Error, error::Seconds};
 
 /// Topics that are remembered; at the bound everything is forgotten and asked for anew.
 const TOPICS_MAX: usize = 4096;
@@ -255,7 +255,7 @@ impl Connection {
                 Ok(Err(status)) => self.failed(&route, &status),
                 Err(_) => {
                     self.members.leave(&route.address);
-                    let why = format!("{} did not answer within {share:?}", route.address);
+                    let why = format!("{} did not answer within {}", route.address, Seconds(share));
                     Error::Interrupted { why }
                 }
             };

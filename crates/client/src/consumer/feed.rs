@@ -22,6 +22,7 @@ use super::options::{ConsumeOptions, Interruption, Position};
 use crate::{
     Error,
     connection::{Backoff, Connection, Route, direct},
+    error::Seconds,
 };
 
 /// A stream that lived this long was a good one, even when nothing came.
@@ -83,7 +84,7 @@ impl Feed {
                 Ok(Ok(opened)) => break opened,
                 Ok(Err(error)) => error,
                 Err(_) => {
-                    let why = format!("no answer within {:?}", connection.timeout());
+                    let why = format!("no answer within {}", Seconds(connection.timeout()));
                     return Err(Error::Interrupted { why });
                 }
             };

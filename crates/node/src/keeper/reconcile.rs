@@ -16,7 +16,7 @@ use crate::{
     directory::{Directory, ServedTopic},
     layout::replica_dir,
     machine::GroupMachine,
-    node::Live,
+    node::{Inner, Live},
     partition::PartitionShared,
     partition_replica::PartitionReplica,
 };
@@ -77,6 +77,7 @@ impl Keeper {
     fn learn_nodes(&self, nodes: BTreeMap<trilith_types::NodeId, NodeInfo>) {
         if !nodes.is_empty() && nodes != *self.inner.book.nodes() {
             self.inner.book.replace(nodes);
+            self.inner.forget_refusals();
             self.inner.peers_changed();
         }
     }
@@ -160,8 +161,9 @@ impl Keeper {
         spec.priority = PRIORITY_MAX.saturating_sub(place.unwrap_or(0) as u8);
         let keeper = Arc::clone(&inner.keeper);
         let shared = Arc::clone(shared);
+        let inner = Arc::clone(inner);
         live.host.open_group(spec, move |opened| {
-            let note = match opened_group(&shared, opened) {
+            let note = match opened_group(&inner, &shared, opened) {
                 IsNew(is_new) if is_alone || (is_new && is_preferred) => Note::Formed(shared),
                 _ => Note::Led,
             };
@@ -189,7 +191,11 @@ impl Keeper {
 /// Whether a group has never been anything before.
 struct IsNew(bool);
 
-fn opened_group(shared: &PartitionShared, opened: Result<Arc<Group>, OpenGroupError>) -> IsNew {
+fn opened_group(
+    inner: &Inner,
+    shared: &PartitionShared,
+    opened: Result<Arc<Group>, OpenGroupError>,
+) -> IsNew {
     match opened {
         Ok(group) => {
             let is_new = group.view().term == Term::ZERO;
@@ -201,6 +207,8 @@ fn opened_group(shared: &PartitionShared, opened: Result<Arc<Group>, OpenGroupEr
         Err(error) => {
             let (topic, partition) = (&shared.topic, shared.partition);
             tracing::error!(%topic, %partition, %error, "a replica is out of service");
+            let why = format!("partition {partition} of topic {topic}: {error}");
+            inner.alarms.stopped(shared.group, why);
             shared.stop(error.to_string());
             IsNew(false)
         }

@@ -85,9 +85,35 @@ fn a_new_node_gets_what_the_old_one_had_and_votes_in_its_place() {
         matches!(error, ControlError::CannotReplace { .. }),
         "{error}"
     );
+    let refusals = |world: &mut World| {
+        let (done, told) = answer();
+        world.node(1).status(done);
+        world.wait(&told).refused_by
+    };
+    let refused = Refusal {
+        reason: Reason::StaleIncarnation,
+        message: "an old copy".into(),
+    };
+    world.node(1).refused("n3:7401", &refused);
+    assert_eq!(refusals(&mut world).len(), 1);
     world.kill(3);
     world.run(Duration::from_secs(2));
+    let mut may = |old: &str, address: &str| {
+        let controller = world.controller();
+        world.node(controller).may_replace(old, "n4", address)
+    };
+    let taken = may("n3", "n2:7401").unwrap_err().to_string();
+    assert!(taken.contains("the address of node 2"), "{taken}");
+    assert!(may("n3", "n3:7401").unwrap(), "the old one's own is free");
     assert_eq!(replace(&mut world, "n3").unwrap().id, NodeId(4));
+    // What one says that is no member any more is of no interest, now or later.
+    world.until("it is seen", |world| {
+        world.node(1).inner.book.nodes().len() == 3
+            && !world.node(1).inner.book.nodes().contains_key(&NodeId(3))
+    });
+    assert!(refusals(&mut world).is_empty());
+    world.node(1).refused("n3:7401", &refused);
+    assert!(refusals(&mut world).is_empty());
     join(&mut world);
     let mut groups = vec![CONTROLLER_GROUP];
     let topic = trilith_types::TopicId(1);

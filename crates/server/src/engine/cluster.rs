@@ -2,7 +2,9 @@
 
 use tokio::time::Instant;
 use trilith_node::{Member as Founder, NodeInfo, NodeStatus, NotReady};
+use trilith_peer::{Features, Introduction, Registry, Versions};
 use trilith_proto::v1;
+use trilith_transport::{WhoIsThere, who_is_at};
 use trilith_types::{ClusterId, NodeId};
 
 use super::{Engine, leaders::Seek, told};
@@ -14,6 +16,9 @@ use crate::{
 
 /// How long the node's threads may take to say how they are.
 const STATUS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long the node that is to take another's place may take to say who it is, at each step.
+const NEW_NODE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Engine {
     /// Founds a cluster of `nodes`.
@@ -44,6 +49,7 @@ impl Engine {
                 name,
                 peer_address,
             } = &replace;
+            self.check_new_node(&replace).await?;
             let asked = told(
                 |tell| self.node().replace_node(old, name, peer_address, tell),
                 until,
@@ -66,6 +72,54 @@ impl Engine {
                 .map(tonic::Response::into_inner)
         };
         self.lead(Seek::new(call), here, there).await
+    }
+
+    /// Sees to it that what is to take a node's place is there and waits for that: afterwards the old
+    /// node is gone, whatever answers at the address.
+    async fn check_new_node(&self, replace: &v1::ReplaceRequest) -> Result<(), ApiError> {
+        let v1::ReplaceRequest {
+            old,
+            name,
+            peer_address: address,
+        } = replace;
+        if !self.node().may_replace(old, name, address)? {
+            // The leader does it, which this node is not.
+            return Ok(());
+        }
+        let me = Registry::identity(self.node());
+        let from = Introduction {
+            member: me.member,
+            name: me.name,
+            incarnation: me.incarnation,
+            versions: Versions::OURS,
+            features: Features::OURS,
+        };
+        let at = address.clone();
+        let asked = tokio::task::spawn_blocking(move || who_is_at(&at, from, NEW_NODE_WAIT));
+        let asked = asked
+            .await
+            .map_err(|error| ApiError::new(Reason::Internal, error.to_string()))?;
+        let why = match asked {
+            Ok(WhoIsThere::Waits(found)) if found == *name => return Ok(()),
+            Ok(WhoIsThere::Waits(found)) => format!(
+                "the node that waits at {address} is named {found:?}, not {name:?}: say --with \
+                 {found}={address}, or start it as {name:?}"
+            ),
+            Ok(WhoIsThere::Member(id, found)) => format!(
+                "node {id} ({found:?}) answers at {address}, and belongs to this cluster already"
+            ),
+            Ok(WhoIsThere::Refuses(refusal)) => format!(
+                "the node at {address} does not wait for a cluster: {}",
+                refusal.message
+            ),
+            Err(error) => format!(
+                "no node answers at {address} ({error}): start the new one first, on an empty \
+                 directory and with --name {name}, --peer-listen and --seeds, and give its address for \
+                 other nodes"
+            ),
+        };
+        let message = format!("{why}. Nothing was changed");
+        Err(ApiError::new(Reason::CannotReplace, message))
     }
 
     /// Whether requests that need the cluster can be expected to succeed here.
@@ -122,6 +176,8 @@ impl Engine {
             leaderless: count(status.leaderless),
             moving: count(status.moving),
             voting: count(status.voting),
+            voteless: count(status.voteless),
+            seeds: self.node().config().seeds.clone(),
             lag_entries: status.apply_lag.map_or(0, |(_, entries)| entries),
             disk_bytes: status.disk.map_or(0, |disk| disk.total),
             disk_available_bytes: status.disk.map_or(0, |disk| disk.available),
@@ -216,48 +272,46 @@ fn alarms_in_words(status: &NodeStatus) -> Vec<String> {
     }
     if status.moving > 0 {
         words.push(format!(
-            "{} groups that this node leads wait for a new member to come and to catch up",
-            status.moving
+            "a new member has yet to come or to catch up in {} that this node leads",
+            counted(status.moving, "group")
         ));
     }
     if alarms.disk_full_groups > 0 {
         words.push(format!(
-            "the disk is full: {} replicas take no writes until there is room",
-            alarms.disk_full_groups
+            "the disk is full: no writes until there is room, in {}",
+            counted(alarms.disk_full_groups, "replica")
         ));
     }
     if alarms.out_of_files_groups > 0 {
         words.push(format!(
-            "no more files may be opened (ulimit -n): {} replicas take no writes until some are closed",
-            alarms.out_of_files_groups
+            "no more files may be opened (ulimit -n): no writes until some are closed, in {}",
+            counted(alarms.out_of_files_groups, "replica")
         ));
     }
     if alarms.stopped_groups > 0 {
         let first = alarms.stopped.first().map_or("", |(_, why)| why.as_str());
-        words.push(format!(
-            "{} replicas have stopped: {first}",
-            alarms.stopped_groups
-        ));
+        let replicas = counted(alarms.stopped_groups, "replica");
+        words.push(format!("out of service: {replicas} ({first})"));
     }
     if status.voteless > 0 {
         words.push(format!(
-            "{} have lost their votes (votes.a and votes.b were removed, or are damaged in both \
-             copies): what they promised is not known, so they vote for nobody and acknowledge nothing \
-             any more. The others go on while they are a majority; put a new node in this one's place \
+            "without a vote: {}. The votes were lost (votes.a and votes.b were removed, or are damaged in \
+             both copies), and with them what was promised, so there is no more voting and acknowledging \
+             here. The other nodes go on while they are a majority; put a new one in this one's place \
              (trilith cluster replace)",
             counted(status.voteless, "replica")
         ));
     }
     if status.damaged_ranges > 0 {
         words.push(format!(
-            "{} ranges of entries are damaged on disk and not repaired yet",
-            status.damaged_ranges
+            "damaged on disk and not repaired: {} of entries",
+            counted(status.damaged_ranges, "range")
         ));
     }
     if status.rebuilding > 0 {
         words.push(format!(
-            "{} replicas have lost their log or their state and are being rebuilt from other nodes",
-            status.rebuilding
+            "lost with log or state, and being rebuilt from other nodes: {}",
+            counted(status.rebuilding, "replica")
         ));
     }
     let lets_in = |address: &str| {

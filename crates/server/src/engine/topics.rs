@@ -181,5 +181,6 @@ fn partition_to_proto(partition: &PartitionDescription) -> v1::PartitionDescript
         damaged_ranges,
         leader: partition.leader.map_or(0, NodeId::get),
         replicas: partition.replicas.iter().map(|node| node.get()).collect(),
+        unavailable: partition.unavailable.clone().unwrap_or_default(),
     }
 }

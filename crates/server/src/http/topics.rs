@@ -161,5 +161,6 @@ fn partition_json(partition: &PartitionDescription) -> Value {
         "damaged_ranges": partition.damaged_ranges,
         "leader": (partition.leader != 0).then_some(partition.leader),
         "replicas": partition.replicas,
+        "unavailable": (!partition.unavailable.is_empty()).then_some(&partition.unavailable),
     })
 }

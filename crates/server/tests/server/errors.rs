@@ -162,6 +162,8 @@ async fn damage_on_disk_is_told_and_the_rest_is_served() {
     assert_eq!(lines[1]["error"]["reason"], "DATA_DAMAGED");
     let described = server.get("/v1/topics/t").await.json();
     assert_eq!(described["partitions"][0]["damaged_ranges"], 1);
+    let alarms = server.status().await.this.unwrap().alarms;
+    assert!(alarms[0].contains("1 range of entries"), "{alarms:?}");
 }
 
 #[tokio::test]
@@ -181,6 +183,19 @@ async fn a_partition_that_cannot_be_opened_is_out_of_service_and_the_others_are_
     assert_eq!(refused(&server, request).await, "PARTITION_UNAVAILABLE");
     let answer = server.get("/v1/topics/broken/partitions/0/records").await;
     assert_eq!(answer.reason(), "PARTITION_UNAVAILABLE");
+    // It was shown as good.
+    let described = server.get("/v1/topics/broken").await.json();
+    let why = described["partitions"][0]["unavailable"].as_str().unwrap();
+    assert!(why.contains("manifest"), "{why}");
+    let described = server.get("/v1/topics/whole").await.json();
+    assert!(described["partitions"][0]["unavailable"].is_null());
+    let status = server.status().await;
+    let alarms = status.this.unwrap().alarms;
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(
+        alarms[0].contains("partition 0 of topic broken"),
+        "{alarms:?}"
+    );
     let whole = server.get("/v1/topics/whole/partitions/0/records").await;
     assert_eq!(whole.lines().len(), 1);
 }

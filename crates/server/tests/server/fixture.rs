@@ -20,8 +20,9 @@ use trilith_env::{
 };
 use trilith_node::{Addresses, NodeConfig};
 use trilith_proto::v1::{
-    CreateTopicRequest, ProduceRequest, ProduceResponse, Record, TopicSettings,
-    log_client::LogClient, topics_client::TopicsClient,
+    CreateTopicRequest, ProduceRequest, ProduceResponse, Record, StatusRequest, StatusResponse,
+    TopicSettings, cluster_client::ClusterClient, log_client::LogClient,
+    topics_client::TopicsClient,
 };
 use trilith_server::{Member, RunError, Server, ServerConfig};
 use trilith_types::TimestampMs;
@@ -228,6 +229,13 @@ impl Fixture {
         LogClient::new(self.channel().await)
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20)
+    }
+
+    /// What the node says of itself.
+    pub(crate) async fn status(&self) -> StatusResponse {
+        let mut cluster = ClusterClient::new(self.channel().await);
+        let status = cluster.status(StatusRequest {}).await.unwrap();
+        status.into_inner()
     }
 
     pub(crate) async fn topics(&self) -> TopicsClient<Channel> {

@@ -10,9 +10,12 @@ use crate::{connection::Patient, failure::Failure, output::print_line};
 /// Between two looks whether all nodes know of their cluster.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-pub(super) async fn run(connection: &Patient) -> Result<(), Failure> {
+pub(super) async fn run(connection: &Patient, only_these: bool) -> Result<(), Failure> {
     let client = connection.open().await?;
     let answers = client.cluster_status().await;
+    if !only_these {
+        refuse_too_few(&answers)?;
+    }
     let id = found(&client, &answers).await?;
     let deadline = Instant::now() + connection.timeout.0;
     loop {
@@ -50,6 +53,35 @@ pub(crate) async fn found(client: &Client, answers: &[NodeAnswer]) -> Result<Str
         return Err(Failure::Usage("--endpoints names no node".into()));
     };
     Ok(client.init_cluster(first, &nodes).await?)
+}
+
+/// Which nodes a cluster begins with is decided once, and a node that was left out does not join later.
+fn refuse_too_few(answers: &[NodeAnswer]) -> Result<(), Failure> {
+    let count = answers.len();
+    let reports = answers
+        .iter()
+        .filter_map(|(_, report)| report.as_ref().ok());
+    // Nodes may be known by other names than they give, so they are counted.
+    let most = reports.max_by_key(|report| report.node.seeds.len());
+    if let Some(report) = most.filter(|report| report.node.seeds.len() > count) {
+        return Err(Failure::Failed(format!(
+            "node {:?} was started to find {} nodes ({}), and --endpoints names {count}: name all that the \
+             cluster is to begin with, since others cannot join it later; or found it without the rest \
+             with --only-these",
+            report.node.node.name,
+            report.node.seeds.len(),
+            report.node.seeds.join(", "),
+        )));
+    }
+    if count > 1 && count.is_multiple_of(2) {
+        return Err(Failure::Failed(format!(
+            "a cluster of {count} nodes bears the loss of {}, as one of {} does: name an odd number of nodes, \
+             3 or 5, or found it all the same with --only-these",
+            (count - 1) / 2,
+            count - 1
+        )));
+    }
+    Ok(())
 }
 
 /// The nodes by name and address, when they can found a cluster.
@@ -105,6 +137,38 @@ mod tests {
             node,
         };
         (format!("{name}:7400"), Ok(report))
+    }
+
+    /// Two of three nodes made a cluster that the third could never join, without a word.
+    #[test]
+    fn a_cluster_is_not_founded_by_fewer_nodes_than_were_meant_unless_that_is_said() {
+        let node = |name: &str, seeds: &[&str]| {
+            let mut answer = answer(name, &format!("{name}:1"), None);
+            if let Ok(report) = &mut answer.1 {
+                report.node.seeds = seeds.iter().map(|&seed| seed.into()).collect();
+            }
+            answer
+        };
+        let all = ["a:1", "b:1", "c:1"];
+        let others = ["b:1", "c:1"];
+        for (nodes, part) in [
+            (vec![node("a", &all), node("b", &all)], "a:1, b:1, c:1"),
+            (
+                vec![node("a", &others), node("b", &[])],
+                "bears the loss of 0",
+            ),
+            (vec![node("a", &others)], "find 2 nodes"),
+        ] {
+            let said = refuse_too_few(&nodes).unwrap_err().to_string();
+            assert!(
+                said.contains(part) && said.contains("--only-these"),
+                "{said}"
+            );
+        }
+        let three = [node("a", &all), node("b", &all), node("c", &all)];
+        assert!(refuse_too_few(&three).is_ok());
+        assert!(refuse_too_few(&[node("a", &["a:1"])]).is_ok());
+        assert!(refuse_too_few(&[node("a", &[])]).is_ok());
     }
 
     #[test]

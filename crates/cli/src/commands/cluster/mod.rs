@@ -35,6 +35,9 @@ Name every node that the cluster begins with: all must answer, and none may be i
 must have been started with their own --name and with --peer-listen and --seeds. It is done once;
 'trilith up' does it by itself.")]
     Init {
+        /// Found it although the nodes were started to find more, or are an even number
+        #[arg(long)]
+        only_these: bool,
         #[command(flatten)]
         connection: Patient,
     },
@@ -79,7 +82,10 @@ impl Cluster {
     pub(crate) fn run(self) -> Result<(), Failure> {
         block_on(async {
             match self.action {
-                Action::Init { connection } => init::run(&connection).await,
+                Action::Init {
+                    only_these,
+                    connection,
+                } => init::run(&connection, only_these).await,
                 Action::Replace {
                     old,
                     with,

@@ -161,6 +161,7 @@ fn node_json((address, report): &NodeAnswer) -> Value {
         "leaderless": node.leaderless,
         "moving": node.moving,
         "voting": node.voting,
+        "voteless": node.voteless,
         "lag_entries": node.lag_entries,
         "disk_bytes": node.disk_bytes,
         "disk_available_bytes": node.disk_available_bytes,

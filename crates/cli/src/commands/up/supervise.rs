@@ -185,6 +185,7 @@ impl Supervisor {
             "trilith: the cluster {cluster_id} is {how}; clients find it at {endpoints}\n\
              \n\
              Try, in another terminal:\n  \
+             export TRILITH_ENDPOINTS={endpoints}\n  \
              trilith cluster status\n  \
              trilith topic create orders --partitions 3\n  \
              seq 1 1000000 | trilith produce orders\n  \
