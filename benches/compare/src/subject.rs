@@ -17,7 +17,7 @@ use commitlog::{
     message::{MessageBuf, MessageSet},
 };
 use trilith_storage::{
-    Committer, Entry, EntryKind, FileCache, Log, LogConfig, NewEntry, SyncPolicy,
+    Committer, Entry, EntryKind, FileCache, Log, LogConfig, LogReader, NewEntry, SyncPolicy,
 };
 use trilith_types::{GroupId, Offset, Term, TimestampMs};
 
@@ -81,6 +81,7 @@ fn beside(time: Duration, mut write: impl FnMut() + Send, mut read: impl FnMut()
 /// Trilith's storage.
 pub struct Trilith {
     log: Option<Log>,
+    reader: LogReader,
 }
 
 impl Trilith {
@@ -98,7 +99,11 @@ impl Trilith {
             config,
         )
         .expect("a new log opens");
-        Self { log: Some(log) }
+        let reader = log.reader();
+        Self {
+            log: Some(log),
+            reader,
+        }
     }
 
     fn log(&mut self) -> &mut Log {
@@ -131,7 +136,7 @@ impl Subject for Trilith {
     }
 
     fn read_through(&mut self) -> usize {
-        let mut cursor = self.log().reader().cursor(Offset(0));
+        let mut cursor = self.reader.cursor(Offset(0));
         let mut bytes = 0;
         loop {
             let chunk = cursor.read(READ_BYTES).expect("it reads");
@@ -143,11 +148,7 @@ impl Subject for Trilith {
     }
 
     fn look_up(&mut self, offset: u64) {
-        let chunk = self
-            .log()
-            .reader()
-            .read(Offset(offset), 1)
-            .expect("it reads");
+        let chunk = self.reader.read(Offset(offset), 1).expect("it reads");
         assert_eq!(
             chunk.frames.first().map(|f| f.first_offset),
             Some(Offset(offset))
@@ -177,8 +178,8 @@ impl Subject for Trilith {
             self.append(&payload);
         }
         self.sync();
-        let reader = self.log().reader();
-        let (end, mut cursor) = (self.log().end_offset(), reader.cursor(Offset(0)));
+        let mut cursor = self.reader.cursor(Offset(0));
+        let end = self.log().end_offset();
         let log = self.log();
         let write = || {
             for _ in 0..16 {

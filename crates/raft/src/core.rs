@@ -52,6 +52,8 @@ pub struct Core {
     pub(crate) election_timeout: u32,
     /// How often it asks for pre-votes ahead of it, because the leader is suspected.
     pub(crate) hurry: u32,
+    /// Counts the campaigns of this life.
+    pub(crate) campaigns: u32,
     pub(crate) votes: Votes,
 
     /// Leader: ticks since the last heartbeat.
@@ -130,6 +132,7 @@ impl Core {
             election_elapsed: 0,
             election_timeout: 0,
             hurry: 0,
+            campaigns: 0,
             votes: Votes::default(),
             heartbeat_elapsed: 0,
             check_elapsed: 0,

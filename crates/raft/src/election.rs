@@ -169,6 +169,7 @@ impl Core {
         self.leader = None;
         self.fail_reads(ReadError::LeaderChanged);
         self.votes.clear();
+        self.campaigns = self.campaigns.wrapping_add(1);
         self.reset_election_timer();
         if kind == Campaign::PreVote {
             self.stand_again();
@@ -199,6 +200,7 @@ impl Core {
         let transfer = kind == Campaign::Transfer;
         let request = VoteRequest {
             campaign,
+            round: self.campaigns,
             last: self.log.last(),
             transfer,
         };
@@ -313,6 +315,7 @@ impl Core {
         }
         let reply = VoteReply {
             campaign: request.campaign,
+            round: request.round,
             answer,
         };
         let reply = self.message_to_life(from.id, from.life, Body::PreVoteReply(reply));
@@ -355,6 +358,7 @@ impl Core {
         };
         let reply = VoteReply {
             campaign: term,
+            round: request.round,
             answer,
         };
         let reply = self.message_to_life(from.id, from.life, Body::VoteReply(reply));
@@ -388,7 +392,8 @@ impl Core {
             self.hard.term
         };
         // An answer to a campaign is always addressed to the life that asked.
-        if self.role != role || reply.campaign != campaign || !from.knows_us {
+        let is_of_this = reply.campaign == campaign && reply.round == self.campaigns;
+        if self.role != role || !is_of_this || !from.knows_us {
             return Err(Dropped::Unsolicited);
         }
         if !self.configuration().is_voter(from.id) {

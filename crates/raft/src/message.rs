@@ -89,6 +89,9 @@ pub enum Body {
 pub struct VoteRequest {
     /// The term that it would lead.
     pub campaign: Term,
+    /// Counts this life's campaigns: pre-votes for one term may be asked for more than once, and
+    /// what was said to an earlier question says nothing about now.
+    pub round: u32,
     /// The last entry of its log.
     pub last: EntryId,
     /// Whether the old leader asked for this election, so that it does not disturb one.
@@ -100,6 +103,8 @@ pub struct VoteRequest {
 pub struct VoteReply {
     /// The term that was asked for.
     pub campaign: Term,
+    /// The campaign that it answers, as it was asked.
+    pub round: u32,
     /// The answer.
     pub answer: VoteAnswer,
 }

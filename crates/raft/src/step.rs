@@ -7,7 +7,7 @@ use crate::{
     config::Moment,
     core::Core,
     error::Dropped,
-    message::{Body, HeartbeatReply, Message, VoteAnswer, VoteReply},
+    message::{Body, HeartbeatReply, Message, VoteAnswer, VoteReply, VoteRequest},
     status::Role,
 };
 
@@ -166,14 +166,15 @@ impl Core {
             found: message.term,
             current: self.hard.term,
         };
-        let denied = |campaign| VoteReply {
-            campaign,
+        let denied = |request: &VoteRequest| VoteReply {
+            campaign: request.campaign,
+            round: request.round,
             answer: VoteAnswer::Denied,
         };
         let answer = match &message.body {
             Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotOffer(_) => Body::NewerTerm,
-            Body::PreVote(request) => Body::PreVoteReply(denied(request.campaign)),
-            Body::Vote(request) => Body::VoteReply(denied(request.campaign)),
+            Body::PreVote(request) => Body::PreVoteReply(denied(request)),
+            Body::Vote(request) => Body::VoteReply(denied(request)),
             // Bytes of a known identity are right whenever they come.
             Body::Repair(_) => return Ok(Some(message)),
             // A voter in an earlier term answers a pre-vote from there: it raises no term.

@@ -68,11 +68,13 @@ pub(super) fn write(w: &mut Writer, body: &Body) {
     match body {
         Body::PreVote(request) | Body::Vote(request) => {
             w.u64(request.campaign.0);
+            w.u32(request.round);
             w.entry(request.last);
             w.u8(request.transfer.into());
         }
         Body::PreVoteReply(reply) | Body::VoteReply(reply) => {
             w.u64(reply.campaign.0);
+            w.u32(reply.round);
             w.u8(answer_number(reply.answer));
         }
         Body::Append(append) => {
@@ -254,6 +256,7 @@ fn read_repair_request(r: &mut Reader<'_>) -> Result<Body, CodecError> {
 fn read_vote(r: &mut Reader<'_>) -> Result<VoteRequest, CodecError> {
     Ok(VoteRequest {
         campaign: r.term("campaign")?,
+        round: r.u32("round")?,
         last: r.entry("last entry")?,
         transfer: r.flag("transfer flag")?,
     })
@@ -261,13 +264,18 @@ fn read_vote(r: &mut Reader<'_>) -> Result<VoteRequest, CodecError> {
 
 fn read_vote_reply(r: &mut Reader<'_>) -> Result<VoteReply, CodecError> {
     let campaign = r.term("campaign")?;
+    let round = r.u32("round")?;
     let answer = match r.u8("answer")? {
         0 => VoteAnswer::Denied,
         1 => VoteAnswer::Granted,
         2 => VoteAnswer::Conditional,
         number => return Err(r.unknown("answer", number.into())),
     };
-    Ok(VoteReply { campaign, answer })
+    Ok(VoteReply {
+        campaign,
+        round,
+        answer,
+    })
 }
 
 const fn answer_number(answer: VoteAnswer) -> u8 {

@@ -77,11 +77,14 @@ fn meta() -> impl Strategy<Value = EntryMeta> {
 }
 
 fn vote() -> impl Strategy<Value = VoteRequest> {
-    (any::<u64>(), entry(), any::<bool>()).prop_map(|(campaign, last, transfer)| VoteRequest {
-        campaign: Term(campaign),
-        last,
-        transfer,
-    })
+    (any::<u64>(), any::<u32>(), entry(), any::<bool>()).prop_map(
+        |(campaign, round, last, transfer)| VoteRequest {
+            campaign: Term(campaign),
+            round,
+            last,
+            transfer,
+        },
+    )
 }
 
 fn vote_reply() -> impl Strategy<Value = VoteReply> {
@@ -90,11 +93,11 @@ fn vote_reply() -> impl Strategy<Value = VoteReply> {
         VoteAnswer::Conditional,
         VoteAnswer::Denied,
     ];
-    (any::<u64>(), proptest::sample::select(answers.to_vec())).prop_map(|(campaign, answer)| {
-        VoteReply {
-            campaign: Term(campaign),
-            answer,
-        }
+    let answer = proptest::sample::select(answers.to_vec());
+    (any::<u64>(), any::<u32>(), answer).prop_map(|(campaign, round, answer)| VoteReply {
+        campaign: Term(campaign),
+        round,
+        answer,
     })
 }
 

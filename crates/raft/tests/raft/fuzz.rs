@@ -70,6 +70,7 @@ impl Source {
         ];
         VoteReply {
             campaign: Term(self.small()),
+            round: self.0.below(4) as u32,
             answer: answers[self.0.below(3) as usize],
         }
     }
@@ -77,6 +78,7 @@ impl Source {
     fn request(&mut self) -> VoteRequest {
         VoteRequest {
             campaign: Term(self.small()),
+            round: self.0.below(4) as u32,
             last: self.id(),
             transfer: self.bool(),
         }

@@ -77,6 +77,7 @@ fn a_vote_raises_the_term_from_every_role_without_a_live_leader() {
             to_incarnation: Incarnation(1),
             body: Body::Vote(VoteRequest {
                 campaign: Term(9),
+                round: 1,
                 last: id(8, 8),
                 transfer: false,
             }),

@@ -42,6 +42,7 @@ scenarios! {
     election_disk_stall,
     election_needs_an_up_to_date_log,
     election_of_three,
+    election_pre_vote_of_another_time,
     election_pre_vote_raises_no_term,
     election_rivals_give_way,
     election_split_vote,

@@ -294,6 +294,7 @@ fn impossible_campaigns_are_dropped() {
     let mut cluster = Cluster::of([1, 2, 3]);
     let request = |campaign, last| VoteRequest {
         campaign: Term(campaign),
+        round: 1,
         last,
         transfer: false,
     };
@@ -323,6 +324,7 @@ fn a_learners_answer_to_a_campaign_is_no_vote() {
     let granted = |campaign| {
         Body::PreVoteReply(VoteReply {
             campaign: Term(campaign),
+            round: 1,
             answer: VoteAnswer::Granted,
         })
     };
