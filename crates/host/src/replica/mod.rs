@@ -4,7 +4,7 @@
 //! are its parts: `open` brings it back from the disk, `turn` takes inputs and drains the core,
 //! `write` carries out the log's operations and gives them to the journal, `apply` feeds the
 //! machine, `send` serves followers, `segments` makes the log durable apart from the journal,
-//! `snapshot_out` and `snapshot_in` move whole groups, `stranded` lets time pass slowly while no
+//! `snapshot_out` and `snapshot_in` move whole groups, `suffix` is what outlives that, `stranded` lets time pass slowly while no
 //! quorum is in reach, and `ask` answers reads and orders.
 
 mod apply;
@@ -22,6 +22,7 @@ mod shortage;
 mod snapshot_in;
 mod snapshot_out;
 mod stranded;
+mod suffix;
 mod turn;
 mod write;
 

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use trilith_peer::{NodeMessage, SnapshotAck, SnapshotChunk};
 use trilith_raft::{EntryId, message::SnapshotOffer};
 use trilith_storage::{
-    Entry, Log, LogReader, SyncOutcome,
+    Entry, Log, SyncOutcome,
     journal::{JournalOp, Mark},
 };
 use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId, Offset};
@@ -22,6 +22,7 @@ use super::{
     Cx, Replica,
     chunk::{self, Assembly, Part, Start},
     segments::forget_configurations,
+    suffix::{Known, Suffix},
 };
 use crate::{
     event::Event,
@@ -31,9 +32,6 @@ use crate::{
 
 /// Largest image that is taken.
 const IMAGE_BYTES_MAX: u64 = 256 << 20;
-
-/// Bytes of the old log's suffix that are copied at a time.
-const COPY_BYTES: u64 = 4 << 20;
 
 /// A snapshot that is being received.
 #[derive(Debug)]
@@ -311,9 +309,9 @@ impl<M: Machine> Replica<M> {
             }),
         ];
         let suffix = if keep_suffix {
-            copy_suffix(&self.log.reader(), &mut staging.log, last.index)?
+            self.suffix_after(last.index, part.next_offset)?
         } else {
-            Vec::new()
+            Suffix::default()
         };
         self.take_place(cx, staging, image, keep_suffix);
         // The mark is of the group as it is now; the core learns of it only when it is durable.
@@ -323,16 +321,23 @@ impl<M: Machine> Replica<M> {
         if let Some(JournalOp::Mark(mark)) = ops.get_mut(1) {
             mark.state = state;
         }
-        let mut prev_term = last.term;
-        for (meta, payload) in suffix {
-            ops.push(JournalOp::Append {
-                meta,
-                prev_term,
-                payload,
-            });
-            prev_term = meta.term;
-        }
+        ops.extend(suffix.journal_ops(last.term));
+        self.write.keep_waiting(suffix.entries);
+        // The core may not have known of it.
+        self.found_damaged(cx, &suffix.lost);
         Ok(ops)
+    }
+
+    fn suffix_after(&mut self, last: LogIndex, offset: Offset) -> Result<Suffix, String> {
+        let runs = self.core.log();
+        let members = &self.configurations;
+        let known = Known {
+            term_at: &|index| runs.term_at(index),
+            is_configuration: &|index| members.iter().any(|(at, _)| *at == index),
+        };
+        let waiting = self.write.waiting();
+        let suffix = Suffix::read(&mut self.log, waiting, (last, offset), &known);
+        suffix.map_err(|error| format!("what comes after the snapshot cannot be kept: {error}"))
     }
 
     fn take_place(&mut self, cx: &mut Cx<M>, staging: Staging, image: Image, keep_suffix: bool) {
@@ -394,31 +399,4 @@ fn stage(log: &mut Log, entries: &[(EntryMeta, EntryPayload)]) -> Result<(), Str
     let checksums: Vec<u32> = entries.iter().map(|(_, p)| p.checksum()).collect();
     log.append_checked(&list, &checksums)
         .map_err(|partial| partial.source.to_string())
-}
-
-/// Copies what comes after `last` into the new log.
-fn copy_suffix(
-    from: &LogReader,
-    to: &mut Log,
-    last: LogIndex,
-) -> Result<Vec<(EntryMeta, EntryPayload)>, String> {
-    let mut copied = Vec::new();
-    let mut next = last.next();
-    loop {
-        match from.entries(next, LogIndex::MAX.prev(), COPY_BYTES) {
-            Ok(entries) => {
-                let entries = entries.into_iter();
-                let entries: Vec<_> = entries.map(|e| (e.meta, e.payload.into())).collect();
-                stage(to, &entries)?;
-                next = to.last_index().next();
-                copied.extend(entries);
-            }
-            Err(trilith_storage::ReadError::EntryBeyond { .. }) => return Ok(copied),
-            Err(error) => {
-                return Err(format!(
-                    "what comes after the snapshot cannot be kept: {error}"
-                ));
-            }
-        }
-    }
 }

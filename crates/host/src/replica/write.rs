@@ -25,7 +25,7 @@ use trilith_storage::{
 };
 use trilith_types::{EntryKind, EntryMeta, EntryPayload, LogIndex, Offset, Term, TimestampMs};
 
-use super::{Cx, Replica, limbo::Limbo, shortage::Shortage};
+use super::{Cx, Replica, limbo::Limbo, shortage::Shortage, suffix::append_op};
 use crate::{
     Alarm, configuration_codec::encode_configuration, decode_configuration, event::Event,
     machine::Machine,
@@ -114,6 +114,16 @@ impl Writing {
         self.limbo.get(index)
     }
 
+    /// What is in the journal and not yet in the log.
+    pub(super) const fn waiting(&self) -> &Limbo {
+        &self.limbo
+    }
+
+    /// The log is another one: these entries come next in it.
+    pub(super) fn keep_waiting(&mut self, entries: Limbo) {
+        self.limbo = entries;
+    }
+
     /// Gives the memory of the lists back when nothing is in them.
     pub(super) fn release_memory(&mut self) {
         self.todo.shrink_to_fit();
@@ -166,14 +176,6 @@ impl Writing {
                 commit,
             });
         }
-    }
-}
-
-fn append_op(meta: EntryMeta, prev_term: Term, payload: EntryPayload) -> JournalOp {
-    JournalOp::Append {
-        meta,
-        prev_term,
-        payload,
     }
 }
 
@@ -502,6 +504,10 @@ impl<M: Machine> Replica<M> {
                 Step::Stopped => return,
             }
         }
+        if let Step::NoRoom(of) = self.restore(cx) {
+            self.no_room(cx, of);
+            return;
+        }
         if self.write.stalled.is_some()
             && let Some(of) = self.still_lacks()
         {
@@ -655,9 +661,12 @@ impl<M: Machine> Replica<M> {
     fn install(&mut self, cx: &mut Cx<M>, last: trilith_raft::EntryId, keep_suffix: bool) -> Step {
         match self.install_staged(cx, last, keep_suffix) {
             Ok(ops) => {
-                self.write.limbo = Limbo::default();
                 self.write.done.extend(ops);
-                Step::Done
+                match self.restore(cx) {
+                    // The journal has them: they wait for room, and nothing waits for them.
+                    Step::NoRoom(_) => Step::Done,
+                    other => other,
+                }
             }
             Err(reason) => {
                 self.stop(cx, reason);

@@ -9,8 +9,8 @@ use super::{
     block::{BLOCK_BYTES, BLOCK_DATA_BYTES, STAMP_BYTES, Stamp, blocks_for},
     buffer::AlignedPool,
     descriptor::{
-        APPEND_BYTES, Body, COMMIT_BYTES, Descriptor, FORGET_BYTES, MARK_BYTES, RESET_BYTES,
-        TRUNCATE_BYTES, What,
+        APPEND_BYTES, Body, COMMIT_BYTES, Descriptor, FORGET_BYTES, LOST_CRC, MARK_BYTES,
+        RESET_BYTES, TRUNCATE_BYTES, What,
     },
     file::FileHeader,
     head::{HEAD_BYTES, Head, Place, Previous},
@@ -37,7 +37,7 @@ pub(super) enum ItemKind {
 /// What a frame takes in its content for one operation.
 pub(super) fn op_bytes(op: &JournalOp) -> u64 {
     let descriptor = match op {
-        JournalOp::Append { .. } => APPEND_BYTES,
+        JournalOp::Append { .. } | JournalOp::Lost { .. } => APPEND_BYTES,
         JournalOp::Truncate { .. } => TRUNCATE_BYTES,
         JournalOp::Mark(_) => MARK_BYTES,
         JournalOp::Reset { .. } => RESET_BYTES,
@@ -229,6 +229,14 @@ impl Item {
                     meta: *meta,
                     prev_term: *prev_term,
                     payload: body,
+                },
+                JournalOp::Lost { meta, prev_term } => What::Append {
+                    meta: *meta,
+                    prev_term: *prev_term,
+                    payload: Body {
+                        crc: LOST_CRC,
+                        ..body
+                    },
                 },
                 JournalOp::Truncate { from } => What::Truncate { from: *from },
                 JournalOp::Mark(new) => mark(new, frame, false),

@@ -33,6 +33,10 @@ const KIND_COMMIT: u8 = 6;
 /// The mark is a copy at the head of a file of one that was written before.
 const FLAG_CARRIED: u8 = 1;
 
+/// The checksum of no bytes at all is 0: a payload of no bytes with this one was lost before the
+/// entry was written here.
+pub(super) const LOST_CRC: u32 = u32::MAX;
+
 /// Bytes in the frame that belong to a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Body {
@@ -42,6 +46,13 @@ pub(super) struct Body {
     pub(super) len: u32,
     /// Their CRC-32C.
     pub(super) crc: u32,
+}
+
+impl Body {
+    /// Whether the frame says itself that they were lost.
+    pub(super) const fn is_lost(self) -> bool {
+        self.len == 0 && self.crc == LOST_CRC
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -114,8 +114,9 @@ impl Group {
                 prev_term,
                 payload,
             } => {
+                let is_lost = payload.is_lost();
                 let payload = place(*payload, source);
-                let state = if intact {
+                let state = if intact && !is_lost {
                     ReplayState::Intact
                 } else {
                     ReplayState::Damaged

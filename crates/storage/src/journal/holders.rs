@@ -23,7 +23,9 @@ pub(super) enum Note {
 impl Note {
     pub(super) const fn of(op: &JournalOp) -> Self {
         match op {
-            JournalOp::Append { meta, .. } => Self::Append(meta.index),
+            JournalOp::Append { meta, .. } | JournalOp::Lost { meta, .. } => {
+                Self::Append(meta.index)
+            }
             JournalOp::Truncate { from } => Self::Truncate(*from),
             JournalOp::Mark(mark) => Self::Mark(mark.index),
             JournalOp::Reset { next_index, .. } => Self::Reset(*next_index),

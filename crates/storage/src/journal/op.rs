@@ -44,6 +44,15 @@ pub enum JournalOp {
         /// The payload.
         payload: EntryPayload,
     },
+    /// An entry at the end of the log whose payload is lost here, and that peers have: a replay
+    /// gives its identity, so that it is neither forgotten nor taken for something else.
+    Lost {
+        /// Everything but the payload, as [`Append`](Self::Append)'s. Only index, term and kind
+        /// need be true.
+        meta: EntryMeta,
+        /// The term of the entry before it.
+        prev_term: Term,
+    },
     /// Every entry from this index on is no longer part of the log.
     Truncate {
         /// The first that goes.
@@ -95,7 +104,7 @@ impl JournalOp {
         match self {
             Self::Append { payload, .. } => payload.len() as u64,
             Self::Mark(mark) => mark.state.len() as u64,
-            Self::Truncate { .. } | Self::Reset { .. } | Self::Forget => 0,
+            Self::Lost { .. } | Self::Truncate { .. } | Self::Reset { .. } | Self::Forget => 0,
         }
     }
 }

@@ -300,7 +300,9 @@ pub(super) fn intact(frame: &[u8], descriptors: &Decoded) -> Vec<bool> {
     let Decoded::Good(all) = descriptors else {
         return Vec::new();
     };
-    let good =
-        |body: Body| gather_crc(frame, body.position.into(), body.len.into()) == Some(body.crc);
+    let good = |body: Body| {
+        let (position, len) = (body.position.into(), body.len.into());
+        body.is_lost() || gather_crc(frame, position, len) == Some(body.crc)
+    };
     all.iter().map(|d| d.body().is_none_or(good)).collect()
 }

@@ -234,7 +234,7 @@ impl State {
         let after = ops.iter().fold(before, |bytes, op| match op {
             JournalOp::Mark(mark) => mark_bytes(mark),
             JournalOp::Reset { .. } | JournalOp::Forget => 0,
-            JournalOp::Append { .. } | JournalOp::Truncate { .. } => bytes,
+            JournalOp::Append { .. } | JournalOp::Lost { .. } | JournalOp::Truncate { .. } => bytes,
         });
         let max = self.config.marks_bytes_max();
         let bytes = self.mark_bytes_sum - before + after;

@@ -1,6 +1,6 @@
 //! What goes in comes out.
 
-use trilith_storage::journal::{JournalConfig, JournalFailed, JournalOp, ReplayReset};
+use trilith_storage::journal::{JournalConfig, JournalFailed, JournalOp, ReplayReset, ReplayState};
 use trilith_types::{LogIndex, Offset, Term};
 
 use super::*;
@@ -266,4 +266,32 @@ fn a_seal_is_written_when_nothing_comes_for_a_while() {
     write(&journal, A, vec![append(A, 2, 1, 1, 10)]);
     clock.advance(small().seal_after);
     assert_eq!(seals(&journal), 2);
+}
+
+#[test]
+fn an_entry_whose_payload_was_lost_before_keeps_its_identity_and_is_no_damage_of_the_journal() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk);
+    let lost = JournalOp::Lost {
+        meta: meta(2, 3),
+        prev_term: Term(1),
+    };
+    write(
+        &journal,
+        A,
+        vec![append(A, 1, 1, 0, 9), lost, append(A, 3, 4, 3, 9)],
+    );
+    for _ in 0..2 {
+        let (journal, replayed) = open(&disk);
+        let found = &replayed.groups[&A].entries;
+        let states: Vec<_> = found.iter().map(|e| (e.meta, e.state)).collect();
+        let expected = [
+            (meta(1, 1), ReplayState::Intact),
+            (meta(2, 3), ReplayState::Damaged),
+            (meta(3, 4), ReplayState::Intact),
+        ];
+        assert_eq!(states, expected);
+        assert!(journal.payload(&found[1].payload).is_err());
+        assert_eq!(replayed.damage, []);
+    }
 }

@@ -70,6 +70,7 @@ impl Group {
                     ..Self::default()
                 };
             }
+            JournalOp::Lost { .. } => unreachable!("the workload loses nothing by itself"),
             JournalOp::Forget => {}
         }
     }
