@@ -4,8 +4,9 @@
 //! directory format  u16   what lies beside this file; see DIRECTORY_FORMAT
 //! cluster           u128  0 while the node belongs to none
 //! node              u64   0 while the node belongs to none
-//! incarnation       u64   the last life that another node let in, or the directory's random
-//!                         number while there is none
+//! incarnation       u64   the life that was begun last
+//! counts            u8    1 once it has let in another node, else 0: then the next start goes on
+//!                         with the same life
 //! name              u16 length, bytes
 //! founders          u16, then each: node u64, name, peer address, client address
 //!                         (u16 length and bytes each)
@@ -13,6 +14,9 @@
 //! ```
 //!
 //! All numbers are little-endian; version and checksum are those of the mirrored file.
+//!
+//! In directories of format 2 there is no `counts`: the incarnation is the last one that counts, in
+//! its earlier layout.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -33,16 +37,21 @@ pub const IDENTITY: MirroredKind = MirroredKind {
     version: 1,
 };
 
-/// The arrangement of a data directory that this program reads and writes: journal, votes, groups.
-/// The arrangement without an identity file, one log a partition beside a catalog, was the first.
-pub const DIRECTORY_FORMAT: u16 = 2;
+/// The arrangement of a data directory that this program reads and writes: journal, votes, groups,
+/// and lives that have a number of their own. The arrangement without an identity file, one log a
+/// partition beside a catalog, was the first.
+pub const DIRECTORY_FORMAT: u16 = 3;
+
+/// The arrangement before that: the same, but for the lives. The first start makes the current one
+/// of it.
+const DIRECTORY_FORMAT_COUNTED: u16 = 2;
 
 /// What an identity file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its cluster and its number there; `None` until it was founded.
     pub member: Option<Membership>,
-    /// Which life this is: the one after the last that another node let in.
+    /// Which life this is: the one after the last that counts.
     pub incarnation: Incarnation,
     /// Its name.
     pub name: String,
@@ -92,7 +101,10 @@ pub enum IdentityError {
         dir: String,
     },
     /// The directory is arranged as a later version does it.
-    #[error("{dir} has format {found}; this version reads format {DIRECTORY_FORMAT}")]
+    #[error(
+        "{dir} has format {found}; this version reads formats {DIRECTORY_FORMAT_COUNTED} and \
+         {DIRECTORY_FORMAT}: start a version on it that is as new as the one that used it last"
+    )]
     LaterFormat {
         /// The data directory.
         dir: String,
@@ -132,7 +144,7 @@ pub fn inspect_identity(
     dir: &Path,
 ) -> Result<Option<Identity>, IdentityError> {
     let loaded = MirroredFile::load(disk, dir, IDENTITY)?;
-    let read = |content: Vec<u8>| existing(&content, dir, None);
+    let read = |content: Vec<u8>| Ok(existing(&content, dir, None)?.0);
     loaded.content.map(read).transpose()
 }
 
@@ -141,39 +153,44 @@ pub fn inspect_identity(
 pub(crate) struct IdentityFile {
     file: MirroredFile,
     identity: Identity,
-    /// The last life that another node let in, by the file.
-    counted: Incarnation,
+    /// Whether this life counts, by the file: it has let in another node.
+    counts: bool,
 }
 
 impl IdentityFile {
     /// Reads the identity in the data directory `dir`, which exists: this life is the one after
     /// the last that [counts](Self::admit_peer). Makes a new identity, of no cluster, in an empty
     /// directory.
+    ///
+    /// A life is noted before anybody can hear of it, and while it does not count the next start is
+    /// the same life: another node may have noted it all the same, and would take a new one with
+    /// the same number of starts for a copy.
     pub(crate) fn start(env: &Env, dir: &Path, name: Option<&str>) -> Result<Self, IdentityError> {
         let loaded = MirroredFile::load(&env.disk, dir, IDENTITY)?;
-        let mut identity = match &loaded.content {
+        let (mut identity, counted) = match &loaded.content {
             Some(content) => {
-                let identity = existing(content, dir, name)?;
+                let existing = existing(content, dir, name)?;
                 refuse_groups_without_journal(&env.disk, dir)?;
-                identity
+                existing
             }
             None => {
                 refuse_data_without_identity(&env.disk, dir)?;
-                Identity::new(name.unwrap_or(DEFAULT_NAME), env.rng.next_u64() as u32)?
+                let new = Identity::new(name.unwrap_or(DEFAULT_NAME), env.rng.next_u64())?;
+                // The life before the first one is over.
+                (new, true)
             }
         };
-        let mut counted = identity.incarnation;
-        identity.incarnation = counted.next();
-        if planted::is_on(Bug::EveryStartCounts) {
-            counted = identity.incarnation;
+        if counted {
+            identity.incarnation = identity.incarnation.next(env.rng.next_u64());
         }
+        let counts = planted::is_on(Bug::EveryStartCounts);
         let mut file = Self {
             file: loaded.file,
             identity,
-            counted,
+            counts,
         };
         // Also where nothing has changed: one of the two copies may be lost.
-        file.store(file.identity.clone(), counted)?;
+        file.store(file.identity.clone(), counts)?;
         Ok(file)
     }
 
@@ -195,7 +212,7 @@ impl IdentityFile {
                 .collect(),
             ..self.identity.clone()
         };
-        self.store(founded, self.counted)
+        self.store(founded, self.counts)
     }
 
     /// Notes durably that another node is let in, so that an earlier life of it, or another under
@@ -207,18 +224,17 @@ impl IdentityFile {
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<(), IdentityError> {
-        let life = self.identity.incarnation;
-        if self.counted == life && self.identity.peers.get(&node) == Some(&incarnation) {
+        if self.counts && self.identity.peers.get(&node) == Some(&incarnation) {
             return Ok(());
         }
         let mut noted = self.identity.clone();
         noted.peers.insert(node, incarnation);
-        self.store(noted, life)
+        self.store(noted, true)
     }
 
-    fn store(&mut self, identity: Identity, counted: Incarnation) -> Result<(), IdentityError> {
-        self.file.store(&identity.encode(counted))?;
-        (self.identity, self.counted) = (identity, counted);
+    fn store(&mut self, identity: Identity, counts: bool) -> Result<(), IdentityError> {
+        self.file.store(&identity.encode(counts))?;
+        (self.identity, self.counts) = (identity, counts);
         Ok(())
     }
 }
@@ -226,7 +242,12 @@ impl IdentityFile {
 /// The name of a node that was given none.
 pub const DEFAULT_NAME: &str = "n1";
 
-fn existing(content: &[u8], dir: &Path, name: Option<&str>) -> Result<Identity, IdentityError> {
+/// What a file says, and whether the life that was begun last counts.
+fn existing(
+    content: &[u8],
+    dir: &Path,
+    name: Option<&str>,
+) -> Result<(Identity, bool), IdentityError> {
     let shown = || dir.display().to_string();
     let format = content.first_chunk().map_or(0, |b| u16::from_le_bytes(*b));
     if format > DIRECTORY_FORMAT {
@@ -235,7 +256,7 @@ fn existing(content: &[u8], dir: &Path, name: Option<&str>) -> Result<Identity, 
             found: format,
         });
     }
-    let identity = Identity::decode(content).ok_or_else(|| {
+    let (identity, counts) = Identity::decode(content).ok_or_else(|| {
         let [path, _] = MirroredFile::paths(dir, IDENTITY);
         MirroredError::Content { path }
     })?;
@@ -245,7 +266,7 @@ fn existing(content: &[u8], dir: &Path, name: Option<&str>) -> Result<Identity, 
             found: identity.name,
             asked: name.to_owned(),
         }),
-        _ => Ok(identity),
+        _ => Ok((identity, counts)),
     }
 }
 
@@ -313,7 +334,7 @@ impl Identity {
         self.founders.len() == 1 && self.is_founder()
     }
 
-    fn new(name: &str, directory: u32) -> Result<Self, IdentityError> {
+    fn new(name: &str, directory: u64) -> Result<Self, IdentityError> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
             let name = name.to_owned();
@@ -328,7 +349,7 @@ impl Identity {
         })
     }
 
-    fn encode(&self, counted: Incarnation) -> Vec<u8> {
+    fn encode(&self, counts: bool) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
         let (cluster, node) = self
@@ -336,7 +357,8 @@ impl Identity {
             .map_or((0, 0), |member| (member.cluster.0, member.node.0));
         out.extend_from_slice(&cluster.to_le_bytes());
         out.extend_from_slice(&node.to_le_bytes());
-        out.extend_from_slice(&counted.0.to_le_bytes());
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.push(counts.into());
         put_text(&mut out, &self.name);
         out.extend_from_slice(&(self.founders.len() as u16).to_le_bytes());
         for founder in &self.founders {
@@ -353,24 +375,30 @@ impl Identity {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<(Self, bool)> {
         let mut input = Input(bytes);
-        let _format: [u8; 2] = input.array()?;
+        let format = input.u16()?;
         let cluster = ClusterId(u128::from_le_bytes(input.array()?));
         let node = NodeId(input.u64()?);
         let incarnation = Incarnation(input.u64()?);
+        let counts = match format {
+            DIRECTORY_FORMAT_COUNTED => true,
+            DIRECTORY_FORMAT => input.flag()?,
+            _ => return None,
+        };
         let name = input.text()?;
         let founders: Option<Vec<Founder>> = (0..input.u16()?).map(|_| input.founder()).collect();
         let founders = founders?;
         let peers: Option<BTreeMap<_, _>> = (0..input.u16()?).map(|_| input.peer()).collect();
         let peers = peers?;
-        input.0.is_empty().then_some(Self {
+        let identity = Self {
             member: (cluster.0 != 0).then_some(Membership { cluster, node }),
             incarnation,
             name,
             founders,
             peers,
-        })
+        };
+        input.0.is_empty().then_some((identity, counts))
     }
 }
 
@@ -396,6 +424,14 @@ impl Input<'_> {
         self.array().map(u64::from_le_bytes)
     }
 
+    fn flag(&mut self) -> Option<bool> {
+        match self.array()? {
+            [0] => Some(false),
+            [1] => Some(true),
+            [_] => None,
+        }
+    }
+
     fn text(&mut self) -> Option<String> {
         let len = self.u16()?;
         let (text, rest) = self.0.split_at_checked(len.into())?;
@@ -419,8 +455,10 @@ impl Input<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use trilith_env::sim::{SimClock, SimDisk, SimRng};
-    use trilith_types::TimestampMs;
+    use trilith_types::{Succession, TimestampMs};
 
     use super::*;
 
@@ -429,8 +467,28 @@ mod tests {
         Env {
             disk: Arc::new(disk.clone()),
             clock: Arc::new(SimClock::new(TimestampMs(0))),
-            rng: Arc::new(SimRng::new(5)),
+            // Another one at every start, on copies of one disk, too.
+            rng: Arc::new(SimRng::new(STARTS.fetch_add(1, Ordering::Relaxed))),
         }
+    }
+
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+
+    fn peer(start: u64) -> Incarnation {
+        Incarnation::new(start, 9, start)
+    }
+
+    fn restart(disk: &SimDisk) -> IdentityFile {
+        disk.power_cut();
+        disk.restart();
+        start(disk, None).unwrap()
+    }
+
+    /// Starts a node that is let in.
+    fn live(disk: &SimDisk) -> Incarnation {
+        let mut file = restart(disk);
+        file.admit_peer(NodeId(1), peer(1)).unwrap();
+        file.get().incarnation
     }
 
     fn start(disk: &SimDisk, name: Option<&str>) -> Result<IdentityFile, IdentityError> {
@@ -454,47 +512,86 @@ mod tests {
     #[test]
     fn a_start_counts_from_when_another_node_is_let_in() {
         let disk = SimDisk::new(1);
-        let restarted = || {
-            disk.power_cut();
-            disk.restart();
-            start(&disk, None).unwrap()
-        };
         let first = start(&disk, Some("n2")).unwrap().get().clone();
         assert_eq!((first.incarnation.start(), first.member), (1, None));
-        let mut again = restarted();
-        assert_eq!(again.get(), &first, "nobody has heard it");
-        let peer = Incarnation::unstarted(9).next();
-        again.admit_peer(NodeId(1), peer).unwrap();
+        let mut again = restart(&disk);
+        assert_eq!(again.get(), &first, "it goes on with the same life");
+        again.admit_peer(NodeId(1), peer(1)).unwrap();
         assert_eq!(again.get().incarnation, first.incarnation);
-        let second = restarted();
-        assert_eq!(second.get().incarnation, first.incarnation.next());
-        assert_eq!(second.get().name, "n2");
-        assert_eq!(second.get().peers.get(&NodeId(1)), Some(&peer));
+        let second = restart(&disk).get().clone();
+        assert_eq!(second.incarnation.start(), 2);
+        let follows = first.incarnation.succession(second.incarnation);
+        assert_eq!(follows, Succession::Later);
+        assert_eq!(second.name, "n2");
+        assert_eq!(second.peers.get(&NodeId(1)), Some(&peer(1)));
+        assert_eq!(restart(&disk).get(), &second);
     }
 
     #[test]
     fn no_number_of_refused_starts_makes_an_old_copy_a_new_life() {
         let disk = SimDisk::new(1);
-        let peer = Incarnation::unstarted(9).next();
-        let life = |disk: &SimDisk| {
-            disk.restart();
-            let mut file = start(disk, Some("n2")).unwrap();
-            let life = file.get().incarnation;
-            file.admit_peer(NodeId(1), peer).unwrap();
-            life
-        };
-        life(&disk);
-        disk.power_cut();
+        live(&disk);
         let copy = disk.fork(2);
-        life(&disk);
-        disk.power_cut();
-        let known = life(&disk);
+        live(&disk);
+        let known = live(&disk);
         for _ in 0..5 {
-            copy.restart();
-            let refused = start(&copy, None).unwrap().get().incarnation;
-            assert!(refused < known && refused.is_same_directory(known));
-            copy.power_cut();
+            let refused = restart(&copy).get().incarnation;
+            assert_eq!(known.succession(refused), Succession::Earlier);
         }
+    }
+
+    #[test]
+    fn a_copy_that_is_started_after_the_original_is_another_life_of_the_same_number() {
+        let disk = SimDisk::new(1);
+        live(&disk);
+        let before_it_counts = {
+            drop(restart(&disk));
+            disk.fork(2)
+        };
+        live(&disk);
+        let while_it_counts = disk.fork(3);
+        let known = live(&disk);
+        let shown = |copy: &SimDisk| known.succession(restart(copy).get().incarnation);
+        assert_eq!(shown(&before_it_counts), Succession::Earlier);
+        assert_eq!(shown(&while_it_counts), Succession::Copy);
+        assert_eq!(shown(&while_it_counts), Succession::Copy);
+        let own = live(&disk);
+        assert_eq!(known.succession(own), Succession::Later);
+    }
+
+    /// As the version before this layout wrote it: the last start that counts, in the high half, and
+    /// the directory in the low one.
+    #[test]
+    fn a_directory_of_the_format_before_goes_on_with_the_start_after_the_last_that_counts() {
+        let disk = SimDisk::new(1);
+        let earlier = |start: u64| Incarnation(start << 32 | 0xdead_beef);
+        let known = Identity {
+            member: None,
+            incarnation: earlier(4),
+            name: "n2".to_owned(),
+            founders: founding().members,
+            peers: BTreeMap::from([(NodeId(1), Incarnation(7 << 32 | 9))]),
+        };
+        let mut content = known.encode(true);
+        content[..2].copy_from_slice(&2_u16.to_le_bytes());
+        assert_eq!(content.remove(34), 1, "it had no flag");
+        let env = env(&disk);
+        let loaded = MirroredFile::load(&env.disk, Path::new("/data"), IDENTITY);
+        loaded.unwrap().file.store(&content).unwrap();
+        let first = restart(&disk).get().clone();
+        assert_eq!(first.incarnation.start(), 5);
+        // Of the start that was under way the others may have heard.
+        for known in [earlier(4), earlier(5)] {
+            assert_eq!(known.succession(first.incarnation), Succession::Later);
+        }
+        let others = Identity {
+            incarnation: first.incarnation,
+            ..known
+        };
+        assert_eq!(first, others);
+        assert_eq!(restart(&disk).get(), &first, "it is of this format now");
+        assert_eq!(live(&disk), first.incarnation);
+        assert_eq!(restart(&disk).get().incarnation.start(), 6);
     }
 
     #[test]
@@ -558,7 +655,11 @@ mod tests {
 
     #[test]
     fn a_later_format_and_nonsense_are_refused() {
-        for (content, expected) in [(&[3, 0, 9][..], "has format 3"), (&[2, 0, 9], "not valid")] {
+        for (content, expected) in [
+            (&[4, 0, 9][..], "has format 4"),
+            (&[3, 0, 9], "not valid"),
+            (&[2, 0, 9], "not valid"),
+        ] {
             let disk = SimDisk::new(1);
             let env = env(&disk);
             let mut file = MirroredFile::load(&env.disk, Path::new("/data"), IDENTITY)

@@ -83,8 +83,12 @@ impl Registry for Node {
                 info.name
             ));
         }
-        check_life((node, name), self.met(node), incarnation)?;
         let mut file = self.inner.identity_file.lock();
+        // Each by itself: where the cluster took one of two copies and this node the other, nobody
+        // knows which to believe, and neither comes in before it has been started anew.
+        for known in self.known(node) {
+            check_life((node, name), known, incarnation)?;
+        }
         file.admit_peer(node, incarnation)
             .map_err(|error| format!("a peer cannot be noted: {error}"))?;
         self.inner.identity.store(Arc::new(file.get().clone()));
@@ -92,10 +96,7 @@ impl Registry for Node {
     }
 
     fn met(&self, node: NodeId) -> Incarnation {
-        let identity = self.inner.identity.load();
-        let seen = identity.peers.get(&node).copied().unwrap_or_default();
-        let nodes = self.inner.book.nodes();
-        let registered = nodes.get(&node).map_or(Incarnation(0), |i| i.incarnation);
+        let [seen, registered] = self.known(node);
         seen.max(registered)
     }
 
@@ -232,5 +233,17 @@ impl Inner {
             members: members.map(founder).collect(),
             joins: true,
         })
+    }
+}
+
+impl Node {
+    /// The latest life of a node that this one has let in, and the one that the cluster's state has;
+    /// 0 for none.
+    fn known(&self, node: NodeId) -> [Incarnation; 2] {
+        let identity = self.inner.identity.load();
+        let seen = identity.peers.get(&node).copied().unwrap_or_default();
+        let nodes = self.inner.book.nodes();
+        let registered = nodes.get(&node).map(|info| info.incarnation);
+        [seen, registered.unwrap_or_default()]
     }
 }

@@ -57,39 +57,9 @@ id! {
 }
 id! {
     /// Which life of a node this is. Messages carry it, so that an answer to an earlier life of a
-    /// node is never taken for an answer to this one.
-    ///
-    /// The high half counts the starts, so that each life is above the one before. The low half is
-    /// the data directory's own random number: a directory that was emptied, and any other under
-    /// the same name, is told from the one that the peers know although it may have been started
-    /// as often.
+    /// node is never taken for an answer to this one. [`crate::Succession`] says what two of them
+    /// are to each other.
     Incarnation(u64)
-}
-
-impl Incarnation {
-    /// Before the first start with a directory of that random number.
-    #[must_use]
-    pub const fn unstarted(directory: u32) -> Self {
-        Self(directory as u64)
-    }
-
-    /// The life after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + (1 << 32))
-    }
-
-    /// The number of the start, from 1.
-    #[must_use]
-    pub const fn start(self) -> u64 {
-        self.0 >> 32
-    }
-
-    /// Whether both are lives with one data directory.
-    #[must_use]
-    pub const fn is_same_directory(self, other: Self) -> bool {
-        self.0 as u32 == other.0 as u32
-    }
 }
 
 #[cfg(test)]
@@ -104,16 +74,5 @@ mod tests {
             GroupId(1).get() + TopicId(2).get() + Incarnation(3).get(),
             6
         );
-    }
-
-    #[test]
-    fn a_life_has_a_number_and_a_directory() {
-        let first = Incarnation::unstarted(0xdead_beef).next();
-        let second = first.next();
-        assert_eq!((first.start(), second.start()), (1, 2));
-        assert!(second > first && first.is_same_directory(second));
-        let other = Incarnation::unstarted(7).next();
-        assert_eq!(other.start(), 1);
-        assert!(!first.is_same_directory(other));
     }
 }

@@ -6,6 +6,7 @@
 
 mod entry;
 mod id;
+mod incarnation;
 pub mod limits;
 mod name;
 mod number;
@@ -14,6 +15,7 @@ pub mod planted;
 
 pub use entry::{ENTRY_META_BYTES, EntryKind, EntryMeta};
 pub use id::{ClusterId, GroupId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};
+pub use incarnation::Succession;
 pub use name::{NameError, TopicName};
 pub use number::{LogIndex, Offset, Term, TimestampMs};
 pub use payload::{EntryPayload, JOIN_FROM_BYTES, join_checksums};

@@ -26,6 +26,8 @@ pub enum Bug {
     StrangersLetIn,
     /// A start counts although nobody lets the node in.
     EveryStartCounts,
+    /// Of lives with the same number of starts one is taken for the other.
+    LivesAlike,
     /// Leadership stays wherever it went.
     LeadersStay,
     /// The same producer's id is given away twice.

@@ -404,6 +404,69 @@ connection: close
     drop(old);
 }
 
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The copy has as many starts behind it as the original had at its last one: its next start has the
+/// number of the one that acknowledged what the copy lacks.
+#[test]
+fn a_copy_of_a_directory_that_was_started_since_is_refused_and_the_original_is_not() {
+    let (_dir, data) = data();
+    let up = Up::start(&data, free_ports(), &["--no-restart"], "is founded");
+    up.ok(&["topic", "create", "t"]);
+    let feed = |range: std::ops::Range<u64>| {
+        let lines: String = range.map(|n| format!("{n}\n")).collect();
+        let arguments = ["produce", "t", "--timeout", "60s"];
+        succeed(up.command(&arguments), lines.as_bytes());
+    };
+    feed(0..100);
+    kill_process(up.process_of(3), Signal::KILL).unwrap();
+    let old = data.join("old");
+    copy_directory(&data.join("n3"), &old);
+    let original = Extra::start(&up, &data, "n3", 3);
+    // From here on nothing is acknowledged without it.
+    kill_process(up.process_of(1), Signal::KILL).unwrap();
+    feed(100..200);
+    drop(original);
+    let mut command = trilith();
+    command
+        .args(["serve", "--name", "n3", "--seeds"])
+        .arg(up.peer_address(2).to_string())
+        .args(["--listen", &up.address(3).to_string()])
+        .args(["--peer-listen", &up.peer_address(3).to_string()])
+        .arg("--data")
+        .arg(&old);
+    let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut copy = Extra(piped.spawn().unwrap());
+    let mut says = BufReader::new(copy.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("another copy of its data directory has started since") {
+        line.clear();
+        says.read_line(&mut line).unwrap();
+        assert!(!line.is_empty() && !line.contains(": connected"), "{line}");
+    }
+    assert!(
+        line.contains("says that this is its start number 2"),
+        "{line}"
+    );
+    drop(copy);
+    let _original = Extra::start(&up, &data, "n3", 3);
+    feed(200..300);
+    let stored = up.ok(&["consume", "t"]);
+    let numbers = stored.lines().map(|line| line.parse::<u64>().unwrap());
+    assert!(numbers.eq(0..300), "{stored}");
+}
+
 #[test]
 fn the_nodes_end_with_the_process_that_runs_them() {
     let (_dir, data) = data();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trilith_env::sim::SimDisk;
 use trilith_peer::Registry;
-use trilith_types::NodeId;
+use trilith_types::{Incarnation, NodeId};
 
 use super::{World, numbered};
 use crate::{FoundError, Member, NotMember, PartitionError, Start, found_of_list};
@@ -97,7 +97,7 @@ fn emptied_directories_old_copies_and_strangers_are_refused() {
         .admit(NodeId(3), "n9", before.incarnation)
         .unwrap_err();
     assert!(reason.contains("node 3 is \"n3\", not \"n9\""), "{reason}");
-    let earlier = trilith_types::Incarnation(before.incarnation.0 - (1 << 32));
+    let earlier = Incarnation(before.incarnation.0 - (1 << 40));
     let reason = judge.admit(NodeId(3), "n3", earlier).unwrap_err();
     assert!(reason.contains("start number 0, but number 1"), "{reason}");
     let reason = judge
@@ -120,6 +120,64 @@ fn emptied_directories_old_copies_and_strangers_are_refused() {
         .unwrap_err();
     assert!(reason.contains("another data directory"), "{reason}");
     assert!(judge.found_for("n3").is_none());
+}
+
+#[test]
+fn a_copy_of_a_directory_that_was_started_again_is_refused_though_its_number_is_the_latest() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    world.run(Duration::from_secs(1));
+    let first = Registry::identity(&world.node(3)).incarnation;
+    world.kill(3);
+    let copy = world.machine(3).disk.fork(7);
+    world.start(3).unwrap();
+    // What the copy does not have is acknowledged.
+    world.kill(2);
+    world.produce("stones", 0, &["a"]);
+    let second = Registry::identity(&world.node(3)).incarnation;
+    assert_eq!((first.start(), second.start()), (1, 2));
+    world.kill(3);
+    let own = std::mem::replace(&mut world.machine(3).disk, copy);
+    world.start_unheard(3).unwrap();
+    let copied = Registry::identity(&world.node(3)).incarnation;
+    assert_eq!(copied.start(), 2);
+    let judge = world.node(1);
+    let reason = judge.admit(NodeId(3), "n3", copied).unwrap_err();
+    assert!(
+        reason.contains("another copy of its data directory has started since"),
+        "{reason}"
+    );
+    // It tries as often as it likes, with the same life: nobody has let it in.
+    world.kill(3);
+    world.start_unheard(3).unwrap();
+    let again = Registry::identity(&world.node(3)).incarnation;
+    assert_eq!(again, copied);
+    world.kill(3);
+    world.machine(3).disk = own;
+    world.start(3).unwrap();
+    let third = Registry::identity(&world.node(3)).incarnation;
+    assert_eq!(third.start(), 3);
+    assert_eq!(world.values("stones", 0), numbered(&["a"]));
+}
+
+/// One of two copies came to this node, the other one to those who tell the cluster of it.
+#[test]
+fn where_the_cluster_knows_one_copy_and_a_node_the_other_neither_comes_in_again() {
+    let mut world = World::new(3);
+    world.create("stones", 1);
+    world.run(Duration::from_secs(1));
+    let judge = world.node(1);
+    let known = Registry::identity(&world.node(3)).incarnation;
+    let [one, other] = [1, 2].map(|life| known.next(life));
+    judge.admit(NodeId(3), "n3", one).unwrap();
+    let mut nodes = (*judge.inner.book.nodes()).clone();
+    nodes.get_mut(&NodeId(3)).unwrap().incarnation = other;
+    judge.inner.book.replace(nodes);
+    for copy in [one, other] {
+        let reason = judge.admit(NodeId(3), "n3", copy).unwrap_err();
+        assert!(reason.contains("another copy"), "{reason}");
+    }
+    judge.admit(NodeId(3), "n3", one.next(3)).unwrap();
 }
 
 #[test]

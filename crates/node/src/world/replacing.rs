@@ -144,7 +144,7 @@ fn a_new_node_gets_what_the_old_one_had_and_votes_in_its_place() {
     world.produce("stones", 0, &["c"]);
     assert_eq!(world.values("stones", 0), numbered(&["a", "b", "c"]));
     let other = world.node(2);
-    let refused = other.admit(NodeId(3), "n3", trilith_types::Incarnation(9 << 32));
+    let refused = other.admit(NodeId(3), "n3", trilith_types::Incarnation::new(9, 1, 1));
     assert!(refused.unwrap_err().contains("removed"));
     assert!(Registry::found_for(&other, "n3").is_none());
     assert!(Registry::found_for(&other, "n4").is_none(), "it has come");

@@ -30,8 +30,9 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// What this build speaks.
-    pub const OURS: Self = Self { min: 1, max: 1 };
+    /// What this build speaks. In version 1 incarnations had another layout, of which a node that
+    /// knows no other makes another data directory.
+    pub const OURS: Self = Self { min: 2, max: 2 };
 
     /// The highest version that both speak.
     #[must_use]
@@ -46,7 +47,7 @@ impl Versions {
 pub struct Features(pub u64);
 
 impl Features {
-    /// What this build can do: nothing has come after version 1 yet.
+    /// What this build can do: nothing has come beside the versions yet.
     pub const OURS: Self = Self(0);
 
     /// What both can do.

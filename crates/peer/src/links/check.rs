@@ -1,7 +1,7 @@
 //! Whether two nodes belong together.
 
 use trilith_types::{
-    Incarnation, NodeId,
+    Incarnation, NodeId, Succession,
     planted::{self, Bug},
 };
 
@@ -102,26 +102,32 @@ pub fn life(
     known: Incarnation,
     incarnation: Incarnation,
 ) -> Result<(), String> {
-    if known == Incarnation(0) || planted::is_on(Bug::StrangersLetIn) {
+    if planted::is_on(Bug::StrangersLetIn) {
         return Ok(());
     }
-    if !known.is_same_directory(incarnation) {
-        return Err(format!(
-            "{name:?} (node {node}) comes with another data directory than the one it had: it was \
-             emptied, or there are two of that name; start it with its own directory, or put a new \
-             node in its place (trilith cluster replace)"
-        ));
+    let who = format_args!("{name:?} (node {node})");
+    let (start, seen) = (incarnation.start(), known.start());
+    match known.succession(incarnation) {
+        Succession::Same | Succession::Later => Ok(()),
+        Succession::Copy if planted::is_on(Bug::LivesAlike) => Ok(()),
+        Succession::OtherDirectory => Err(format!(
+            "{who} comes with another data directory than the one it had: it was emptied, or there \
+             are two of that name; start it with its own directory, or put a new node in its place \
+             (trilith cluster replace)"
+        )),
+        Succession::Earlier => Err(format!(
+            "{who} says that this is its start number {start}, but number {seen} was seen: its data \
+             directory is an old copy, or two processes use copies of one; start it with the latest, \
+             or put a new node in its place (trilith cluster replace)"
+        )),
+        Succession::Copy => Err(format!(
+            "{who} says that this is its start number {start}, drawn {:05x}, but number {seen}, drawn \
+             {:05x}, was seen: another copy of its data directory has started since this one was \
+             made; start it with that one, or put a new node in its place (trilith cluster replace)",
+            incarnation.life(),
+            known.life()
+        )),
     }
-    if incarnation < known {
-        return Err(format!(
-            "{name:?} (node {node}) says that this is its start number {}, but number {} was seen: \
-             its data directory is an old copy, or two processes use copies of one; start it with the \
-             latest, or put a new node in its place (trilith cluster replace)",
-            incarnation.start(),
-            known.start()
-        ));
-    }
-    Ok(())
 }
 
 /// Whether it is the node that was dialled.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trilith_types::{
-    ClusterId, Incarnation, NodeId, ProducerId, TopicId, TopicName,
+    ClusterId, Incarnation, NodeId, ProducerId, Succession, TopicId, TopicName,
     planted::{self, Bug},
 };
 
@@ -131,12 +131,17 @@ impl Controller {
                 id,
             });
         }
-        if node.incarnation < known.incarnation {
-            return Err(ControllerError::StaleIncarnation {
-                id,
-                known: known.incarnation,
-                found: node.incarnation,
-            });
+        match known.incarnation.succession(node.incarnation) {
+            Succession::Same | Succession::Later => {}
+            Succession::Copy if planted::is_on(Bug::LivesAlike) => {}
+            Succession::Earlier | Succession::Copy => {
+                return Err(ControllerError::StaleIncarnation {
+                    id,
+                    known: known.incarnation,
+                    found: node.incarnation,
+                });
+            }
+            Succession::OtherDirectory => return Err(ControllerError::OtherDirectory { id }),
         }
         check_level(self.feature_level, &node)?;
         self.nodes.insert(id, node.clone());

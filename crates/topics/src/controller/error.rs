@@ -51,9 +51,11 @@ pub enum ControllerError {
         /// Whose it is.
         id: NodeId,
     },
-    /// A later start of the node was heard of.
+    /// A later start of the node was heard of, or one of the same number with a copy of its directory.
     #[error(
-        "node {id} says that this is its start number {found}, but number {known} was seen; is its data directory an old copy?"
+        "node {id} says that this is its start number {found_start}, drawn {found_life:05x}, but number {known_start}, drawn {known_life:05x}, was seen; is its data directory an old copy?",
+        found_start = found.start(), found_life = found.life(),
+        known_start = known.start(), known_life = known.life()
     )]
     StaleIncarnation {
         /// The node.
@@ -62,6 +64,12 @@ pub enum ControllerError {
         known: Incarnation,
         /// What the node says.
         found: Incarnation,
+    },
+    /// The node comes with another data directory than the one that it had.
+    #[error("node {id} comes with another data directory than the one it had; was it emptied?")]
+    OtherDirectory {
+        /// The node.
+        id: NodeId,
     },
     /// Too many nodes.
     #[error("a cluster has at most {NODES_MAX} nodes")]

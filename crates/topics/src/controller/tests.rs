@@ -14,7 +14,7 @@ fn node(id: u64) -> Node {
         name: NodeName::new(&format!("n{id}")).unwrap(),
         peer_address: format!("127.0.0.1:{}", 7000 + id),
         client_address: String::new(),
-        incarnation: Incarnation(1),
+        incarnation: Incarnation::new(1, id, 0),
         feature_level: 1,
     }
 }
@@ -252,16 +252,17 @@ fn a_refused_command_changes_nothing() {
 }
 
 #[test]
-fn a_node_keeps_its_name_and_its_incarnation_only_rises() {
+fn a_node_keeps_its_name_and_its_starts_only_rise() {
     let mut controller = cluster(2);
-    let started = |incarnation, name: &str| {
+    let in_life = |incarnation, name: &str| {
         ControllerCommand::RegisterNode(Node {
-            incarnation: Incarnation(incarnation),
+            incarnation,
             name: NodeName::new(name).unwrap(),
             client_address: "127.0.0.1:7400".to_owned(),
             ..node(2)
         })
     };
+    let started = |start, name: &str| in_life(Incarnation::new(start, 2, start), name);
     assert!(told(&mut controller, &started(7, "n2")).is_ok());
     assert_eq!(
         controller.node(NodeId(2)).unwrap().client_address,
@@ -272,9 +273,20 @@ fn a_node_keeps_its_name_and_its_incarnation_only_rises() {
         "said again"
     );
     let stale = told(&mut controller, &started(6, "n2")).unwrap_err();
-    assert!(
-        matches!(stale, ControllerError::StaleIncarnation { .. }),
-        "{stale}"
+    let expected = "its start number 6, drawn 00006, but number 7, drawn 00007, was seen";
+    assert!(stale.to_string().contains(expected), "{stale}");
+    for life in [6, 8] {
+        let copy = in_life(Incarnation::new(7, 2, life), "n2");
+        let copy = told(&mut controller, &copy).unwrap_err();
+        assert!(
+            matches!(copy, ControllerError::StaleIncarnation { .. }),
+            "{copy}"
+        );
+    }
+    let emptied = in_life(Incarnation::new(8, 3, 8), "n2");
+    assert_eq!(
+        told(&mut controller, &emptied),
+        Err(ControllerError::OtherDirectory { id: NodeId(2) })
     );
     let renamed = told(&mut controller, &started(8, "n1")).unwrap_err();
     assert!(

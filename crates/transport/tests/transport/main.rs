@@ -126,7 +126,7 @@ fn a_node_that_ends_is_suspected_at_once_and_its_next_life_is_announced() {
     let mut back = Node::new(2, 2);
     back.knows(&[(Some(1), stays.address)]);
     back.start();
-    stays.wait_for(PeerEvent::Reset(NodeId(2), Incarnation(2 << 32)));
+    stays.wait_for(PeerEvent::Reset(NodeId(2), Incarnation::new(2, 1, 0)));
     stays.wait_for(PeerEvent::Alive(NodeId(2)));
     back.wait_for(PeerEvent::Alive(NodeId(1)));
     assert!(back.say(1, call(2, "again")));
@@ -225,7 +225,7 @@ fn who_listens_at_an_address_says_what_it_is() {
             node: NodeId(node),
         }),
         name: format!("n{node}"),
-        incarnation: Incarnation(1 << 32),
+        incarnation: Incarnation::new(1, 1, 0),
         versions: Versions::OURS,
         features: Features::OURS,
     };

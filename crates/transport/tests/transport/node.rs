@@ -170,7 +170,7 @@ impl Node {
             seen.identity = Some(Identity {
                 member,
                 name: name.to_owned(),
-                incarnation: Incarnation(incarnation << 32),
+                incarnation: Incarnation::new(incarnation, 1, 0),
             });
         });
         Self {

@@ -121,6 +121,39 @@ fn an_earlier_life_is_refused_from_either_side() {
 }
 
 #[test]
+fn a_copy_that_was_started_since_is_refused_from_either_side() {
+    let mut net = Net::new(1);
+    net.add(member(1), "n1", 1, &[]);
+    net.add(member(2), "n2", 7, &[(Some(1), 0)]);
+    net.run(millis(300));
+    assert!(net.is_paired(0, 1));
+    net.kill(1);
+    // The copy was made before that start, and its next one has the same number.
+    let copy = life(6).next(0xabcde);
+    net.restart(1);
+    net.nodes[1]
+        .registry
+        .know(|k| k.identity.incarnation = copy);
+    let (reason, message) = refusal(&mut net);
+    assert_eq!(reason, Reason::StaleIncarnation);
+    let found = "start number 7, drawn abcde, but number 7, drawn 00007, was seen";
+    assert!(message.contains(found), "{message}");
+    net.nodes[0].registry.know(|k| {
+        k.peers = vec![crate::Peer {
+            node: Some(NodeId(2)),
+            address: "1".to_owned(),
+        }];
+    });
+    net.nodes[1].registry.know(|k| k.peers.clear());
+    net.refresh(1);
+    net.refresh(0);
+    net.run(millis(300));
+    assert!(net.nodes[0].open.is_empty());
+    let refused = net.nodes[0].refusals.first().map(|refusal| refusal.reason);
+    assert_eq!(refused, Some(Reason::StaleIncarnation));
+}
+
+#[test]
 fn a_newer_life_takes_the_place_of_a_connection_that_seems_to_live() {
     let mut net = Net::cluster(2, 1);
     net.run(millis(1_000));

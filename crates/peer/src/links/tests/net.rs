@@ -108,7 +108,7 @@ impl Registry for TestRegistry {
 
 /// The `start`-th life of any node here.
 pub(super) const fn life(start: u64) -> Incarnation {
-    Incarnation(start << 32)
+    Incarnation::new(start, 1, start)
 }
 
 /// One end of a connection: whose, and its number there.
@@ -263,7 +263,7 @@ impl Net {
         self.nodes[at].is_paused = false;
         self.nodes[at]
             .registry
-            .know(|k| k.identity.incarnation = k.identity.incarnation.next());
+            .know(|k| k.identity.incarnation = life(k.identity.incarnation.start() + 1));
         self.refresh(at);
     }
 
