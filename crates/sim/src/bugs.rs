@@ -355,6 +355,7 @@ pub const CASES: &[Case] = &[
     ),
     code(node::Bug::StrangersLetIn, &[REFUSED]).with(&[FaultKind::EmptiedDirectory]),
     code(node::Bug::EveryStartCounts, &[REFUSED]).with(&[FaultKind::OldDirectory]),
+    code(node::Bug::LivesAlike, &[REFUSED]).with(&[FaultKind::OldDirectory]),
     code(node::Bug::LeadersStay, &[PROGRESS]).with(&[FaultKind::Crash]),
     code(node::Bug::ProducerIdsTwice, &[KEPT, ONCE, HOST, PROGRESS]),
     code(node::Bug::UndecidedStays, &[KEPT, ONCE, ORDER, PROGRESS])

@@ -9,8 +9,8 @@
 //!   was to be durable was promised to nobody.
 //! - A failed sync of a **directory** is the end of the machine: no file system goes on after it.
 //! - A **strange directory**, an empty one or an old copy, is brought to one node at a time, once
-//!   all others have met that node in a later start than the copy's next. How often it is started
-//!   there is not bounded.
+//!   all others have met that node in a later start than the one during which the copy was made. How
+//!   often it is started there is not bounded.
 //! - What was never synced is not bounded at all.
 
 use trilith_types::NodeId;

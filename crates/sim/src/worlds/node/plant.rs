@@ -47,7 +47,7 @@ pub enum NodeBug {
 
 impl NodeBug {
     /// Every bug.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::JournalNotSynced,
         Self::VotesNotSynced,
         Self::SegmentsNotSynced,
@@ -68,6 +68,7 @@ impl NodeBug {
         Self::Code(Bug::VisibleBeforeCommit),
         Self::Code(Bug::StrangersLetIn),
         Self::Code(Bug::EveryStartCounts),
+        Self::Code(Bug::LivesAlike),
         Self::Code(Bug::LeadersStay),
         Self::Code(Bug::ProducerIdsTwice),
         Self::Code(Bug::UndecidedStays),

@@ -39,12 +39,12 @@ impl NodeWorld {
         self.become_stranger(cx, id, Node::new_disk(seed));
     }
 
-    /// A node that runs and whose old copy is history: the copy's next start has the number after
-    /// it.
+    /// A node that runs and whose old copy is history: all others have met it in a later start. The
+    /// copy's next start may have the number of that one.
     fn has_history(&self) -> Option<NodeId> {
         let nodes = self.nodes.iter().filter(|node| node.is_awake());
         let copies = nodes.filter_map(|node| Some((node.id, node.copy.as_ref()?.start)));
-        let mut old = copies.filter(|(id, start)| self.is_known_to_all(*id, Some(start + 1)));
+        let mut old = copies.filter(|(id, start)| self.is_known_to_all(*id, Some(*start)));
         old.next().map(|(id, _)| id)
     }
 
