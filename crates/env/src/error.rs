@@ -77,6 +77,12 @@ pub fn raw_os_error(error: &io::Error) -> Option<i32> {
         .or_else(|| PathError::of(error)?.source.raw_os_error())
 }
 
+/// What the file system answered, without the path: for messages that name that themselves.
+#[must_use]
+pub fn answer(error: &io::Error) -> &io::Error {
+    PathError::of(error).map_or(error, |error| &error.source)
+}
+
 /// Whether an operation was not tried because the process, or the system, has too many files open.
 #[must_use]
 pub fn is_out_of_files(error: &io::Error) -> bool {
@@ -104,6 +110,8 @@ mod tests {
         let inner = PathError::of(&error).unwrap();
         assert_eq!(inner.operation, "write to");
         assert!(inner.source().is_some());
+        assert!(!answer(&error).to_string().contains("/data"));
+        assert_eq!(answer(answer(&error)).raw_os_error(), Some(28));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use disk::{
     DIRECT_ALIGN, DirEntry, Disk, DurableWrites, File, FileLock, LockError, MAP_ALIGN, Mapping,
     OpenMode, Space,
 };
-pub use error::{PathError, is_out_of_files, raw_os_error};
+pub use error::{PathError, answer, is_out_of_files, raw_os_error};
 pub use rng::Rng;
 
 /// The outside world as one value, handed to whatever needs it.

@@ -13,7 +13,7 @@ use crate::{config::ConfigError, file_header::FormatError, mirrored::MirroredErr
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file system refused.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {}", trilith_env::answer(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -127,7 +127,7 @@ pub enum AppendError {
         found: Term,
     },
     /// The file system refused; the log is closed to writes.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {}", trilith_env::answer(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -189,7 +189,7 @@ pub enum TruncateError {
         from: LogIndex,
     },
     /// The file system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {}", trilith_env::answer(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -243,7 +243,7 @@ pub enum ReadError {
         next: Offset,
     },
     /// The file system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {}", trilith_env::answer(source))]
     Io {
         /// The file.
         path: PathBuf,

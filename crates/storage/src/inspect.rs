@@ -25,7 +25,7 @@ pub enum InspectError {
     #[error(transparent)]
     Manifest(#[from] MirroredError),
     /// The file system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {}", trilith_env::answer(source))]
     Io {
         /// What.
         path: PathBuf,

@@ -37,7 +37,7 @@ pub struct MirroredKind {
 #[derive(Debug, thiserror::Error)]
 pub enum MirroredError {
     /// The file system refused.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {}", trilith_env::answer(source))]
     Io {
         /// What was tried.
         what: &'static str,

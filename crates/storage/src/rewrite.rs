@@ -50,7 +50,7 @@ pub enum RewriteError {
         path: PathBuf,
     },
     /// The file system refused; the damage is as it was.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {}", trilith_env::answer(source))]
     Io {
         /// The file.
         path: PathBuf,

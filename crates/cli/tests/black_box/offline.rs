@@ -281,6 +281,23 @@ fn journal_files(data: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The path stood there twice, with the same words around it.
+#[test]
+fn a_file_that_cannot_be_read_is_named_once() {
+    let (_dir, data) = data_dir();
+    let server = Server::start_with(&data, &["--journal-file", "1MiB"]);
+    server.ok(&["topic", "create", "orders"]);
+    server.stop();
+    // A directory is no file, whoever asks.
+    let votes = data.join("votes.a");
+    remove(&votes);
+    fs::create_dir(&votes).unwrap();
+    let inspected = offline("inspect", &data, &[]);
+    assert_eq!(inspected.status.code(), Some(1));
+    let said = String::from_utf8(inspected.stderr).unwrap();
+    assert_eq!(said.matches("votes.a").count(), 1, "{said}");
+}
+
 /// What is gone altogether cannot be damaged, and so nothing was said of it.
 #[test]
 fn what_is_missing_is_named() {

@@ -88,7 +88,7 @@ pub enum IndexError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The file system refused.
-    #[error("cannot open {path}: {source}")]
+    #[error("cannot open {path}: {}", trilith_env::answer(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -17,7 +17,7 @@ pub enum JournalOpenError {
     #[error(transparent)]
     Config(#[from] JournalConfigError),
     /// The file system refused.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {}", trilith_env::answer(source))]
     Io {
         /// What was tried.
         what: &'static str,

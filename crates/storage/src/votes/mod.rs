@@ -86,7 +86,7 @@ impl FoundVotes {
 #[derive(Debug, thiserror::Error)]
 pub enum VotesOpenError {
     /// The file system refused.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {}", trilith_env::answer(source))]
     Io {
         /// What was tried.
         what: &'static str,
