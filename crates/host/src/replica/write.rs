@@ -638,6 +638,12 @@ impl<M: Machine> Replica<M> {
                 }
             }
         }
+        self.apply_blocked = false;
+        // What finds no room is in memory alone: nothing is mended until it is in the log.
+        match self.restore(cx) {
+            Step::Done => {}
+            other => return other,
+        }
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             cx.metrics.repaired_entries.add(entries.len() as u64);
             let alarm = Alarm::Repaired {
@@ -647,15 +653,9 @@ impl<M: Machine> Replica<M> {
             };
             cx.observer.alarm(self.group, &alarm);
         }
-        self.apply_blocked = false;
-        let step = self.restore(cx);
         let number = self.segments.sync_for_mending();
         self.write.mending.push_back((WriteSeq(u64::MAX), number));
-        match step {
-            // The rest is tried again with what follows.
-            Step::NoRoom(_) => Step::Done,
-            other => other,
-        }
+        Step::Done
     }
 
     fn install(&mut self, cx: &mut Cx<M>, last: trilith_raft::EntryId, keep_suffix: bool) -> Step {
