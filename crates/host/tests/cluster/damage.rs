@@ -225,7 +225,7 @@ fn journals(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
 }
 
 /// Flips bits here and there in what the journal has.
-fn hurt_journal(cluster: &Cluster, id: NodeId, seed: u64) {
+pub(crate) fn hurt_journal(cluster: &Cluster, id: NodeId, seed: u64) {
     let disk = &cluster.nodes[&id].disk;
     for path in journals(cluster, id) {
         for place in 0..6 {

@@ -2,15 +2,19 @@
 
 use trilith_env::{Disk, sim::SimConfig};
 use trilith_host::{Alarm, Refusal};
-use trilith_types::NodeId;
+use trilith_types::{LogIndex, NodeId};
 
-use crate::{machine::Outcome, support::Cluster};
+use crate::{damage::hurt_journal, machine::Outcome, support::Cluster};
 
 fn fill(cluster: &Cluster, id: NodeId) {
+    leave(cluster, id, 8192);
+}
+
+fn leave(cluster: &Cluster, id: NodeId, bytes: u64) {
     let disk = &cluster.nodes[&id].disk;
     let space = disk.space(std::path::Path::new("/")).unwrap();
     let used = space.total.saturating_sub(space.available);
-    disk.configure(|config: &mut SimConfig| config.capacity = Some(used + 8192));
+    disk.configure(|config: &mut SimConfig| config.capacity = Some(used + bytes));
 }
 
 fn make_room(cluster: &Cluster, id: NodeId) {
@@ -137,4 +141,47 @@ fn with_a_full_majority_writes_are_refused_and_reads_go_on() {
     let values = cluster.agree();
     let more = cluster.store(3, 1_000);
     assert_eq!(cluster.agree(), [values, more].concat());
+}
+
+/// How far a node's log goes without a gap: all that it may have acknowledged.
+fn whole_to(cluster: &mut Cluster, id: NodeId) -> LogIndex {
+    let core = cluster.status(id).core;
+    let first_damaged = core.first_damaged.map(|entry| entry.index.prev());
+    first_damaged.unwrap_or(core.stored)
+}
+
+/// What came to mend lost entries and found no room was in memory alone, and counted as mended.
+#[test]
+fn what_mends_a_log_and_finds_no_room_is_not_relied_on() {
+    let mut full = 0;
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(160 + seed, 3);
+        // The journal has room where the log has none.
+        cluster.log.reserve_bytes = 16 << 20;
+        cluster.start_all();
+        cluster.await_leader();
+        let stored = cluster.store(30, 3_000);
+        cluster.agree();
+        let leader = cluster.leader().unwrap();
+        let hurt = cluster.ids().into_iter().find(|&id| id != leader).unwrap();
+        cluster.power_cut(hurt);
+        hurt_journal(&cluster, hurt, seed);
+        leave(&cluster, hurt, 8 << 20);
+        cluster.start(hurt);
+        let more = cluster.store(5, 100);
+        full += u32::from(is_full(&mut cluster, hurt));
+        let relied_on = whole_to(&mut cluster, hurt);
+        // It is on its own, so that nobody tells it again.
+        for id in cluster.ids() {
+            cluster.power_cut(id);
+        }
+        cluster.start(hurt);
+        let found = whole_to(&mut cluster, hurt);
+        assert!(found >= relied_on, "seed {seed}: {relied_on}, {found}");
+        make_room(&cluster, hurt);
+        cluster.power_cut(hurt);
+        cluster.start_all();
+        assert_eq!(cluster.agree(), [stored, more].concat(), "seed {seed}");
+    }
+    assert!(full > 5, "{full} were full");
 }

@@ -148,7 +148,7 @@ impl Cluster {
                 reserve_bytes: 0,
                 resume_bytes: 64 << 10,
                 preallocate_bytes_max: 64 << 10,
-                ..LogConfig::default()
+                ..LogConfig::of_many()
             },
             settings,
             first_members: (1..=count).collect(),
