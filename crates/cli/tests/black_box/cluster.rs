@@ -297,6 +297,13 @@ fn a_node_that_is_gone_for_good_is_replaced_by_a_new_one() {
         "--partitions",
         "3",
     ]);
+    // Until every node has said what it can do, none is replaced.
+    let levels = || {
+        let status = up.json(&["cluster", "status", "--output", "json"]);
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        nodes.into_iter().map(|node| node["feature_level"].as_u64())
+    };
+    while !levels().all(|level| level >= Some(2)) {}
     kill_process(up.process_of(3), Signal::KILL).unwrap();
     // It is heard of for a moment yet.
     let tries = |with: &str| {
