@@ -14,6 +14,9 @@ const STEP_GROWTH: u64 = 7;
 /// they may never need.
 const STEEP_UPTO: u64 = 1 << 20;
 
+/// What a segment may reserve beyond its size: an entry that is larger than a segment ends there.
+const BEYOND_BYTES: u64 = 16 << 10;
+
 /// Whether appends may take more space.
 #[derive(Debug, Default)]
 pub(crate) struct SpaceGuard {
@@ -102,9 +105,7 @@ pub(crate) fn next_allocation(allocated: u64, needed: u64, config: &LogConfig) -
         .max(config.preallocate_bytes_min)
         .min(config.preallocate_bytes_max);
     // A segment ends at its size; more would only be given back.
-    let ceiling = config
-        .segment_bytes
-        .saturating_add(config.preallocate_bytes_min);
+    let ceiling = config.segment_bytes.saturating_add(BEYOND_BYTES);
     needed.max((allocated + step).min(ceiling))
 }
 
@@ -126,6 +127,18 @@ mod tests {
         assert_eq!(next_allocation(0, 9 << 20, &config), 9 << 20);
         let beyond = next_allocation(3 << 20, (3 << 20) + 1, &config);
         assert_eq!(beyond, (3 << 20) + first);
+    }
+
+    /// One that reserved the first step whole took sixteen times its size.
+    #[test]
+    fn a_small_segment_reserves_its_size_however_large_the_first_step_is() {
+        let config = LogConfig {
+            segment_bytes: 1 << 20,
+            ..LogConfig::default()
+        };
+        let full = next_allocation(0, 100, &config);
+        assert_eq!(full, (1 << 20) + BEYOND_BYTES);
+        assert_eq!(next_allocation(full, full + 1, &config), full + 1);
     }
 
     /// What is reserved once `used` bytes are in a store, in entries of `entry` bytes each, and in
