@@ -42,7 +42,7 @@ pub fn who_is_at(address: &str, from: Introduction, patience: Duration) -> io::R
     let mut answer = None;
     while answer.is_none() {
         let took = connection.read(&mut reader, |frame| {
-            answer = answer.take().or(answer_in(frame));
+            answer.get_or_insert_with(|| answer_in(frame));
             Ok(())
         });
         match took {
@@ -58,20 +58,17 @@ pub fn who_is_at(address: &str, from: Introduction, patience: Duration) -> io::R
     answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-fn answer_in(frame: Frame) -> Option<WhoIsThere> {
-    let Frame::Handshake(step) = frame else {
-        return None;
-    };
-    Some(match step {
-        Handshake::Unfounded(name) => WhoIsThere::Waits(name),
-        Handshake::Welcome(them) => match them.member {
+fn answer_in(frame: Frame) -> WhoIsThere {
+    match frame {
+        Frame::Handshake(Handshake::Unfounded(name)) => WhoIsThere::Waits(name),
+        Frame::Handshake(Handshake::Welcome(them)) => match them.member {
             Some(member) => WhoIsThere::Member(member.node, them.name),
             None => WhoIsThere::Waits(them.name),
         },
-        Handshake::Refused(refusal) => WhoIsThere::Refuses(refusal),
-        Handshake::Hello(_) | Handshake::Found(_) => WhoIsThere::Refuses(Refusal {
+        Frame::Handshake(Handshake::Refused(refusal)) => WhoIsThere::Refuses(refusal),
+        _ => WhoIsThere::Refuses(Refusal {
             reason: Reason::Other,
             message: "it answers what no node answers to a hello".to_owned(),
         }),
-    })
+    }
 }
