@@ -79,7 +79,7 @@ impl Connection {
         let mut backoff = Backoff::default();
         let mut verdicts = Verdicts::default();
         loop {
-            let route = verdicts.next(self.any(), self.all());
+            let route = verdicts.next(self);
             let share = match repeat {
                 Repeat::Always if verdicts.has_denial() => share.min(SECOND_OPINION),
                 _ => share,
@@ -137,11 +137,13 @@ impl Verdicts {
     }
 
     /// Whom to ask: the node in use, or the next one that has not answered.
-    fn next(&self, current: Route, all: Vec<Route>) -> Route {
+    fn next(&self, connection: &Connection) -> Route {
+        let current = connection.any();
         if !self.has(&current) {
             return current;
         }
-        let mut others = all.into_iter().filter(|route| !self.has(route));
+        let all = connection.all().into_iter();
+        let mut others = all.filter(|route| !self.has(route));
         others.next().unwrap_or(current)
     }
 
