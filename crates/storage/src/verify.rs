@@ -41,6 +41,19 @@ pub struct Finding {
     pub loses_records: bool,
 }
 
+impl Finding {
+    /// Something about a file as a whole.
+    #[must_use]
+    pub fn of_file(path: PathBuf, what: impl Into<String>, loses_records: bool) -> Self {
+        Self {
+            path,
+            position: 0,
+            what: what.into(),
+            loses_records,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -13,7 +13,7 @@ mod settings;
 mod wire;
 
 pub use error::{SettingError, StateError, TopicError};
-pub use layout::group_id;
+pub use layout::{group_id, partition_of};
 pub use settings::{TopicSettings, TopicSettingsPatch, bounds};
 
 /// Most topics in a cluster.

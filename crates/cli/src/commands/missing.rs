@@ -1,10 +1,7 @@
 //! What a data directory should hold and does not: by the journal, which outlives what it has marked
 //! as being in segments, and by the node's identity.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use trilith_node::{
     inspect_identity,
@@ -12,24 +9,20 @@ use trilith_node::{
 };
 use trilith_storage::{
     inspect,
-    journal::{self, Inspection, OpKind},
+    journal::{Inspection, OpKind},
     verify::Finding,
 };
-use trilith_topics::controller::CONTROLLER_GROUP;
-use trilith_types::{GroupId, LogIndex, PartitionId, TopicId};
+use trilith_topics::{controller::CONTROLLER_GROUP, partition_of};
+use trilith_types::{GroupId, LogIndex};
 
 use super::offline::Offline;
 
-/// What is missing in a node's whole data directory. A journal that cannot be read is told of
-/// elsewhere, and says nothing here.
-pub(super) fn of(offline: &Offline, data: &Path) -> Vec<Finding> {
-    let Ok(journal) = journal::inspect(&*offline.disk, data) else {
-        return Vec::new();
-    };
+/// What is missing in a node's whole data directory.
+pub(super) fn of(offline: &Offline, data: &Path, journal: &Inspection) -> Vec<Finding> {
     if journal.files.is_empty() {
         return without_journal(offline, data);
     }
-    let synced = synced(&journal);
+    let synced = synced(journal);
     let logs = synced
         .into_iter()
         .filter_map(|(group, upto)| log(offline, data, group, upto));
@@ -48,11 +41,11 @@ fn without_journal(offline: &Offline, data: &Path) -> Vec<Finding> {
     }
     let what = "the journal is missing: there is no *.journal file, and what this node acknowledged \
                 last is in none";
-    let mut findings = vec![lost(data.to_owned(), what.to_owned())];
+    let mut findings = vec![Finding::of_file(data.to_owned(), what, true)];
     let controller = controller_dir(data);
     if !controller.is_dir() {
         let what = "the directory of the cluster's own state is missing";
-        findings.push(lost(controller, what.to_owned()));
+        findings.push(Finding::of_file(controller, what, true));
     }
     findings
 }
@@ -84,8 +77,8 @@ fn log(offline: &Offline, data: &Path, group: GroupId, upto: LogIndex) -> Option
     let dir = if group == CONTROLLER_GROUP {
         controller_dir(data)
     } else {
-        let partition = PartitionId((group.0 & u64::from(u32::MAX)) as u32);
-        replica_dir(data, TopicId(group.0 >> 32), partition)
+        let (topic, partition) = partition_of(group);
+        replica_dir(data, topic, partition)
     };
     let missing = if !dir.is_dir() {
         "this log's directory is missing"
@@ -95,14 +88,5 @@ fn log(offline: &Offline, data: &Path, group: GroupId, upto: LogIndex) -> Option
         return None;
     };
     let what = format!("{missing}; by the journal it holds entries up to {upto}");
-    Some(lost(dir, what))
-}
-
-fn lost(path: PathBuf, what: String) -> Finding {
-    Finding {
-        path,
-        position: 0,
-        what,
-        loses_records: true,
-    }
+    Some(Finding::of_file(dir, what, true))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use trilith_storage::{
     DataDir,
     inspect::InspectError,
-    journal::{self, DamagedPart, JournalDamage},
+    journal::{self, DamagedPart, Inspection, JournalDamage},
     mirrored::CopyState,
     verify::{Finding, Verified, verify},
     votes,
@@ -135,8 +135,15 @@ fn node_files(offline: &Offline) -> Result<Vec<Finding>, Failure> {
     let mut findings = identity(offline)?;
     if let Some(data) = offline.whole() {
         findings.extend(votes(offline, data));
-        findings.extend(journal(offline, data));
-        findings.extend(missing::of(offline, data));
+        match journal::inspect(&*offline.disk, data) {
+            Ok(journal) => {
+                findings.extend(journal_damage(&journal));
+                findings.extend(missing::of(offline, data, &journal));
+            }
+            Err(error) => {
+                findings.push(Finding::of_file(data.to_owned(), error.to_string(), true));
+            }
+        }
     }
     Ok(findings)
 }
@@ -156,7 +163,7 @@ fn identity(offline: &Offline) -> Result<Vec<Finding>, Failure> {
                 "this copy of the node's identity is of another format or version"
             }
         };
-        Some(at(path, what.to_owned(), lost))
+        Some(Finding::of_file(path, what, lost))
     });
     Ok(wrong.collect())
 }
@@ -166,40 +173,44 @@ fn votes(offline: &Offline, data: &Path) -> Vec<Finding> {
     let mut missing: Vec<PathBuf> = paths.into_iter().filter(|path| !path.exists()).collect();
     let found = match votes::inspect(&*offline.disk, data) {
         Ok(found) => found,
-        Err(error) => return vec![at(data.join("votes.a"), error.to_string(), true)],
+        Err(error) => {
+            return vec![Finding::of_file(
+                data.join("votes.a"),
+                error.to_string(),
+                true,
+            )];
+        }
     };
     if found.removed {
         let what = "the files of votes are missing: this node's replicas cannot vote any more";
         missing.truncate(1);
         return missing
             .into_iter()
-            .map(|path| at(path, what.to_owned(), true))
+            .map(|path| Finding::of_file(path, what, true))
             .collect();
     }
     let is_one_missing = missing.len() == 1;
     let what = "this copy of the votes is missing";
     missing.truncate(usize::from(is_one_missing));
     let gone = missing.into_iter();
-    let mut findings: Vec<Finding> = gone.map(|path| at(path, what.to_owned(), false)).collect();
+    let mut findings: Vec<Finding> = gone
+        .map(|path| Finding::of_file(path, what, false))
+        .collect();
     if found.lost_slots > 0 {
         let what = format!(
             "{} votes are damaged in both copies: their groups cannot vote",
             found.lost_slots
         );
-        findings.push(at(data.join("votes.a"), what, true));
+        findings.push(Finding::of_file(data.join("votes.a"), what, true));
     }
     if found.repaired > 0 && !is_one_missing {
         let what = format!("{} votes are damaged in one of two copies", found.repaired);
-        findings.push(at(data.join("votes.a"), what, false));
+        findings.push(Finding::of_file(data.join("votes.a"), what, false));
     }
     findings
 }
 
-fn journal(offline: &Offline, data: &Path) -> Vec<Finding> {
-    let found = match journal::inspect(&*offline.disk, data) {
-        Ok(found) => found,
-        Err(error) => return vec![at(data.to_owned(), error.to_string(), true)],
-    };
+fn journal_damage(journal: &Inspection) -> Vec<Finding> {
     let finding = |damage: &JournalDamage| {
         let (what, loses_records) = match damage.what {
             DamagedPart::FileHeader => ("the header of this journal file is damaged".into(), false),
@@ -221,16 +232,7 @@ fn journal(offline: &Offline, data: &Path) -> Vec<Finding> {
             loses_records,
         }
     };
-    found.damage.iter().map(finding).collect()
-}
-
-fn at(path: PathBuf, what: String, loses_records: bool) -> Finding {
-    Finding {
-        path,
-        position: 0,
-        what,
-        loses_records,
-    }
+    journal.damage.iter().map(finding).collect()
 }
 
 /// A log that cannot be checked at all.
@@ -239,12 +241,7 @@ fn unreadable(log: &Path, error: &InspectError) -> Finding {
         InspectError::Io { path, .. } => path.clone(),
         InspectError::Manifest(_) => log.join("manifest"),
     };
-    Finding {
-        path,
-        position: 0,
-        what: error.to_string(),
-        loses_records: true,
-    }
+    Finding::of_file(path, error.to_string(), true)
 }
 
 fn add(all: &mut Verified, one: Verified) {

@@ -444,7 +444,9 @@ fn restored(
     let members = latest.unwrap_or(&base_configuration);
     let is_whole = damaged.is_empty() && unknown_suffix.is_none();
     let vote = match vote_of(found, last.term) {
-        RestoredVote::Lost if is_whole && is_only_voter(node, members) => {
+        // Nobody else ever counted on this node's vote, so that a lost one may be given again. Others
+        // become voters by an entry, which is in the log, and that is whole.
+        RestoredVote::Lost if is_whole && members.voters.is_only(node) => {
             RestoredVote::Known(HardState {
                 term: last.term,
                 vote: None,
@@ -512,12 +514,6 @@ fn applied(found: &Found, base: LogIndex, last: LogIndex) -> (LogIndex, bool) {
     let fits =
         applied >= base && applied <= last && !found.replay.state_lost && !found.image.is_lost;
     if fits { (applied, false) } else { (base, true) }
-}
-
-/// Whether nobody else ever counted on this node's vote: then a lost one may be given again. Others
-/// become voters by an entry, which is in the log, and that is whole.
-fn is_only_voter(node: NodeId, members: &Configuration) -> bool {
-    members.voters.incoming() == [node] && !members.is_joint()
 }
 
 fn vote_of(found: &Found, last: Term) -> RestoredVote {

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use trilith_host::PeerEvent;
 use trilith_peer::Call;
-use trilith_topics::controller::Outcome;
+use trilith_topics::{controller::Outcome, partition_of};
 use trilith_types::{GroupId, NodeId, TopicId};
 
 pub(crate) use self::register::say_leaving;
@@ -240,7 +240,7 @@ impl Keeper {
     }
 
     fn stopped(&self, group: GroupId, reason: &str) {
-        let id = TopicId(group.0 >> 32);
+        let (id, _) = partition_of(group);
         let partitions = self
             .served
             .get(&id)

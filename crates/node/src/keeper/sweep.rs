@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
-use trilith_topics::{controller::CONTROLLER_GROUP, group_id};
+use trilith_topics::{controller::CONTROLLER_GROUP, group_id, partition_of};
 use trilith_types::{GroupId, PartitionId, TopicId};
 
 use super::{Keeper, Note};
@@ -36,7 +36,7 @@ pub(super) struct Currency {
 }
 
 fn topic(group: GroupId) -> TopicId {
-    TopicId(group.0 >> 32)
+    partition_of(group).0
 }
 
 impl Currency {

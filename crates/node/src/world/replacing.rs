@@ -150,11 +150,8 @@ fn a_new_node_gets_what_the_old_one_had_and_votes_in_its_place() {
     assert!(Registry::found_for(&other, "n4").is_none(), "it has come");
 }
 
-/// It came back with what it knew before, and acknowledged writes to a topic that had been deleted so
-/// that it could be replaced.
-#[test]
-fn a_node_that_was_removed_serves_nobody_once_it_hears_of_that() {
-    let mut world = three_and_one();
+/// Makes a topic whose partitions have one replica each; which one is the third node's?
+fn create_alone(world: &mut World) -> u32 {
     let alone = TopicSettingsPatch {
         partitions: Some(3),
         replicas: Some(1),
@@ -162,7 +159,15 @@ fn a_node_that_was_removed_serves_nobody_once_it_hears_of_that() {
     };
     let topic = world.create_with("alone", &alone);
     let mut places = topic.placements.iter();
-    let partition = places.position(|place| place[..] == [NodeId(3)]).unwrap() as u32;
+    places.position(|place| place[..] == [NodeId(3)]).unwrap() as u32
+}
+
+/// It came back with what it knew before, and acknowledged writes to a topic that had been deleted so
+/// that it could be replaced.
+#[test]
+fn a_node_that_was_removed_serves_nobody_once_it_hears_of_that() {
+    let mut world = three_and_one();
+    let partition = create_alone(&mut world);
     // A clean stop, after which it knows its topics without anybody's help.
     world.stop(3);
     world.run(Duration::from_secs(2));
@@ -255,14 +260,7 @@ fn a_node_is_not_replaced_where_that_would_leave_no_majority() {
 fn a_node_without_its_files_of_votes_says_that_it_has_no_vote() {
     let mut world = World::new(3);
     world.create("stones", 2);
-    let alone = TopicSettingsPatch {
-        partitions: Some(3),
-        replicas: Some(1),
-        ..Default::default()
-    };
-    let topic = world.create_with("alone", &alone);
-    let mut places = topic.placements.iter();
-    let partition = places.position(|place| place[..] == [NodeId(3)]).unwrap() as u32;
+    let partition = create_alone(&mut world);
     for partition in 0..2 {
         world.produce("stones", partition, &["a"]);
     }

@@ -87,12 +87,7 @@ fn who_is_not_admitted_is_told_why() {
 
 #[test]
 fn an_earlier_life_is_refused_from_either_side() {
-    let mut net = Net::new(1);
-    net.add(member(1), "n1", 1, &[]);
-    net.add(member(2), "n2", 7, &[(Some(1), 0)]);
-    net.run(millis(300));
-    assert!(net.is_paired(0, 1));
-    net.kill(1);
+    let mut net = pair_of_which_the_second_started(7);
     // An old copy of the directory: restarting it gives number 5.
     net.nodes[1]
         .registry
@@ -104,7 +99,11 @@ fn an_earlier_life_is_refused_from_either_side() {
         message.contains("start number 5") && message.contains("number 7"),
         "{message}"
     );
-    // The first one may dial too, and says in which life it met the other.
+    is_refused_by_the_first_one_too(&mut net);
+}
+
+/// The first one may dial too, and says in which life it met the other.
+fn is_refused_by_the_first_one_too(net: &mut Net) {
     net.nodes[0].registry.know(|k| {
         k.peers = vec![crate::Peer {
             node: Some(NodeId(2)),
@@ -120,14 +119,20 @@ fn an_earlier_life_is_refused_from_either_side() {
     assert_eq!(refused, Some(Reason::StaleIncarnation));
 }
 
-#[test]
-fn a_copy_that_was_started_since_is_refused_from_either_side() {
+/// Two that are connected; the second is gone then.
+fn pair_of_which_the_second_started(times: u64) -> Net {
     let mut net = Net::new(1);
     net.add(member(1), "n1", 1, &[]);
-    net.add(member(2), "n2", 7, &[(Some(1), 0)]);
+    net.add(member(2), "n2", times, &[(Some(1), 0)]);
     net.run(millis(300));
     assert!(net.is_paired(0, 1));
     net.kill(1);
+    net
+}
+
+#[test]
+fn a_copy_that_was_started_since_is_refused_from_either_side() {
+    let mut net = pair_of_which_the_second_started(7);
     // The copy was made before that start, and its next one has the same number.
     let copy = life(6).next(0xabcde);
     net.restart(1);
@@ -138,19 +143,7 @@ fn a_copy_that_was_started_since_is_refused_from_either_side() {
     assert_eq!(reason, Reason::StaleIncarnation);
     let found = "start number 7, drawn abcde, but number 7, drawn 00007, was seen";
     assert!(message.contains(found), "{message}");
-    net.nodes[0].registry.know(|k| {
-        k.peers = vec![crate::Peer {
-            node: Some(NodeId(2)),
-            address: "1".to_owned(),
-        }];
-    });
-    net.nodes[1].registry.know(|k| k.peers.clear());
-    net.refresh(1);
-    net.refresh(0);
-    net.run(millis(300));
-    assert!(net.nodes[0].open.is_empty());
-    let refused = net.nodes[0].refusals.first().map(|refusal| refusal.reason);
-    assert_eq!(refused, Some(Reason::StaleIncarnation));
+    is_refused_by_the_first_one_too(&mut net);
 }
 
 #[test]
