@@ -365,6 +365,38 @@ impl Core {
         Ok(())
     }
 
+    /// The host's log begins earlier than the core knows: the snapshot that was put in place came
+    /// with entries before its last one. `earlier` has their identities, `configurations` the
+    /// members as of their beginning and every later configuration among them, ascending. They can
+    /// be sent from now on, and mended, as after a start with such a log.
+    ///
+    /// # Errors
+    /// When they do not end where the log began, or contradict the members that it began with.
+    pub fn prepended(
+        &mut self,
+        earlier: &TermRuns,
+        configurations: &[(LogIndex, Configuration)],
+    ) -> Result<(), HostError> {
+        let (start, base) = (earlier.base().index, self.log.runs.base());
+        let misplaced = HostError::Misplaced {
+            last: earlier.last(),
+            base,
+        };
+        let Some(((_, first), later)) = configurations.split_first() else {
+            return Err(misplaced);
+        };
+        let first = (start, first.clone());
+        let history = History::new(first.clone(), later.to_vec());
+        let fits = check_configurations(start, base.index, &first.1, later).is_ok();
+        let same = history.active() == self.log.history.at(base.index);
+        if earlier.last() != base || !fits || !same {
+            return Err(misplaced);
+        }
+        self.log.runs.prepend(earlier);
+        self.log.history.prepend(first, later.to_vec());
+        Ok(())
+    }
+
     /// Addresses `body` to a peer.
     pub(crate) fn message(&self, to: NodeId, body: Body) -> Message {
         let known = self
@@ -455,12 +487,26 @@ fn check_restored(restored: &Restored) -> Result<(), RestoreError> {
             return Err(RestoreError::Damage { first, last: end });
         }
     }
-    let empty_start = &restored.base_configuration;
-    if !empty_start.is_empty() && !empty_start.is_well_formed() {
+    check_configurations(
+        base,
+        last,
+        &restored.base_configuration,
+        &restored.configurations,
+    )
+}
+
+/// Whether these can be the configurations of a log from `base` to `last`.
+fn check_configurations(
+    base: LogIndex,
+    last: LogIndex,
+    first: &Configuration,
+    later: &[(LogIndex, Configuration)],
+) -> Result<(), RestoreError> {
+    if !first.is_empty() && !first.is_well_formed() {
         return Err(RestoreError::Configuration { index: base });
     }
     let mut previous = base;
-    for (index, configuration) in &restored.configurations {
+    for (index, configuration) in later {
         if *index <= previous || *index > last || !configuration.is_well_formed() {
             return Err(RestoreError::Configuration { index: *index });
         }

@@ -272,6 +272,14 @@ pub enum HostError {
         /// The last one.
         last: LogIndex,
     },
+    /// Entries that do not belong in front of the log, or whose members do not.
+    #[error("entries up to {last} do not belong in front of a log that begins after {base}")]
+    Misplaced {
+        /// The last of them.
+        last: EntryId,
+        /// The log's base.
+        base: EntryId,
+    },
     /// A snapshot that was not asked for, or covers too little.
     #[error("the snapshot up to {last} is not wanted")]
     Snapshot {

@@ -55,6 +55,16 @@ impl History {
         changed
     }
 
+    /// Puts earlier ones in front, the first of them as of an earlier base.
+    pub(crate) fn prepend(
+        &mut self,
+        base: (LogIndex, Configuration),
+        mut later: Vec<(LogIndex, Configuration)>,
+    ) {
+        later.append(&mut self.later);
+        *self = Self { base, later };
+    }
+
     pub(crate) fn compact_to(&mut self, upto: LogIndex) {
         let gone = self.later.partition_point(|entry| entry.0 <= upto);
         if let Some(base) = self.later.drain(..gone).next_back() {

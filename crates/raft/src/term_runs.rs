@@ -122,6 +122,18 @@ impl TermRuns {
         self.last = self.last.plus(count);
     }
 
+    /// Puts `earlier` in front; nothing happens unless it ends with the base.
+    pub(crate) fn prepend(&mut self, earlier: &Self) {
+        if earlier.last() != self.base {
+            return;
+        }
+        let own = self.slice(self.first_index(), self.last);
+        *self = earlier.clone();
+        for run in own.iter() {
+            self.append(run.term, run.count);
+        }
+    }
+
     /// Removes the entries from `from` on. What lies at or before the base stays.
     pub fn truncate_from(&mut self, from: LogIndex) {
         let from = from.max(self.first_index());
@@ -341,6 +353,19 @@ mod tests {
                 .find(|&i| naive.term_at(LogIndex(i)).is_some_and(|t| t <= Term(term)))
                 .map_or(naive.base.index.min(at), LogIndex);
             prop_assert_eq!(found.index, expected);
+        }
+
+        #[test]
+        fn what_was_compacted_can_be_put_in_front_again(ops in ops(), upto in 0..40_u64, off in 0..3_u64) {
+            let (whole, _) = run(&ops);
+            let mut rest = whole.clone();
+            rest.compact_to(LogIndex(upto));
+            let mut front = whole.clone();
+            front.truncate_from(rest.first_index());
+            front.append(front.last().term, off);
+            let expected = if off == 0 { whole } else { rest.clone() };
+            rest.prepend(&front);
+            prop_assert_eq!(rest, expected);
         }
 
         #[test]

@@ -416,20 +416,10 @@ fn restored(
     found: &Found,
     limbo: &Limbo,
 ) -> Result<Restored, OpenGroupError> {
-    let log = &found.log;
-    let base = EntryId {
-        term: log.term_at(log.start_index().prev()).unwrap_or(Term::ZERO),
-        index: log.start_index().prev(),
-    };
-    let mut runs = TermRuns::starting_after(base);
+    let mut runs = before_first(&found.log);
+    let base = runs.base();
     known_terms(&mut runs, found);
-    for run in log.term_runs() {
-        let next = runs.last_index().next();
-        if run.last >= next {
-            let count = run.last.next().since(run.first.max(next));
-            runs.append(run.term.max(runs.last().term), count.unwrap_or_default());
-        }
-    }
+    append_terms(&mut runs, &found.log);
     fill_terms(&mut runs, found);
     for (meta, _) in limbo.iter() {
         runs.append(meta.term, 1);
@@ -468,6 +458,31 @@ fn restored(
         unknown_suffix,
         state_machine_lost,
     })
+}
+
+/// The identities of a log's entries as the log itself knows them.
+pub(super) fn identities(log: &Log) -> TermRuns {
+    let mut runs = before_first(log);
+    append_terms(&mut runs, log);
+    runs
+}
+
+/// No entries, and the identity of the one before a log's first.
+fn before_first(log: &Log) -> TermRuns {
+    let index = log.start_index().prev();
+    let term = log.term_at(index).unwrap_or(Term::ZERO);
+    TermRuns::starting_after(EntryId { term, index })
+}
+
+/// Goes on with the terms that a log knows itself.
+fn append_terms(runs: &mut TermRuns, log: &Log) {
+    for run in log.term_runs() {
+        let next = runs.last_index().next();
+        if run.last >= next {
+            let count = run.last.next().since(run.first.max(next));
+            runs.append(run.term.max(runs.last().term), count.unwrap_or_default());
+        }
+    }
 }
 
 /// Terms that were kept beside the mark, as far as the mark's entries are still the log's.

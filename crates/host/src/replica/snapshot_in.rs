@@ -21,6 +21,7 @@ use trilith_types::{EntryMeta, EntryPayload, LogIndex, NodeId, Offset};
 use super::{
     Cx, Replica,
     chunk::{self, Assembly, Part, Start},
+    open::identities,
     segments::forget_configurations,
     suffix::{Known, Suffix},
 };
@@ -349,12 +350,17 @@ impl<M: Machine> Replica<M> {
         self.segments.replaced();
         let mut configurations = image.configurations;
         configurations.retain(|(index, _)| *index <= last.index);
+        let base = self.log.start_index().prev();
+        forget_configurations(&mut configurations, base);
+        // What comes before the snapshot's last entry is as good as any, and may need mending.
+        let earlier = identities(&self.log);
+        if let Err(error) = self.core.prepended(&earlier, &configurations) {
+            tracing::warn!(group = %self.group, %error, "a snapshot's log counts from its end on");
+        }
         if keep_suffix {
             let later = self.configurations.iter();
             configurations.extend(later.filter(|(index, _)| *index > last.index).cloned());
         }
-        let base = self.log.start_index().prev();
-        forget_configurations(&mut configurations, base);
         self.configurations = configurations;
         if !keep_suffix {
             self.recent_cleared(cx);

@@ -13,7 +13,7 @@ use trilith_types::{NodeId, Offset};
 use crate::support::{Cluster, GROUP};
 
 /// The group's store files on a node's disk, largest first.
-fn stores(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
+pub(crate) fn stores(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
     let disk = &cluster.nodes[&id].disk;
     let mut found = Vec::new();
     let mut dirs = vec![PathBuf::from("/data/group-7")];
@@ -31,7 +31,7 @@ fn stores(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
 }
 
 /// Behind the last byte of a store that is not zero.
-fn written(disk: &SimDisk, store: &Path) -> u64 {
+pub(crate) fn written(disk: &SimDisk, store: &Path) -> u64 {
     let file = disk.open(store, OpenMode::ReadOnly).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();

@@ -1,10 +1,14 @@
 //! Replicas that are too far behind for the log.
 
+use trilith_env::sim::FlipIn;
+use trilith_host::Alarm;
+use trilith_storage::ReadError;
 use trilith_types::{NodeId, Offset};
 
 use crate::{
+    damage::{stores, written},
     machine::TRIM,
-    support::{Cluster, node},
+    support::{Cluster, GROUP, node},
 };
 
 fn follower(cluster: &Cluster) -> NodeId {
@@ -48,6 +52,35 @@ fn a_follower_behind_the_log_gets_a_snapshot() {
     cluster.start(away);
     assert_eq!(cluster.agree().len(), 210);
     assert_eq!(cluster.read_log(away).len(), 90);
+}
+
+#[test]
+fn entries_that_came_with_a_snapshot_are_mended_like_any_other() {
+    // The log began with the snapshot's last entry for the core, so that nobody was asked for what
+    // lies before it, and a reader waited there until the next start.
+    let mut cluster = Cluster::started(66, 3);
+    let away = behind(&mut cluster);
+    cluster.start(away);
+    let values = cluster.agree();
+    assert_eq!(cluster.handle(away).metrics().snapshots_installed.get(), 1);
+    let disk = cluster.nodes[&away].disk.clone();
+    for store in stores(&cluster, away) {
+        let middle = written(&disk, &store) / 2;
+        disk.flip_bit(&store, middle, 3, FlipIn::Both).unwrap();
+    }
+    let reader = cluster.group(away).reader();
+    let met = (120..200).find_map(|offset| match reader.read(Offset(offset), 1) {
+        Err(ReadError::Damaged { next, .. }) => Some(next),
+        _ => None,
+    });
+    cluster
+        .handle(away)
+        .damaged(GROUP, met.expect("a reader meets it"));
+    cluster.until("it is mended", |c| {
+        let mended = |alarm: &Alarm| matches!(alarm, Alarm::Repaired { .. });
+        c.alarms(away).iter().any(mended) && c.status(away).core.first_damaged.is_none()
+    });
+    assert_eq!(cluster.read_log(away), values[120..]);
 }
 
 #[test]

@@ -419,6 +419,28 @@ fn damage_found_while_following_is_mended() {
 }
 
 #[test]
+fn entries_that_a_snapshot_came_with_can_be_mended_once_they_are_known() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    let whole = cluster.core(2).log().clone();
+    cluster.core(2).trimmed(i(3)).unwrap();
+    assert!(cluster.core(2).damaged(&[(i(2), i(3))]).is_err());
+    let mut earlier = whole.clone();
+    earlier.truncate_from(i(4));
+    let members = [(i(0), voters([1, 2, 3]))];
+    let other = [(i(0), voters([1, 2]))];
+    assert!(cluster.core(2).prepended(&whole, &members).is_err());
+    assert!(cluster.core(2).prepended(&earlier, &other).is_err());
+    assert!(cluster.core(2).prepended(&earlier, &[]).is_err());
+    cluster.core(2).prepended(&earlier, &members).unwrap();
+    assert_eq!(cluster.core(2).log(), &whole);
+    cluster.core(2).damaged(&[(i(2), i(3))]).unwrap();
+    cluster.settle();
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
 fn damage_found_while_leading_is_mended_by_the_followers() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
     cluster.elect(1);

@@ -412,6 +412,11 @@ fn a_hosts_wrong_reports_are_refused() {
         core.snapshot_staged(id(1, 1)),
         Err(HostError::Snapshot { .. })
     ));
+    let foreign = TermRuns::starting_after(id(3, 7));
+    assert!(matches!(
+        core.prepended(&foreign, &[(i(7), voters([1, 2, 3]))]),
+        Err(HostError::Misplaced { .. })
+    ));
     core.refuse_snapshot(id(1, 1));
     core.snapshot_failed(n(2));
     core.unreachable(n(9));
