@@ -59,6 +59,12 @@ impl Repairs {
         self.answers.clear();
     }
 
+    /// What is applied no more has to be found again, if only in a snapshot.
+    pub(crate) fn forget(&mut self) {
+        self.start_over();
+        self.gone_to = LogIndex::ZERO;
+    }
+
     fn holding(&self, voter: NodeId) -> Option<Holding> {
         self.answers
             .iter()

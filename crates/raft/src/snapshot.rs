@@ -429,6 +429,7 @@ impl Core {
         }
         self.fail_reads(ReadError::StateLost);
         self.needs_snapshot = true;
+        self.repairs.forget();
         let base = self.log.runs.base().index;
         self.log.applied = base;
         self.log.handed = base;

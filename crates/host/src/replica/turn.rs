@@ -178,6 +178,21 @@ impl<M: Machine> Replica<M> {
             self.segments.mark_soon();
         }
         if let Some(upto) = out.trim.take() {
+            self.give_up_entries(cx, upto);
+        }
+    }
+
+    /// Nobody has some entries up to `upto` any more but in a state. The log can be trimmed past what
+    /// it holds; one that never came into it, because the journal has lost it, keeps everything
+    /// behind it out of the log for good, so that the replica begins anew from a peer's snapshot.
+    fn give_up_entries(&mut self, cx: &mut Cx<M>, upto: LogIndex) {
+        let first = self.write.waiting().iter().next();
+        let lost = first.filter(|(meta, bytes)| meta.index <= upto && bytes.is_none());
+        if let Some(lost) = lost.map(|(meta, _)| meta.index) {
+            tracing::warn!(group = %self.group, index = %lost, "a lost entry is in snapshots alone");
+            self.step_aside(cx);
+            self.core.state_machine_lost();
+        } else {
             self.segments.trim_index(upto);
         }
     }

@@ -1,9 +1,11 @@
 //! Replicas that are too far behind for the log.
 
-use trilith_env::sim::FlipIn;
+use std::path::Path;
+
+use trilith_env::{Disk, OpenMode, sim::FlipIn};
 use trilith_host::Alarm;
 use trilith_storage::ReadError;
-use trilith_types::{NodeId, Offset};
+use trilith_types::{LogIndex, NodeId, Offset};
 
 use crate::{
     damage::{stores, written},
@@ -174,4 +176,82 @@ fn a_group_whose_state_is_everything_trims_its_log_and_sends_its_state() {
     cluster.start_all();
     assert_eq!(cluster.agree().len(), 205);
     assert_eq!(cluster.values(node(1)).len(), 205);
+}
+
+/// Flips a bit of a value's bytes wherever a node's journal has them.
+fn lose_in_journal(cluster: &Cluster, id: NodeId, value: u64) {
+    let disk = &cluster.nodes[&id].disk;
+    let sought = [value.to_le_bytes(), [7; 8]].concat();
+    let mut found = 0;
+    for entry in disk.list(Path::new("/data")).unwrap() {
+        if entry.is_dir || entry.path.extension().is_none_or(|is| is != "journal") {
+            continue;
+        }
+        let file = disk.open(&entry.path, OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        for at in (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&sought)) {
+            disk.flip_bit(&entry.path, at as u64, 6, FlipIn::Both)
+                .unwrap();
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1, "an entry is in the journal once");
+}
+
+#[test]
+fn what_comes_after_a_snapshot_is_kept_though_bytes_of_it_are_lost() {
+    // The entries that waited behind lost bytes were forgotten when the snapshot took the log's place,
+    // and where the log itself could not be read the replica stopped.
+    let mut cluster = Cluster::new(65, 3);
+    cluster.settings.sync_bytes = 64 << 20;
+    cluster.start_all();
+    cluster.await_leader();
+    let stored = cluster.store(100, 2_000);
+    let leader = cluster.leader().unwrap();
+    let others: Vec<NodeId> = cluster
+        .ids()
+        .into_iter()
+        .filter(|&id| id != leader)
+        .collect();
+    // The others let go of their logs' beginning; its own disk has not even the order to do so yet.
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    node.disk.configure(|config| config.slow = true);
+    node.is_stuck = true;
+    cluster.request(leader, TRIM | 95, false);
+    cluster.until("the others' logs begin later", |c| {
+        let begins = |&id| c.status(id).start_index > LogIndex(88);
+        others.iter().all(begins)
+    });
+    // What it alone has comes after any snapshot of theirs.
+    cluster.cut_off(leader);
+    let own: Vec<u64> = (0..5).map(|_| cluster.put_at(leader, 1_000).0).collect();
+    cluster.tick();
+    // Two frames of the journal reach the disk, and then the power goes.
+    for _ in 0..2 {
+        assert!(cluster.nodes[&leader].disk.complete_next());
+    }
+    cluster.power_cut(leader);
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    node.disk.configure(|config| config.slow = false);
+    node.is_stuck = false;
+    for &id in &others {
+        cluster.power_cut(id);
+    }
+    // One entry that the others have in their state alone, and one of its own.
+    lose_in_journal(&cluster, leader, stored[85]);
+    lose_in_journal(&cluster, leader, own[3]);
+    cluster.heal();
+    // They do not hear each other, so that nobody else can be elected.
+    cluster.cut(others[0], others[1]);
+    cluster.cut(others[1], others[0]);
+    cluster.start_all();
+    cluster.until("it leads again", |c| c.leader() == Some(leader));
+    let installed = cluster.handle(leader).metrics().snapshots_installed.get();
+    assert_eq!(installed, 1);
+    cluster.heal();
+    // Nobody else has ever seen what was lost of its own, so that it may go.
+    let kept = [&stored[..], &own[..3]].concat();
+    assert_eq!(cluster.agree(), kept);
+    assert_eq!(cluster.read_log(leader), kept[95..]);
 }
