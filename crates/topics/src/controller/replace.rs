@@ -21,7 +21,10 @@ impl Controller {
         name: NodeName,
         peer_address: String,
     ) -> Result<Outcome, ControllerError> {
-        let level = self.feature_level;
+        // Who goes has no say: it may be gone since before it said what it can do.
+        let stay = self.nodes.values().filter(|node| node.id != old);
+        let possible = stay.map(|node| node.feature_level).min();
+        let level = self.feature_level.max(possible.unwrap_or_default());
         if level < FEATURE_LEVEL_REPLACE {
             return Err(ControllerError::LevelTooLow {
                 level,
@@ -46,7 +49,7 @@ impl Controller {
             client_address: String::new(),
             incarnation: Incarnation(0),
             // What it can do it says itself; until then the level does not rise.
-            feature_level: level,
+            feature_level: self.feature_level,
         };
         new.check()?;
         let alone = |topic: &&Arc<Topic>| topic.placements.iter().any(|place| place[..] == [old]);

@@ -691,6 +691,25 @@ fn a_new_node_takes_every_place_of_the_one_that_is_gone() {
 }
 
 #[test]
+fn a_node_that_never_said_what_it_can_do_can_be_replaced() {
+    let mut controller = cluster(3);
+    let say = |controller: &mut Controller, id| {
+        let newer = Node {
+            feature_level: FEATURE_LEVEL_REPLACE,
+            ..node(id)
+        };
+        told(controller, &ControllerCommand::RegisterNode(newer)).unwrap();
+    };
+    say(&mut controller, 1);
+    let error = told(&mut controller, &replace(3, "n4")).unwrap_err();
+    let one_cannot = matches!(error, ControllerError::LevelTooLow { .. });
+    assert!(one_cannot, "who stays has to take part: {error}");
+    say(&mut controller, 2);
+    told(&mut controller, &replace(3, "n4")).unwrap();
+    assert_eq!(controller.feature_level(), 1, "the new one has not spoken");
+}
+
+#[test]
 fn what_cannot_be_replaced_is_refused_with_the_reason() {
     let refused = |controller: &mut Controller, command| {
         let before = controller.clone();
