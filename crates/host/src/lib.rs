@@ -26,6 +26,7 @@ mod desk;
 mod error;
 mod event;
 mod found;
+mod fuzz;
 mod group;
 mod handle;
 mod histogram;
@@ -52,6 +53,7 @@ pub use configuration_codec::{
 };
 pub use error::{ChangeRefused, OpenGroupError, ReadRefused, TransferRefused};
 pub use event::{GroupSpec, GroupStatus, PeerEvent};
+pub use fuzz::fuzz_host;
 pub use group::{Group, GroupView};
 pub use handle::HostHandle;
 pub use histogram::{Histogram, HistogramSnapshot};

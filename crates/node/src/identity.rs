@@ -402,6 +402,15 @@ impl Identity {
     }
 }
 
+/// Feeds arbitrary bytes to the decoder of what a node remembers of itself: it is read or refused,
+/// and what is read is written and read again as the same.
+pub fn fuzz_identity(data: &[u8]) {
+    if let Some((identity, counts)) = Identity::decode(data) {
+        let again = Identity::decode(&identity.encode(counts));
+        assert_eq!(again, Some((identity, counts)));
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -457,6 +466,7 @@ impl Input<'_> {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use proptest::{collection::vec, option, prelude::*};
     use trilith_env::sim::{SimClock, SimDisk, SimRng};
     use trilith_types::{Succession, TimestampMs};
 
@@ -506,6 +516,45 @@ mod tests {
             joins: false,
             cluster: ClusterId(0x1234_5678_9abc_def0_1122_3344_5566_7788),
             members: vec![founder(1), founder(2)],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_identity_comes_back_as_it_was_and_wrong_bytes_are_refused(
+            member in option::of((1..u128::MAX, any::<u64>())),
+            incarnation: u64,
+            names in vec("[a-z0-9.:é]{0,40}", 1..4),
+            peers in vec((any::<u64>(), any::<u64>()), 0..4),
+            counts: bool,
+            wrong in option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let founder = |(node, text): (usize, &String)| Founder {
+                node: NodeId(node as u64),
+                name: text.clone(),
+                peer_address: text.clone(),
+                client_address: String::new(),
+            };
+            let peers = peers.into_iter().map(|(node, life)| (NodeId(node), Incarnation(life)));
+            let identity = Identity {
+                member: member.map(|(cluster, node)| Membership {
+                    cluster: ClusterId(cluster),
+                    node: NodeId(node),
+                }),
+                incarnation: Incarnation(incarnation),
+                name: names[0].clone(),
+                founders: names.iter().enumerate().map(founder).collect(),
+                peers: peers.collect(),
+            };
+            let mut bytes = identity.encode(counts);
+            prop_assert_eq!(Identity::decode(&bytes), Some((identity, counts)));
+            if let Some((at, byte)) = wrong {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            fuzz_identity(&bytes);
+            bytes.pop();
+            prop_assert_eq!(Identity::decode(&bytes).map(|(_, counts)| counts), None);
         }
     }
 

@@ -82,7 +82,8 @@ pub use error::{
 };
 pub use founding::{FoundError, Member, Start, check, found_of_list};
 pub use identity::{
-    DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError, inspect_identity,
+    DEFAULT_NAME, DIRECTORY_FORMAT, IDENTITY, Identity, IdentityError, fuzz_identity,
+    inspect_identity,
 };
 pub use metrics::Metrics;
 pub use node::{FEATURE_LEVEL, Node};

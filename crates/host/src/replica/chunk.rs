@@ -149,8 +149,23 @@ impl Assembly {
     }
 }
 
+/// Feeds arbitrary bytes to the decoder of parts, and to what puts them together.
+pub(crate) fn fuzz_part(data: &[u8]) {
+    let bytes = Bytes::copy_from_slice(data);
+    if let Some((start, part)) = decode(bytes.clone()) {
+        assert_eq!(decode(encode(&start, &part)), Some((start, part)));
+    }
+    let mut assembly = Assembly::default();
+    for piece in [bytes.clone(), bytes] {
+        if let Some(part) = assembly.add(piece) {
+            assert!(part.len() <= PART_BYTES_MAX);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use trilith_types::{EntryKind, TimestampMs};
 
     use super::*;
@@ -189,6 +204,17 @@ mod tests {
         for part in [some_entries(), image, Part::Entries(Vec::new())] {
             let bytes = encode(&start(), &part);
             assert_eq!(decode(bytes), Some((start(), part)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nearly_right_bytes_are_a_part_or_none(at in any::<prop::sample::Index>(), byte: u8) {
+            let mut bytes = encode(&start(), &some_entries()).to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            fuzz_part(&bytes);
+            fuzz_part(&pieces(&bytes.into(), 40)[0]);
         }
     }
 

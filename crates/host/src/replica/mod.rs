@@ -34,6 +34,7 @@ use std::{
 };
 
 pub(crate) use check::Checked;
+pub(crate) use chunk::fuzz_part;
 pub(crate) use context::{Cx, Now};
 use trilith_peer::GroupMessage;
 use trilith_raft::{Configuration, Core, EntryId, HardState, ReadId, SendEntries};

@@ -26,7 +26,8 @@ Examples:
   trilith serve --data /var/lib/trilith --listen 127.0.0.1:7400
   trilith serve --sync every:10ms                  acknowledge before syncing; sync soon after
   trilith serve --reserve 8MiB                     on a small disk
-  trilith serve --listen 0.0.0.0:7400 --insecure   reachable from other machines, unencrypted
+  trilith serve --listen 0.0.0.0:7400 --advertise db1:7400 --insecure
+                                                   reachable from other machines, unencrypted
   curl http://127.0.0.1:7400/healthz               is it up?
 
 SIGTERM and SIGINT (Ctrl-C) end the server in order: what is in flight is finished and synced. A
