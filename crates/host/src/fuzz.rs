@@ -36,7 +36,11 @@ mod tests {
             }
         };
         let voters = || vec(1..u64::MAX, 1..6);
-        let some = (voters(), prop_oneof![Just(Vec::new()), voters()], any::<bool>());
+        let some = (
+            voters(),
+            prop_oneof![Just(Vec::new()), voters()],
+            any::<bool>(),
+        );
         prop_oneof![Just(Configuration::default()), some.prop_map(of_joint)]
     }
 
@@ -48,15 +52,23 @@ mod tests {
             vec(id(), 0..4),
             vec(any::<u8>(), 0..40),
         )
-            .prop_map(|((generation, visible, doubt, is_lost), members, terms, state)| Image {
-                generation,
-                visible: Offset(visible),
-                doubt: doubt.map(|(term, index)| EntryId::new(term, index)),
-                is_lost,
-                configurations: members.into_iter().map(|(at, c)| (LogIndex(at), c)).collect(),
-                terms: terms.into_iter().map(|(t, i)| (Term(t), LogIndex(i))).collect(),
-                machine: state.into(),
-            })
+            .prop_map(
+                |((generation, visible, doubt, is_lost), members, terms, state)| Image {
+                    generation,
+                    visible: Offset(visible),
+                    doubt: doubt.map(|(term, index)| EntryId::new(term, index)),
+                    is_lost,
+                    configurations: members
+                        .into_iter()
+                        .map(|(at, c)| (LogIndex(at), c))
+                        .collect(),
+                    terms: terms
+                        .into_iter()
+                        .map(|(t, i)| (Term(t), LogIndex(i)))
+                        .collect(),
+                    machine: state.into(),
+                },
+            )
     }
 
     proptest! {

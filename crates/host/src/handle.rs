@@ -9,7 +9,10 @@ use std::{
 use parking_lot::RwLock;
 use trilith_peer::{NodeMessage, Progress};
 use trilith_raft::{Change, Transition};
-use trilith_storage::{LogConfig, LogReader};
+use trilith_storage::{
+    LogConfig, LogReader,
+    journal::{Journal, JournalStats},
+};
 use trilith_types::{GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
@@ -36,6 +39,7 @@ pub(crate) struct Shared<M: Machine> {
     pub(crate) desks: OnceLock<Vec<Arc<Desk<M>>>>,
     pub(crate) groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) journal: Journal,
     pub(crate) pulse: Arc<Pulse>,
     /// Groups that were found on disk and have not been opened.
     pub(crate) found: Arc<crate::found::Found>,
@@ -327,6 +331,12 @@ impl<M: Machine> HostHandle<M> {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// What the journal has done and holds.
+    #[must_use]
+    pub fn journal_stats(&self) -> JournalStats {
+        self.shared.journal.stats()
     }
 
     /// What goes into the heartbeats between nodes: whether shards and disk are getting on.

@@ -133,6 +133,7 @@ pub fn open<M: Machine>(
         desks: OnceLock::new(),
         groups: RwLock::default(),
         metrics: Arc::<Metrics>::default(),
+        journal: journal.clone(),
         pulse: Arc::new(Pulse::new(config.shards)),
         found: Arc::new(Found::new(replayed, found_votes)),
         requests_max: config.inbox_requests_max,

@@ -110,6 +110,8 @@ pub struct Metrics {
     pub damaged_entries: Counter,
     /// Damaged entries that were written again.
     pub repaired_entries: Counter,
+    /// From the order to sync segments until they are durable, in microseconds.
+    pub segment_sync_micros: Histogram,
     /// From a submission to the journal until it is durable, in microseconds.
     pub persist_micros: Histogram,
     /// Entries of one group in one submission to the journal.

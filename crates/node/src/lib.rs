@@ -58,6 +58,7 @@ pub mod layout;
 mod machine;
 mod metrics;
 mod node;
+mod numbers;
 mod observer;
 mod open;
 mod partition;
@@ -87,6 +88,7 @@ pub use identity::{
 };
 pub use metrics::Metrics;
 pub use node::{FEATURE_LEVEL, Node};
+pub use numbers::ReplicaNumbers;
 pub use observer::{AlarmCounts, NoPeers};
 pub use open::{NodeParts, OpenReport};
 pub use produce::{Appended, Deadline, Produce};

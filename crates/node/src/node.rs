@@ -178,15 +178,6 @@ impl Node {
         &self.inner.metrics
     }
 
-    /// What its groups count, once it belongs to a cluster.
-    #[must_use]
-    pub fn host_metrics(&self) -> Option<Arc<trilith_host::Metrics>> {
-        self.inner
-            .live
-            .get()
-            .map(|live| Arc::clone(live.host.metrics()))
-    }
-
     /// How full the file system with the data is.
     ///
     /// # Errors

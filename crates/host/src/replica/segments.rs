@@ -25,6 +25,8 @@ pub(super) struct Segments {
     /// The number of the last sync that was begun.
     begun: u64,
     is_syncing: bool,
+    /// When the sync that is under way, or was last, was ordered.
+    ordered: Duration,
     is_queued: bool,
     wants_sync: bool,
     wants_mark: bool,
@@ -181,6 +183,7 @@ impl<M: Machine> Replica<M> {
         match self.log.prepare_sync() {
             Ok(Some(pending)) => {
                 self.segments.is_syncing = true;
+                self.segments.ordered = cx.now.monotonic;
                 cx.syncs += 1;
                 cx.metrics.segment_syncs.add(1);
                 let (group, number) = (self.group, self.segments.begun);
@@ -211,6 +214,8 @@ impl<M: Machine> Replica<M> {
     /// A sync has ended.
     pub(crate) fn synced(&mut self, cx: &mut Cx<M>, number: u64, outcome: SyncOutcome) {
         self.segments.is_syncing = false;
+        let took = cx.now.monotonic.saturating_sub(self.segments.ordered);
+        cx.metrics.segment_sync_micros.record_micros(took);
         match self.log.finish_sync(outcome) {
             Ok(_) => {
                 self.mended(number);

@@ -59,3 +59,28 @@ async fn requests_records_and_errors_are_counted() {
         );
     }
 }
+
+#[tokio::test]
+async fn replicas_have_samples_of_their_own_up_to_a_limit_and_the_journal_its_times() {
+    let server = start().await;
+    server.create("t", 2).await;
+    server.append("t", &["a", "b"]).await;
+    let lines = |text: &str, start: &str| text.lines().filter(|l| l.starts_with(start)).count();
+    let answer = server.get("/metrics").await;
+    let text = answer.text();
+    assert_eq!(lines(text, "trilith_replica_leads{topic=\"t\""), 2);
+    let ends: u64 = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("trilith_replica_end_offset{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(ends, 2, "{text}");
+    assert!(text.contains("trilith_replicas_left_out 0\n"));
+    assert_eq!(lines(text, "trilith_journal_sync_seconds_bucket"), 16);
+    assert!(!text.contains("trilith_journal_sync_seconds_count 0\n"));
+    server.create("many", 300).await;
+    let answer = server.get("/metrics").await;
+    let text = answer.text();
+    assert_eq!(lines(text, "trilith_replica_leads{"), 256);
+    assert!(text.contains("trilith_replicas_left_out 46\n"), "{text}");
+}

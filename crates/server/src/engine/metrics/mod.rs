@@ -1,5 +1,8 @@
 //! The node's counts, as Prometheus reads them.
 
+mod journal;
+mod replicas;
+
 use trilith_host::Metrics as HostMetrics;
 use trilith_node::{Metrics, Node};
 use trilith_transport::{PeerTraffic, Peers};
@@ -37,6 +40,10 @@ pub(super) fn render(text: &mut Text, node: &Node, peers: Option<&Peers>) {
         group_gauges(text, &groups);
         group_histograms(text, &groups);
     }
+    if let Some(stats) = node.journal_stats() {
+        journal::render(text, &stats);
+    }
+    replicas::render(text, node);
 }
 
 /// What goes between this node and each other one.
@@ -291,6 +298,14 @@ fn group_histograms(text: &mut Text, m: &HostMetrics) {
         "journal_persist_seconds",
         "Time from a submission to the journal until it is on disk.",
         (persist.cumulative, persist.count, persist.sum),
+        seconds,
+    );
+    let sync = m.segment_sync_micros.snapshot();
+    histogram(
+        text,
+        "segment_sync_seconds",
+        "Time from the order to sync a log's segments until they are on disk.",
+        (sync.cumulative, sync.count, sync.sum),
         seconds,
     );
     let entries = m.entries_per_submission.snapshot();
