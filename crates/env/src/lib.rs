@@ -16,7 +16,7 @@ mod rng;
 pub mod sim;
 mod splitmix;
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 pub use clock::Clock;
 pub use completion::{Completer, Completion};
@@ -26,6 +26,30 @@ pub use disk::{
 };
 pub use error::{PathError, answer, is_out_of_files, raw_os_error};
 pub use rng::Rng;
+
+/// Removes a directory and everything in it. What is gone already is no error: somebody else may be
+/// removing the same.
+///
+/// # Errors
+/// What the file system answers.
+pub fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let gone_is_fine = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let entries = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        if entry.is_dir {
+            remove_tree(disk, &entry.path)?;
+        } else {
+            gone_is_fine(disk.remove_file(&entry.path))?;
+        }
+    }
+    gone_is_fine(disk.remove_dir(dir))
+}
 
 /// The outside world as one value, handed to whatever needs it.
 #[derive(Clone, Debug)]

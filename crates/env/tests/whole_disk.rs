@@ -4,7 +4,7 @@
 use std::{io::IoSlice, path::Path, sync::Arc};
 
 use trilith_env::{
-    Disk, OpenMode, os,
+    Disk, OpenMode, os, remove_tree,
     sim::{Failure, Op, SimConfig, SimDisk},
 };
 
@@ -87,4 +87,32 @@ fn the_operating_system_does_all_of_it() {
         tell.send(held.list(Path::new("/")).is_ok()).unwrap()
     }));
     assert!(told.recv().unwrap());
+}
+
+#[test]
+fn two_may_remove_the_same_tree() {
+    let place = tempfile::tempdir().unwrap();
+    let disk = os::OsDisk::new();
+    for round in 0..20 {
+        let top = place.path().join(round.to_string());
+        disk.create_dir(&top).unwrap();
+        fill(&disk, &top);
+        fill(&disk, &top.join("below"));
+        std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| remove_tree(&disk, &top)));
+            for done in both {
+                done.join().unwrap().unwrap();
+            }
+        });
+        assert!(!top.exists());
+    }
+    let sim = SimDisk::with(SimConfig::new(1));
+    fill(&sim, Path::new("/d"));
+    remove_tree(&sim, Path::new("/d")).unwrap();
+    remove_tree(&sim, Path::new("/d")).unwrap();
+    assert!(sim.list(Path::new("/d")).is_err());
+    // A refusal is told.
+    fill(&sim, Path::new("/e"));
+    sim.fail(Failure::of(Op::RemoveFile));
+    assert!(remove_tree(&sim, Path::new("/e")).is_err());
 }

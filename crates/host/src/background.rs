@@ -1,13 +1,9 @@
 //! Work that may wait for the disk and that no shard should wait for: reading old entries for
 //! peers, removing files.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use trilith_env::Disk;
+use trilith_env::{Disk, remove_tree};
 
 use crate::inbox::{Inbox, Limits, Weight};
 
@@ -50,22 +46,10 @@ impl Background {
     /// Removes a directory and everything in it.
     pub(crate) fn remove_dir(&self, disk: &Arc<dyn Disk>, dir: PathBuf) {
         let disk = Arc::clone(disk);
-        self.run(move || match remove_all(&*disk, &dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        self.run(move || {
+            if let Err(error) = remove_tree(&*disk, &dir) {
                 tracing::warn!(dir = %dir.display(), %error, "files that are not needed stay");
             }
-            _ => {}
         });
     }
-}
-
-fn remove_all(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    for entry in disk.list(dir)? {
-        if entry.is_dir {
-            remove_all(disk, &entry.path)?;
-        } else {
-            disk.remove_file(&entry.path)?;
-        }
-    }
-    disk.remove_dir(dir)
 }

@@ -8,12 +8,8 @@
 //! groups/7.3        partition 3 of the topic with the id 7
 //! ```
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use trilith_env::Disk;
 use trilith_types::{PartitionId, TopicId};
 
 /// The directory of all groups.
@@ -41,22 +37,6 @@ pub(crate) fn parse_replica_dir(dir: &Path) -> Option<(TopicId, PartitionId)> {
         TopicId(topic.parse().ok()?),
         PartitionId(partition.parse().ok()?),
     ))
-}
-
-/// Removes a directory and what is in it; one that is missing is removed already.
-pub(crate) fn remove_tree(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let entries = match disk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        if entry.is_dir {
-            remove_tree(disk, &entry.path)?;
-        } else {
-            disk.remove_file(&entry.path)?;
-        }
-    }
-    disk.remove_dir(dir)
 }
 
 #[cfg(test)]

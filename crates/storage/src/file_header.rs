@@ -91,6 +91,30 @@ impl FileHeader {
         out
     }
 
+    /// What an intact header of this version says.
+    #[must_use]
+    pub fn decode(bytes: &[u8; FILE_HEADER_BYTES]) -> Option<Self> {
+        let mut input = Input::new(bytes);
+        let (_magic, _version) = (input.array::<8>()?, input.u16()?);
+        let kind = match input.u16()? {
+            1 => FileKind::Store,
+            2 => FileKind::Offsets,
+            3 => FileKind::Entries,
+            4 => FileKind::Times,
+            _ => return None,
+        };
+        let _reserved = input.u32()?;
+        let header = Self {
+            kind,
+            group: GroupId(input.u64()?),
+            segment: SegmentId(input.u64()?),
+            base: Offset(input.u64()?),
+            first_index: LogIndex(input.u64()?),
+            salt: input.u64()?,
+        };
+        (header.judge(bytes) == HeaderState::Good).then_some(header)
+    }
+
     /// Compares the bytes of a file with the header that the manifest asks for.
     #[must_use]
     pub fn judge(&self, bytes: &[u8; FILE_HEADER_BYTES]) -> HeaderState {

@@ -6,13 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use trilith_env::{Disk, OpenMode};
+use trilith_env::{DirEntry, Disk, OpenMode};
+use trilith_types::Term;
 
 use crate::{
-    file_header::FileKind,
+    file_header::{FILE_HEADER_BYTES, FileHeader, FileKind},
     layout,
-    manifest::{MANIFEST, Manifest},
-    meta::SegmentMeta,
+    manifest::{LogStart, MANIFEST, Manifest},
+    meta::{SegmentMeta, SegmentState},
     mirrored::{CopyState, MirroredError, MirroredFile, read_copy},
     scan::{Found, Scan},
     store::FIRST_FRAME,
@@ -40,31 +41,99 @@ pub enum InspectError {
 /// # Errors
 /// What the file system answers.
 pub fn log_dirs(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<PathBuf>, InspectError> {
+    dirs(disk, root, has_manifest)
+}
+
+/// The directories at and below `root` that hold segments and no manifest, sorted: logs behind a
+/// journal that were not synced yet.
+///
+/// # Errors
+/// What the file system answers.
+pub fn unsynced_log_dirs(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<PathBuf>, InspectError> {
+    dirs(disk, root, |entries| {
+        !has_manifest(entries) && stores(entries).next().is_some()
+    })
+}
+
+fn dirs(
+    disk: &Arc<dyn Disk>,
+    root: &Path,
+    is_wanted: impl Fn(&[DirEntry]) -> bool,
+) -> Result<Vec<PathBuf>, InspectError> {
     let mut found = Vec::new();
     let mut waiting = vec![root.to_owned()];
-    let names = MirroredFile::paths(Path::new(""), MANIFEST);
     while let Some(dir) = waiting.pop() {
         let entries = disk.list(&dir).map_err(|source| InspectError::Io {
             path: dir.clone(),
             source,
         })?;
-        let is_log = entries.iter().any(|entry| {
-            names
-                .iter()
-                .any(|name| entry.path.file_name() == name.file_name())
-        });
-        waiting.extend(
-            entries
-                .into_iter()
-                .filter(|entry| entry.is_dir)
-                .map(|entry| entry.path),
-        );
-        if is_log {
+        if is_wanted(&entries) {
             found.push(dir);
         }
+        let below = entries.into_iter().filter(|entry| entry.is_dir);
+        waiting.extend(below.map(|entry| entry.path));
     }
     found.sort();
     Ok(found)
+}
+
+fn has_manifest(entries: &[DirEntry]) -> bool {
+    let names = MirroredFile::paths(Path::new(""), MANIFEST);
+    let is_one = |entry: &DirEntry| {
+        let mut names = names.iter();
+        names.any(|name| entry.path.file_name() == name.file_name())
+    };
+    entries.iter().any(is_one)
+}
+
+/// The segments' stores in a directory.
+fn stores(entries: &[DirEntry]) -> impl Iterator<Item = &Path> {
+    let is_store =
+        |entry: &&DirEntry| matches!(layout::parse(&entry.path), Some((_, _, FileKind::Store)));
+    entries.iter().filter(is_store).map(|entry| &*entry.path)
+}
+
+/// What the manifest of a log would say that has none yet, as far as its segments' headers tell:
+/// nothing of it is known to be synced.
+///
+/// # Errors
+/// What the file system answers, and when there is no segment.
+pub fn manifest_by_headers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Manifest, InspectError> {
+    let io = |path: &Path, source| InspectError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let entries = disk.list(dir).map_err(|source| io(dir, source))?;
+    let mut headers = Vec::new();
+    for path in stores(&entries) {
+        let mut bytes = [0; FILE_HEADER_BYTES];
+        let read = disk
+            .open(path, OpenMode::ReadOnly)
+            .and_then(|file| file.read_at(0, &mut bytes));
+        // One that is being made has no header yet.
+        let is_whole = read.map_err(|source| io(path, source))? == FILE_HEADER_BYTES;
+        headers.extend(is_whole.then(|| FileHeader::decode(&bytes)).flatten());
+    }
+    headers.sort_by_key(|header| header.segment);
+    let Some(first) = headers.first() else {
+        let source = io::Error::new(io::ErrorKind::NotFound, "there is no segment with a header");
+        return Err(io(dir, source));
+    };
+    let start = LogStart {
+        offset: first.base,
+        index: first.first_index,
+        prev_term: Term::ZERO,
+    };
+    let mut manifest = Manifest::new(first.group, start);
+    let segments = headers.iter().map(|header| SegmentMeta {
+        id: header.segment,
+        base: header.base,
+        first_index: header.first_index,
+        salt: header.salt,
+        state: SegmentState::Open,
+    });
+    manifest.segments.extend(segments);
+    Ok(manifest)
 }
 
 /// A log's manifest, the newest copy that is whole.

@@ -44,9 +44,9 @@ pub struct ParseSyncPolicyError {
     pub text: String,
 }
 
-/// The units of a size and the bytes in each. Without a unit, bytes are meant.
-const SIZES: [(&str, u64); 9] = [
-    ("", 1),
+/// The units of a size and the bytes in each. One has to be given: a number alone may be meant as
+/// milliseconds as well.
+const SIZES: [(&str, u64); 8] = [
     ("B", 1),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -85,7 +85,7 @@ fn parse(text: &str) -> Option<SyncPolicy> {
     quantity(every, &SIZES, str::eq_ignore_ascii_case).map(SyncPolicy::EveryBytes)
 }
 
-/// A whole number above zero with one of `units`. No unit is both a time's and a size's.
+/// A whole number above zero with one of `units`; none is both a time's and a size's.
 fn quantity(
     text: &str,
     units: &[(&str, u64)],
@@ -107,7 +107,7 @@ impl fmt::Display for SyncPolicy {
         let (number, units) = match self {
             Self::Always => return f.write_str("always"),
             Self::Os => return f.write_str("os"),
-            Self::EveryBytes(bytes) => (*bytes, &SIZES[..6]),
+            Self::EveryBytes(bytes) => (*bytes, &SIZES[..5]),
             Self::Every(time) => (
                 u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
                 &TIMES[..],
@@ -117,7 +117,7 @@ impl fmt::Display for SyncPolicy {
             .iter()
             .rev()
             .find(|(_, size)| number.is_multiple_of(*size));
-        let (unit, size) = whole.unwrap_or(&("", 1));
+        let (unit, size) = whole.unwrap_or(&("B", 1));
         write!(f, "every:{}{unit}", number / size)
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(parse("always"), Ok(SyncPolicy::Always));
         assert_eq!(parse("os"), Ok(SyncPolicy::Os));
         for (text, bytes) in [
-            ("every:100", 100),
+            ("every:100B", 100),
             ("every:4MiB", 4 << 20),
             ("every:4 mib", 4 << 20),
             ("every:1MB", 1_000_000),
@@ -152,6 +152,7 @@ mod tests {
         for bad in [
             "",
             "every",
+            "every:100",
             "every:",
             "every:0",
             "every:0ms",

@@ -73,6 +73,31 @@ fn a_directory_tree_is_searched_for_logs_and_each_is_shown() {
             .all(|(_, copy)| matches!(copy, CopyState::Intact { .. }))
     );
     assert!(inspect::manifest(&dyn_disk, Path::new("/data/empty")).is_err());
+    assert!(
+        inspect::unsynced_log_dirs(&dyn_disk, Path::new("/"))
+            .unwrap()
+            .is_empty()
+    );
+    // The segments' own headers say what a manifest that is not there would.
+    let by_headers = inspect::manifest_by_headers(&dyn_disk, Path::new(DIR)).unwrap();
+    let known = |m: &manifest::Manifest| {
+        let segments = m.segments.iter();
+        let segments = segments.map(|s| (s.id, s.base, s.first_index, s.salt));
+        (
+            m.group,
+            m.start.offset,
+            m.start.index,
+            segments.collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(known(&by_headers), known(&manifest));
+    for copy in ["manifest.a", "manifest.b"] {
+        disk.remove_file(&Path::new(DIR).join(copy)).unwrap();
+    }
+    let dirs = inspect::unsynced_log_dirs(&dyn_disk, Path::new("/")).unwrap();
+    assert_eq!(dirs, [Path::new(DIR)]);
+    let nothing = inspect::manifest_by_headers(&dyn_disk, Path::new("/data/empty"));
+    assert!(nothing.is_err());
     assert!(inspect::log_dirs(&dyn_disk, Path::new("/nowhere")).is_err());
 }
 

@@ -75,9 +75,22 @@ impl Inspect {
             .whole()
             .map(|data| journal::inspect(&*offline.disk, data));
         let is_closed = matches!(&journal, Some(Ok(journal)) if journal.clean);
-        for log in offline.logs()? {
+        let synced = offline.logs()?.into_iter().map(|log| {
+            let manifest = inspect::manifest(&offline.disk, &log);
+            (log, manifest, is_closed)
+        });
+        // The journal has what is in these, so that it is not lost.
+        let unsynced = offline.unsynced_logs()?.into_iter().map(|log| {
+            let manifest = inspect::manifest_by_headers(&offline.disk, &log);
+            (log, manifest, false)
+        });
+        for (log, manifest, is_closed) in synced.chain(unsynced) {
+            let manifest = manifest.map_err(|error| Failure::because(offline.name(&log), error));
+            let shown = manifest.and_then(|manifest| {
+                self.log(&offline, &log, &manifest, is_closed, &mut documents)
+            });
             // One log that cannot be read does not hide the others.
-            if let Err(failure) = self.log(&offline, &log, is_closed, &mut documents) {
+            if let Err(failure) = shown {
                 if matches!(failure, Failure::OutputClosed) {
                     return Err(failure);
                 }
@@ -154,20 +167,19 @@ impl Inspect {
         &self,
         offline: &Offline,
         log: &Path,
+        manifest: &Manifest,
         is_closed: bool,
         documents: &mut Vec<Value>,
     ) -> Result<(), Failure> {
-        let manifest = inspect::manifest(&offline.disk, log)
-            .map_err(|error| Failure::because(offline.name(log), error))?;
         let segments = manifest.segments.iter();
         let summaries = segments.map(|meta| self.summary(offline, log, meta));
         let summaries = summaries.collect::<Result<Vec<_>, _>>()?;
         let is_closed = is_closed || manifest.is_clean();
         match self.output {
             Listing::Json => {
-                documents.push(log_json(offline, log, &manifest, is_closed, &summaries));
+                documents.push(log_json(offline, log, manifest, is_closed, &summaries));
             }
-            Listing::Table => self.print(offline, log, &manifest, is_closed, &summaries)?,
+            Listing::Table => self.print(offline, log, manifest, is_closed, &summaries)?,
         }
         Ok(())
     }

@@ -87,6 +87,12 @@ impl Offline {
         inspect::log_dirs(&self.disk, &self.dir).map_err(|error| Failure::Failed(error.to_string()))
     }
 
+    /// The directories of the logs that were not synced yet: the journal has everything in them.
+    pub(super) fn unsynced_logs(&self) -> Result<Vec<PathBuf>, Failure> {
+        let found = inspect::unsynced_log_dirs(&self.disk, &self.dir);
+        found.map_err(|error| Failure::Failed(error.to_string()))
+    }
+
     /// What a log, or a file of it, belongs to. A group's directory holds one log for each time
     /// that it was begun anew.
     pub(super) fn owner(&self, path: &Path) -> Option<Owner> {
@@ -138,9 +144,17 @@ impl std::fmt::Display for Owner {
 /// The cluster's own state by its log here. What is missing of it, or not understood, costs names.
 fn controller(disk: &Arc<dyn Disk>, data: &Path) -> Controller {
     let mut controller = Controller::default();
-    let logs = inspect::log_dirs(disk, &controller_dir(data)).unwrap_or_default();
-    for log in logs {
-        let Ok(manifest) = inspect::manifest(disk, &log) else {
+    let dir = controller_dir(data);
+    let synced = inspect::log_dirs(disk, &dir).unwrap_or_default();
+    let synced = synced
+        .into_iter()
+        .map(|log| (inspect::manifest(disk, &log), log));
+    let unsynced = inspect::unsynced_log_dirs(disk, &dir).unwrap_or_default();
+    let unsynced = unsynced
+        .into_iter()
+        .map(|log| (inspect::manifest_by_headers(disk, &log), log));
+    for (manifest, log) in synced.chain(unsynced) {
+        let Ok(manifest) = manifest else {
             continue;
         };
         for meta in &manifest.segments {

@@ -162,6 +162,7 @@ impl Produce {
     }
 
     async fn send_all(&self, producer: &Producer, progress: &Progress) -> Result<(), Failure> {
+        let mut sent_before = 0;
         let mut blocks = input::read(self.input, self.key_delimiter.clone(), self.files.clone());
         loop {
             let block = tokio::select! {
@@ -172,7 +173,7 @@ impl Produce {
             let Some(block) = block else { return Ok(()) };
             let records = block?;
             let read = records.len() as u64;
-            for record in records {
+            for (number, record) in (sent_before..).zip(records) {
                 let sent = match self.partition {
                     Some(partition) => producer.send_to(PartitionId(partition), record).await,
                     None => producer.send(record).await,
@@ -181,10 +182,22 @@ impl Produce {
                     Ok(_) => {}
                     // The report says why.
                     Err(SendError::Halted(_)) => return Ok(()),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(Failure::because(self.place(number), error)),
                 }
             }
+            sent_before += read;
             progress.add(read);
+        }
+    }
+
+    /// Where a record of the input is, counted from 0.
+    fn place(&self, number: u64) -> String {
+        let file = usize::try_from(number)
+            .ok()
+            .and_then(|at| self.files.get(at));
+        match (self.input, file) {
+            (input::Kind::Files, Some(file)) => file.display().to_string(),
+            _ => format!("record {} of the input", number + 1),
         }
     }
 

@@ -9,12 +9,13 @@
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
+use trilith_env::remove_tree;
 use trilith_topics::{controller::CONTROLLER_GROUP, group_id, partition_of};
 use trilith_types::{GroupId, PartitionId, TopicId};
 
 use super::{Keeper, Note};
 use crate::{
-    layout::{groups_dir, parse_replica_dir, remove_tree, replica_dir},
+    layout::{groups_dir, parse_replica_dir, replica_dir},
     node::Live,
     partition::PartitionShared,
 };
