@@ -130,6 +130,12 @@ impl ControllerReplica {
         payload: &Bytes,
         answers: &mut dyn Iterator<Item = GroupPending>,
     ) -> Result<Effects, UnknownEntry> {
+        if meta.kind == EntryKind::LOST {
+            let what = "a command of the cluster's own state is lost, and this node has the only \
+                        copy of it: what topics there are cannot be told. Put a backup of the data \
+                        directory in its place";
+            return Err(unknown_entry(what.to_owned()));
+        }
         if meta.kind != EntryKind::COMMAND {
             let what = format!("entry {} of the controller is a {}", meta.index, meta.kind);
             return Err(unknown_entry(what));

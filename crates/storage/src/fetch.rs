@@ -286,7 +286,8 @@ impl Parser<'_> {
             let Some(body) = rest.get(payload.clone()) else {
                 return Stop::Short(position, header);
             };
-            if crc(body) != header.payload_crc && !planted::is_on(Bug::DamageServed) {
+            let is_bad = crc(body) != header.payload_crc && !planted::is_on(Bug::DamageServed);
+            if is_bad || header.is_lost() {
                 return Stop::BadPayload(position, header);
             }
             // Consumers see records. What takes no offsets is between the replicas.

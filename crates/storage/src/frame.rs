@@ -93,6 +93,12 @@ impl FrameHeader {
         self.kind == EntryKind::MARK
     }
 
+    /// Whether records were here that are lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.kind == EntryKind::LOST && self.records > 0
+    }
+
     /// The number of the entry that comes after it.
     #[must_use]
     pub fn next_index(&self) -> LogIndex {

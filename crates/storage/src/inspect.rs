@@ -1,21 +1,25 @@
 //! Looks at a log's files without changing or locking anything.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use trilith_env::{DirEntry, Disk, OpenMode};
-use trilith_types::Term;
+use trilith_types::{EntryKind, GroupId, LogIndex, Term};
 
 use crate::{
+    codec::crc,
+    entries::StoredEntry,
     file_header::{FILE_HEADER_BYTES, FileHeader, FileKind},
+    frame::FRAME_HEADER_BYTES,
     layout,
     manifest::{LogStart, MANIFEST, Manifest},
     meta::{SegmentMeta, SegmentState},
     mirrored::{CopyState, MirroredError, MirroredFile, read_copy},
-    scan::{Found, Scan},
+    scan::{Body, Found, Scan},
     store::FIRST_FRAME,
 };
 
@@ -187,6 +191,64 @@ pub fn frames(
     while let Some(found) = scan.next_found().map_err(io)? {
         if !visit(&found) {
             break;
+        }
+    }
+    Ok(())
+}
+
+/// Entries that lie whole in the stores of a log's directory, whatever its manifest says of these:
+/// `wanted` has their indices and terms. An entry's frame has a checksum over its bytes and over who
+/// it is, so that it is the one, wherever it is found. What cannot be read is passed over.
+#[must_use]
+pub fn salvage(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    group: GroupId,
+    wanted: &BTreeMap<LogIndex, Term>,
+) -> BTreeMap<LogIndex, StoredEntry> {
+    let mut found = BTreeMap::new();
+    let entries = disk.list(dir).unwrap_or_default();
+    for path in stores(&entries) {
+        // One that cannot be read has nothing to give.
+        let _ = salvage_from(disk, path, group, wanted, &mut found);
+    }
+    found
+}
+
+fn salvage_from(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    group: GroupId,
+    wanted: &BTreeMap<LogIndex, Term>,
+    found: &mut BTreeMap<LogIndex, StoredEntry>,
+) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::ReadOnly)?;
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes)?;
+    let header = (read == FILE_HEADER_BYTES).then(|| FileHeader::decode(&bytes));
+    let Some(header) = header.flatten().filter(|header| header.group == group) else {
+        return Ok(());
+    };
+    let mut scan = Scan::new(&*file, header.salt, FIRST_FRAME, u64::MAX)?;
+    while let Some(next) = scan.next_found()? {
+        let Found::Frame {
+            position,
+            header,
+            body: Body::Good | Body::BadPadding,
+        } = next
+        else {
+            continue;
+        };
+        let is_wanted = wanted.get(&header.index) == Some(&header.term);
+        if !is_wanted || header.is_mark() || header.kind == EntryKind::LOST {
+            continue;
+        }
+        let mut payload = vec![0; header.payload_len as usize];
+        let read = file.read_at(position + FRAME_HEADER_BYTES as u64, &mut payload)?;
+        if read == payload.len() && crc(&payload) == header.payload_crc {
+            let meta = header.meta();
+            let payload = payload.into();
+            found.insert(meta.index, StoredEntry { meta, payload });
         }
     }
     Ok(())

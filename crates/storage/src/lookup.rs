@@ -68,6 +68,7 @@ impl LogReader {
                 && from < header.next_offset()
                 && header.next_offset() <= visible
                 && !header.is_mark()
+                && !header.is_lost()
                 && max_bytes as u64 <= header.frame_len()
                 && crc(payload) == header.payload_crc;
             is_wanted.then(|| {

@@ -326,6 +326,17 @@ impl<'a> Checker<'a> {
         if header.is_mark() {
             return;
         }
+        if header.is_lost() {
+            let what = format!(
+                "records were lost before they came here, and nobody else had them: entry {}, \
+                 offsets {}..{}",
+                header.index,
+                header.first_offset,
+                header.next_offset()
+            );
+            self.out.add(self.path.clone(), position, what, true);
+            return;
+        }
         self.out.entries += 1;
         self.out.records += u64::from(header.records);
         self.check_index(position, header);

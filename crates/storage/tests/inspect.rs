@@ -11,13 +11,13 @@ use trilith_env::{
     sim::{Failure, FlipIn, Op, SimDisk},
 };
 use trilith_storage::{
-    AppendError, EntryKind, FileCache, Log, LogConfig, OpenError, ReadError, file_header, frame,
-    inspect, manifest,
+    AppendError, Entry, EntryKind, FileCache, Log, LogConfig, OpenError, ReadError, file_header,
+    frame, inspect, manifest,
     mirrored::CopyState,
     scan::{Body, Found, Scan},
     verify,
 };
-use trilith_types::{LogIndex, Offset, TimestampMs};
+use trilith_types::{EntryMeta, LogIndex, Offset, Term, TimestampMs};
 
 fn filled(disk: &SimDisk, entries: u32) -> Log {
     let (mut log, _) = open(disk, small());
@@ -99,6 +99,85 @@ fn a_directory_tree_is_searched_for_logs_and_each_is_shown() {
     let nothing = inspect::manifest_by_headers(&dyn_disk, Path::new("/data/empty"));
     assert!(nothing.is_err());
     assert!(inspect::log_dirs(&dyn_disk, Path::new("/nowhere")).is_err());
+}
+
+#[test]
+fn entries_are_found_in_segments_that_nothing_else_speaks_of() {
+    let disk = SimDisk::new(1);
+    let log = filled(&disk, 40);
+    let stored = entries(&log.reader(), LogIndex(1), LogIndex(40));
+    drop(log);
+    disk.crash_process();
+    for copy in ["manifest.a", "manifest.b"] {
+        disk.remove_file(&Path::new(DIR).join(copy)).unwrap();
+    }
+    let dyn_disk = env_on(&disk).disk;
+    let found = |group, wanted: &[(u64, u64)]| {
+        let wanted = wanted
+            .iter()
+            .map(|&(index, term)| (LogIndex(index), Term(term)));
+        inspect::salvage(&dyn_disk, Path::new(DIR), group, &wanted.collect())
+    };
+    // The second one is of another term, and so another entry.
+    let some = found(GROUP, &[(3, 1), (12, 1), (25, 3), (99, 9)]);
+    let expected = [&stored[2], &stored[24]];
+    assert!(some.values().eq(expected), "{some:?}");
+    assert!(found(trilith_types::GroupId(8), &[(3, 1)]).is_empty());
+    assert!(inspect::salvage(&dyn_disk, Path::new("/no"), GROUP, &[].into()).is_empty());
+}
+
+#[test]
+fn what_stands_for_lost_records_is_refused_and_what_lies_around_it_is_read() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, small());
+    for index in 1..=9 {
+        let lost = index == 4 || index == 5;
+        if lost {
+            let first_offset = log.end_offset();
+            let entry = EntryMeta {
+                index: LogIndex(index),
+                term: Term(1),
+                kind: EntryKind::LOST,
+                first_offset,
+                // The second one took no offsets: there is nothing to be missed.
+                records: if index == 4 { 3 } else { 0 },
+                append_time: TimestampMs(0),
+                max_timestamp: TimestampMs(0),
+            };
+            log.append(&Entry::new(&entry, &[])).unwrap();
+        } else {
+            append_at(&mut log, 2, 100, TimestampMs(0)).unwrap();
+        }
+    }
+    log.sync().unwrap();
+    log.publish(log.end_offset());
+    let reader = log.reader();
+    for max_bytes in [1, 1 << 20] {
+        let (frames, damaged) = try_read_all(&reader).unwrap();
+        assert_eq!((frames.len(), &damaged[..]), (7, &[(6, 9)][..]));
+        let refused = reader.read(Offset(7), max_bytes).unwrap_err();
+        let ReadError::Damaged { first, next, .. } = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!((first, next), (Offset(7), Offset(9)));
+        assert_eq!(
+            reader.read(Offset(9), max_bytes).unwrap().frames[0].index,
+            LogIndex(6)
+        );
+    }
+    // Replicas are handed it as it is.
+    assert_eq!(
+        entries(&reader, LogIndex(4), LogIndex(4))[0].meta.kind,
+        EntryKind::LOST
+    );
+    log.close().unwrap();
+    let verified = verify::verify(&env_on(&disk).disk, Path::new(DIR)).unwrap();
+    let findings = verified.findings;
+    assert_eq!(
+        (findings.len(), findings[0].loses_records),
+        (1, true),
+        "{findings:?}"
+    );
 }
 
 #[test]

@@ -18,6 +18,9 @@ impl EntryKind {
     pub const CONFIGURATION: Self = Self(2);
     /// A command of the state machine above.
     pub const COMMAND: Self = Self(3);
+    /// What was here is lost, and nobody else had it: the only replica of a group goes on without.
+    /// It has no payload, and takes the offsets that were taken, so that no other record gets them.
+    pub const LOST: Self = Self(4);
     /// Kept for transactions that span groups: prepare.
     pub const PREPARE: Self = Self(16);
     /// Kept for transactions: commit.
@@ -35,6 +38,7 @@ impl fmt::Display for EntryKind {
             Self::BATCH => f.write_str("batch"),
             Self::CONFIGURATION => f.write_str("configuration"),
             Self::COMMAND => f.write_str("command"),
+            Self::LOST => f.write_str("lost entry"),
             Self::PREPARE => f.write_str("prepare"),
             Self::COMMIT => f.write_str("commit"),
             Self::ABORT => f.write_str("abort"),
@@ -151,10 +155,10 @@ mod tests {
 
     #[test]
     fn kinds_have_names() {
-        let names = [0, 1, 2, 3, 16, 17, 18, 255, 77].map(|n| EntryKind(n).to_string());
+        let names = [0, 1, 2, 3, 4, 16, 17, 18, 255, 77].map(|n| EntryKind(n).to_string());
         assert_eq!(
             names.join(" "),
-            "no-op batch configuration command prepare commit abort mark kind 77"
+            "no-op batch configuration command lost entry prepare commit abort mark kind 77"
         );
     }
 }

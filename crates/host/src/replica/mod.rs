@@ -16,6 +16,7 @@ mod lead;
 mod limbo;
 mod open;
 mod rebuild;
+mod replay;
 mod segments;
 mod send;
 mod shortage;

@@ -16,29 +16,24 @@ use trilith_raft::{
     SplitMix64, TermRuns, UnknownSuffix,
 };
 use trilith_storage::{
-    Entry, Log, MarkPart, OpenError, Opened,
-    journal::{GroupReplay, Mark, ReplayEntry, ReplayState},
+    Log, MarkPart, OpenError, Opened, StoredEntry,
+    journal::{GroupReplay, Mark, ReplayState},
     votes::FoundVote,
 };
-use trilith_types::{
-    EntryKind, EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Term, TimestampMs,
-};
+use trilith_types::{EntryKind, GroupId, LogIndex, NodeId, Term, TimestampMs};
 
 use super::{
     Cx, Replica, Tail,
     limbo::Limbo,
     rebuild::{self, Lost},
+    replay::{replay_entries, salvage},
     segments::Segments,
-    shortage::Shortage,
     write::Writing,
 };
 use crate::{
     Group, GroupSpec, GroupView, OpenGroupError, decode_configuration, image::Image,
     machine::Machine, pending::Pending, recent::Recent,
 };
-
-/// Bytes of replayed entries that are appended at a time.
-const REPLAY_BYTES: usize = 4 << 20;
 
 /// Where a core's chance comes from: seeded once from the environment.
 struct Chance(SplitMix64);
@@ -57,6 +52,8 @@ pub(super) struct Found {
     pub(super) mark: Option<Mark>,
     pub(super) replay: GroupReplay,
     pub(super) vote: Option<FoundVote>,
+    /// Entries whose bytes the journal has lost, as far as they lay in segments all the same.
+    pub(super) salvaged: BTreeMap<LogIndex, StoredEntry>,
 }
 
 impl<M: Machine> Replica<M> {
@@ -68,7 +65,9 @@ impl<M: Machine> Replica<M> {
     ) -> Result<Self, OpenGroupError> {
         let group = spec.group;
         let mut found = find(cx, &spec, replay, vote)?;
-        let limbo = replay_entries(cx, group, &found.replay, &mut found.log)?;
+        let mut replayed = found.replay.entries.iter();
+        let has_losses = replayed.any(|entry| entry.state == ReplayState::Damaged);
+        let limbo = replay_entries(cx, group, &mut found)?;
         let mut machine = spec.machine;
         let restored = restored(cx.node(), group, &found, &limbo)?;
         if !restored.state_machine_lost {
@@ -164,6 +163,10 @@ impl<M: Machine> Replica<M> {
         if doubt_unsaved || found.mark.is_none() {
             replica.segments.mark_soon();
         }
+        if has_losses {
+            // What was found elsewhere is on disk in the journal alone, where it cannot be read.
+            replica.segments.sync_soon();
+        }
         Ok(replica)
     }
 
@@ -235,6 +238,8 @@ fn find<M: Machine>(
         last_term: mark.last_term,
     });
     let dir = spec.dir.join(image.generation.to_string());
+    // What the mark does not speak of goes when the log is opened.
+    let salvaged = salvage(cx, group, &dir, &replay);
     let files = Arc::clone(&cx.files);
     let opened = Log::open_replicated(&cx.env, files, &dir, group, spec.log.clone(), part.as_ref());
     let (log, opened) = match opened {
@@ -257,6 +262,7 @@ fn find<M: Machine>(
         mark,
         replay,
         vote,
+        salvaged,
     })
 }
 
@@ -307,104 +313,6 @@ fn remove_others<M: Machine>(cx: &Cx<M>, dir: &Path, image: &Image) -> std::io::
             let other = dir.join(found.to_string());
             cx.background.remove_dir(&cx.env.disk, other);
         }
-    }
-    Ok(())
-}
-
-/// Appends what the journal has after the mark.
-fn replay_entries<M: Machine>(
-    cx: &Cx<M>,
-    group: GroupId,
-    replay: &GroupReplay,
-    log: &mut Log,
-) -> Result<Limbo, OpenGroupError> {
-    let failed = |index: LogIndex, what: &dyn std::fmt::Display| OpenGroupError::Replay {
-        group,
-        index,
-        what: what.to_string(),
-    };
-    if let Some(reset) = replay.reset
-        && log.start_index() != reset.next_index
-    {
-        log.reset(reset.next_index, reset.next_offset, reset.term)
-            .map_err(|e| failed(reset.next_index, &e))?;
-    }
-    if let Some(from) = replay.truncated {
-        log.truncate(from).map_err(|e| failed(from, &e))?;
-    }
-    let mut limbo = Limbo::default();
-    let mut batch: Vec<(EntryMeta, EntryPayload)> = Vec::new();
-    let mut bytes = 0;
-    let mut next = log.last_index().next();
-    for entry in &replay.entries {
-        let index = entry.meta.index;
-        if index < next {
-            if index < log.start_index() || log.term_at(index) == Some(entry.meta.term) {
-                continue;
-            }
-            log.truncate(index).map_err(|e| failed(index, &e))?;
-            next = index;
-        }
-        if index > next {
-            // Segments are shorter than the mark said: what comes after the gap is of no use.
-            break;
-        }
-        next = index.next();
-        let payload = payload(cx, entry);
-        match payload {
-            Some(payload) if limbo.is_empty() => {
-                bytes += payload.len();
-                batch.push((entry.meta, payload));
-                if bytes >= REPLAY_BYTES {
-                    append(log, &mut batch, &mut limbo).map_err(|e| failed(index, &e))?;
-                    bytes = 0;
-                }
-            }
-            payload => {
-                // What comes before goes first, wherever it finds room.
-                append(log, &mut batch, &mut limbo).map_err(|e| failed(index, &e))?;
-                limbo.push(entry.meta, payload);
-            }
-        }
-    }
-    append(log, &mut batch, &mut limbo).map_err(|e| failed(next, &e))?;
-    Ok(limbo)
-}
-
-fn payload<M: Machine>(cx: &Cx<M>, entry: &ReplayEntry) -> Option<EntryPayload> {
-    match entry.state {
-        ReplayState::Damaged => None,
-        ReplayState::Intact => cx
-            .journal
-            .payload(&entry.payload)
-            .ok()
-            .map(EntryPayload::new),
-    }
-}
-
-/// Appends entries; those that find no room wait.
-fn append(
-    log: &mut Log,
-    batch: &mut Vec<(EntryMeta, EntryPayload)>,
-    limbo: &mut Limbo,
-) -> Result<(), String> {
-    let parts: Vec<[&[u8]; 2]> = batch.iter().map(|(_, payload)| payload.parts()).collect();
-    let list = batch.iter().zip(&parts);
-    let list: Vec<Entry<'_>> = list
-        .map(|((meta, _), parts)| Entry::new(meta, parts))
-        .collect();
-    let checksums: Vec<u32> = batch.iter().map(|(_, p)| p.checksum()).collect();
-    // What the journal has may use the space that is kept free for such things.
-    let result = log.append_promised(&list, &checksums);
-    drop(list);
-    drop(parts);
-    let appended = match result {
-        Ok(()) => batch.len(),
-        Err(partial) if Shortage::of(&partial.source).is_some() => partial.appended,
-        Err(partial) => return Err(partial.source.to_string()),
-    };
-    for (meta, payload) in batch.drain(..).skip(appended) {
-        limbo.push(meta, Some(payload));
     }
     Ok(())
 }

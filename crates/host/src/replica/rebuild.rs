@@ -7,7 +7,7 @@
 //! replica helps nobody to office who is behind it. What is left of the old log stays on disk until
 //! the snapshot is in place.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use trilith_raft::{Configuration, EntryId};
 use trilith_storage::{
@@ -113,5 +113,6 @@ pub(super) fn begin<M: Machine>(
         replay,
         // A group with entries has had a vote.
         vote: vote.or(Some(FoundVote::Lost)),
+        salvaged: BTreeMap::new(),
     })
 }

@@ -52,6 +52,10 @@ impl Segments {
         self.wants_mark = true;
     }
 
+    pub(super) const fn sync_soon(&mut self) {
+        self.wants_sync = true;
+    }
+
     /// The log is to begin at `to`, once a durable state covers what goes.
     pub(super) fn trim_offset(&mut self, to: Offset) {
         self.trim_offset = self.trim_offset.max(Some(to));

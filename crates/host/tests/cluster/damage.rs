@@ -211,7 +211,7 @@ fn many_damaged_entries_are_mended_with_few_messages_and_syncs() {
 }
 
 /// The journal's files on a node's disk.
-fn journals(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
+pub(crate) fn journals(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
     let files = cluster.nodes[&id]
         .disk
         .list(&PathBuf::from("/data"))
@@ -222,6 +222,23 @@ fn journals(cluster: &Cluster, id: NodeId) -> Vec<PathBuf> {
         name.contains("journal") && !name.contains("torn")
     };
     files.map(|entry| entry.path).filter(journal).collect()
+}
+
+/// Flips a bit of a value's bytes, which lie once in some files.
+pub(crate) fn lose(cluster: &Cluster, id: NodeId, files: &[PathBuf], value: u64) {
+    let disk = &cluster.nodes[&id].disk;
+    let sought = [value.to_le_bytes(), [7; 8]].concat();
+    let mut found = 0;
+    for path in files {
+        let file = disk.open(path, OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        for at in (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&sought)) {
+            disk.flip_bit(path, at as u64, 6, FlipIn::Both).unwrap();
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1, "an entry is there once");
 }
 
 /// Flips bits here and there in what the journal has.

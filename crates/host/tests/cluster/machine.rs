@@ -136,6 +136,9 @@ impl Machine for List {
         payload: &Bytes,
         answers: &mut dyn Iterator<Item = Ticket>,
     ) -> Result<Effects, UnknownEntry> {
+        if meta.kind == EntryKind::LOST {
+            return Ok(Effects::default());
+        }
         let value = payload.clone().get_u64_le();
         if value == u64::MAX >> 1 {
             return Err(UnknownEntry {

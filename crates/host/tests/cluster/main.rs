@@ -15,6 +15,7 @@ mod disk_full;
 mod machine;
 mod many;
 mod membership;
+mod only_copy;
 mod restart;
 mod snapshot;
 mod stranded;

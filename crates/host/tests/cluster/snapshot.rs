@@ -1,14 +1,12 @@
 //! Replicas that are too far behind for the log.
 
-use std::path::Path;
-
-use trilith_env::{Disk, OpenMode, sim::FlipIn};
+use trilith_env::sim::FlipIn;
 use trilith_host::Alarm;
 use trilith_storage::ReadError;
 use trilith_types::{LogIndex, NodeId, Offset};
 
 use crate::{
-    damage::{stores, written},
+    damage::{journals, lose, stores, written},
     machine::TRIM,
     support::{Cluster, GROUP, node},
 };
@@ -178,27 +176,6 @@ fn a_group_whose_state_is_everything_trims_its_log_and_sends_its_state() {
     assert_eq!(cluster.values(node(1)).len(), 205);
 }
 
-/// Flips a bit of a value's bytes wherever a node's journal has them.
-fn lose_in_journal(cluster: &Cluster, id: NodeId, value: u64) {
-    let disk = &cluster.nodes[&id].disk;
-    let sought = [value.to_le_bytes(), [7; 8]].concat();
-    let mut found = 0;
-    for entry in disk.list(Path::new("/data")).unwrap() {
-        if entry.is_dir || entry.path.extension().is_none_or(|is| is != "journal") {
-            continue;
-        }
-        let file = disk.open(&entry.path, OpenMode::ReadOnly).unwrap();
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut bytes).unwrap();
-        for at in (0..bytes.len()).filter(|&at| bytes[at..].starts_with(&sought)) {
-            disk.flip_bit(&entry.path, at as u64, 6, FlipIn::Both)
-                .unwrap();
-            found += 1;
-        }
-    }
-    assert_eq!(found, 1, "an entry is in the journal once");
-}
-
 #[test]
 fn what_comes_after_a_snapshot_is_kept_though_bytes_of_it_are_lost() {
     // The entries that waited behind lost bytes were forgotten when the snapshot took the log's place,
@@ -239,8 +216,8 @@ fn what_comes_after_a_snapshot_is_kept_though_bytes_of_it_are_lost() {
         cluster.power_cut(id);
     }
     // One entry that the others have in their state alone, and one of its own.
-    lose_in_journal(&cluster, leader, stored[85]);
-    lose_in_journal(&cluster, leader, own[3]);
+    lose(&cluster, leader, &journals(&cluster, leader), stored[85]);
+    lose(&cluster, leader, &journals(&cluster, leader), own[3]);
     cluster.heal();
     // They do not hear each other, so that nobody else can be elected.
     cluster.cut(others[0], others[1]);

@@ -50,7 +50,9 @@ pub(super) struct PartitionState {
 impl PartitionState {
     pub(super) fn apply(&mut self, meta: &EntryMeta, head: &[u8]) -> Result<Effects, UnknownEntry> {
         match meta.kind {
-            EntryKind::NOOP | EntryKind::CONFIGURATION => Ok(Effects::default()),
+            // What a lost batch said of its producer is lost with it: should it come again, it is
+            // stored again.
+            EntryKind::NOOP | EntryKind::CONFIGURATION | EntryKind::LOST => Ok(Effects::default()),
             EntryKind::BATCH => self.take(meta, head),
             EntryKind::COMMAND => {
                 let command = PartitionCommand::decode(head);
