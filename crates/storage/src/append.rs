@@ -66,16 +66,17 @@ impl Log {
     }
 
     /// [`Log::append_checked`] for entries that are promised already: where the disk has no room
-    /// for them, they take what is kept free, no more than they need. The log counts as full from
-    /// then on, until there is clearly enough space again: what is kept free is for nothing that
-    /// can be refused.
+    /// for them, they take what is kept free, no more than they need and down to `kept` bytes. The
+    /// log counts as full from then on, until there is clearly enough space again: what is kept free
+    /// is for nothing that can be refused.
     ///
     /// # Errors
-    /// As [`Log::append_all`]; [`AppendError::DiskFull`] when nothing at all is free.
+    /// As [`Log::append_all`]; [`AppendError::DiskFull`] when no more than `kept` is free.
     pub fn append_promised(
         &mut self,
         entries: &[Entry<'_>],
         checksums: &[u32],
+        kept: u64,
     ) -> Result<(), PartialAppend> {
         let Err(full) = self.append_checked(entries, checksums) else {
             return Ok(());
@@ -86,7 +87,7 @@ impl Log {
         let rest = entries.get(full.appended..).unwrap_or_default();
         let known = checksums.get(full.appended..).unwrap_or_default();
         let in_reserve = LogConfig {
-            reserve_bytes: 0,
+            reserve_bytes: kept,
             resume_bytes: 0,
             preallocate_bytes_min: 0,
             preallocate_bytes_max: 0,

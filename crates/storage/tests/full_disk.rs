@@ -91,7 +91,7 @@ fn what_is_promised_takes_what_is_kept_free_and_nothing_else_does() {
     };
     let refused = log.append(&first).unwrap_err();
     assert!(matches!(refused, AppendError::DiskFull { .. }), "{refused}");
-    log.append_promised(&[first], &[]).unwrap();
+    log.append_promised(&[first], &[], 0).unwrap();
     assert!(log.is_disk_full());
     // There is room in what was reserved for the first, which was taken from what is kept free.
     let refused = log.make_room(&next, 10).unwrap_err();

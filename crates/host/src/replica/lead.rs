@@ -87,7 +87,9 @@ impl<M: Machine> Replica<M> {
             match self.machine.decide(request, &at) {
                 Decision::Done => {}
                 Decision::Attach { to, pending } => self.attach(cx, to, pending),
-                Decision::Append { draft, pending } => self.propose(cx, &at, draft, pending),
+                Decision::Append { draft, pending } => {
+                    self.propose(cx, &at, draft, pending, Room::Free)
+                }
             }
         }
         self.requests = requests;
@@ -180,8 +182,15 @@ impl<M: Machine> Replica<M> {
         self.pending.push(EntryId { term, index: to }, pending);
     }
 
-    fn propose(&mut self, cx: &mut Cx<M>, at: &Leading, draft: Draft, pending: M::Pending) {
-        match self.append_draft(cx, at, draft) {
+    fn propose(
+        &mut self,
+        cx: &mut Cx<M>,
+        at: &Leading,
+        draft: Draft,
+        pending: M::Pending,
+        room: Room,
+    ) {
+        match self.append_draft(cx, at, draft, room) {
             Ok(id) => {
                 cx.metrics.pending_requests.add(1);
                 self.pending.push(id, pending);
@@ -224,6 +233,7 @@ impl<M: Machine> Replica<M> {
         cx: &mut Cx<M>,
         at: &Leading,
         draft: Draft,
+        room: Room,
     ) -> Result<EntryId, Refusal> {
         let payload = draft.payload;
         // What the journal cannot take would stop the replica when it gets there.
@@ -232,7 +242,9 @@ impl<M: Machine> Replica<M> {
         if bytes > max {
             return Err(Refusal::TooLarge { bytes, max });
         }
-        self.find_room(cx, at, &draft_meta(at, draft.kind), bytes)?;
+        if room == Room::Free {
+            self.find_room(cx, at, &draft_meta(at, draft.kind), bytes)?;
+        }
         let proposed = self.core.propose(1, bytes).map_err(|e| refused(&e, at))?;
         let meta = EntryMeta {
             index: proposed.first,
@@ -257,16 +269,25 @@ impl<M: Machine> Replica<M> {
     /// Lets the machine propose what it wants itself, when it is time.
     pub(super) fn chore_if_due(&mut self, cx: &mut Cx<M>) {
         let due = self.chore_at.is_some_and(|at| at <= cx.now.monotonic);
-        if !due || self.leading.is_none() || self.write.is_stalled() || cx.is_closing {
+        if !due || self.leading.is_none() || !self.write.takes_more() || cx.is_closing {
             return;
         }
         let every = self.machine.chore_every();
         self.chore_at = every.map(|every| cx.now.monotonic + every);
         let at = self.leading_at(cx);
         if let Some((draft, pending)) = self.machine.chore(&at, &self.log) {
-            self.propose(cx, &at, draft, pending);
+            self.propose(cx, &at, draft, pending, Room::Kept);
         }
     }
+}
+
+/// Where a draft's entry may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Where there is room beside what is kept free.
+    Free,
+    /// Into what is kept free, too.
+    Kept,
 }
 
 /// Bytes of a frame with such a payload, or a few more.

@@ -160,7 +160,7 @@ fn append(
         .collect();
     let checksums: Vec<u32> = batch.iter().map(|(_, p)| p.checksum()).collect();
     // What the journal has may use the space that is kept free for such things.
-    let result = log.append_promised(&list, &checksums);
+    let result = log.append_promised(&list, &checksums, 0);
     drop(list);
     drop(parts);
     let appended = match result {

@@ -27,7 +27,7 @@ impl<M: Machine> Replica<M> {
         }
         let GroupMessage { message, entries } = message;
         let brings = !entries.is_empty();
-        if (brings && self.write.is_stalled()) || !entries_fit(&message.body, &entries) {
+        if (brings && !self.write.takes_more()) || !entries_fit(&message.body, &entries) {
             cx.metrics.refused_messages.add(1);
             return;
         }

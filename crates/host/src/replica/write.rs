@@ -9,11 +9,11 @@
 //! ```
 //!
 //! What the journal has fits the log, since it is in the log first. A leader asks for room before it
-//! takes a proposal, and writes what it has taken into the reserve if need be. When the disk has no
-//! room for what another leader sends, the
-//! operations wait in `todo`: their entries stay in memory and go to followers, nothing is
-//! acknowledged by this node, no proposal and no further entry is taken, and the core steps down
-//! when that lasts.
+//! takes a proposal, and writes what it has taken into the reserve if need be. What another leader
+//! sends may take half of the reserve, and what makes room all of it: a log's start moves by an entry.
+//! When there is no room even so, the operations wait in `todo`: their entries stay in memory and go
+//! to followers, nothing is acknowledged by this node, no proposal and no further entry is taken, and
+//! the core steps down when that lasts.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -102,6 +102,14 @@ impl Writing {
     /// peers have.
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.is_some() || self.limbo.bytes() > LIMBO_BYTES_MAX
+    }
+
+    /// Whether it is tried to write what a leader sends, or what the machine itself wants: on a full
+    /// disk, too, as long as nothing waits there, since part of what is kept free is for that. It
+    /// may be what makes room.
+    pub(super) fn takes_more(&self) -> bool {
+        let is_tried = self.short_of == Shortage::Disk && self.todo.is_empty();
+        !self.is_stalled() || is_tried && self.limbo.is_empty()
     }
 
     /// Whether the journal has entries that the log has not.
@@ -568,12 +576,16 @@ impl<M: Machine> Replica<M> {
         let checksums: Vec<u32> = entries.iter().map(|(_, p)| p.checksum()).collect();
         // A leader found room for its entries before it took them, and its first of a term nobody
         // could refuse. Left unwritten they would cost it its leadership, and a node alone could
-        // not even be read.
-        let result = if self.is_own(entries) {
-            self.log.append_promised(&list, &checksums)
+        // not even be read. A follower's disk may be a little fuller than its leader's, and what
+        // makes room on all of them comes as an entry behind others: these may take half of what is
+        // kept free, and what has no records all of it.
+        let has_records = entries.iter().any(|(meta, _)| meta.records > 0);
+        let kept = if has_records && !self.is_own(entries) {
+            self.log_config.reserve_bytes / 2
         } else {
-            self.log.append_checked(&list, &checksums)
+            0
         };
+        let result = self.log.append_promised(&list, &checksums, kept);
         let appended = result
             .as_ref()
             .map_or_else(|e| e.appended, |()| entries.len());

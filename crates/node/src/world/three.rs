@@ -1,8 +1,11 @@
 //! Three nodes and one: topics, batches, restarts.
 
-use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, path::Path, time::Duration};
 
-use trilith_env::sim::{Failure, Op};
+use trilith_env::{
+    Disk,
+    sim::{Failure, Op},
+};
 
 use trilith_topics::TopicSettingsPatch;
 use trilith_types::{GroupId, Offset};
@@ -201,6 +204,61 @@ fn a_full_disk_refuses_batches_and_takes_them_again_when_there_is_room() {
     world.run(Duration::from_secs(1));
     world.produce("stones", 0, &["b"]);
     assert_eq!(world.values("stones", 0), numbered(&["a", "b"]));
+}
+
+/// What moves a log's start is an entry as well: it finds room where records find none.
+#[test]
+fn retention_makes_room_on_full_disks() {
+    for nodes in [1, 3] {
+        let mut world = World::new(nodes);
+        let keeps_all = TopicSettingsPatch {
+            segment_bytes: Some(16_384),
+            ..TopicSettingsPatch::default()
+        };
+        world.create_with("short", &keeps_all);
+        world.produce("short", 0, &["a"]);
+        for number in 1..=nodes {
+            let disk = world.machine(number).disk.clone();
+            let space = disk.space(Path::new("/")).unwrap();
+            let capacity = space.total - space.available + (3 << 20);
+            disk.configure(|config| config.capacity = Some(capacity));
+        }
+        let value = "x".repeat(4_000);
+        let mut stored = 0;
+        let mut refusals = 0;
+        while refusals < 5 {
+            let leader = world.leader("short", 0);
+            let sent = world.send(leader, ("short", 0), batch_of(&[&value], None));
+            match world.wait(&sent) {
+                Ok(_) => (stored, refusals) = (stored + 1, 0),
+                Err(ProduceError::DiskFull { .. }) => {
+                    refusals += 1;
+                    world.run(Duration::from_secs(1));
+                }
+                Err(error) => panic!("{nodes} nodes: {error}"),
+            }
+            assert!(stored < 1_000, "the disk is full some day");
+        }
+        assert!(stored > 20, "{nodes} nodes: {stored} records found room");
+        let controller = world.controller();
+        let keeps_little = TopicSettingsPatch {
+            retention_bytes: Some(40_000),
+            ..TopicSettingsPatch::default()
+        };
+        let (done, altered) = answer();
+        world
+            .node(controller)
+            .alter_topic("short", &keeps_little, done);
+        world.wait(&altered).unwrap();
+        world.run(Duration::from_secs(30));
+        assert!(
+            world.reader("short", 0).earliest() > Offset(0),
+            "{nodes} nodes"
+        );
+        for _ in 0..20 {
+            world.produce("short", 0, &[&value]);
+        }
+    }
 }
 
 /// The others would give it back what it led before, at every look, and wait for it in vain.
