@@ -81,7 +81,7 @@ pub enum IdentityError {
     },
     /// There is data and nothing that says whose it is.
     #[error(
-        "{dir} holds {found}, but node.a and node.b are missing; restore one of them from a copy, \
+        "{dir} holds {found}, but neither node.a nor node.b is there and whole; restore one of them from a copy, \
          or choose an empty directory with --data"
     )]
     Missing {

@@ -6,8 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use trilith_storage::{
     frame::FrameHeader,
-    inspect,
-    journal::{self, FrameInfo, OpKind},
+    inspect, journal,
     manifest::Manifest,
     meta::{SegmentMeta, SegmentState},
     scan::{Body, Found},
@@ -15,7 +14,7 @@ use trilith_storage::{
 };
 use trilith_types::{Offset, TimestampMs};
 
-use super::offline::{Offline, Owner};
+use super::offline::{Offline, Owner, entries_in};
 use crate::{
     failure::Failure,
     output::{Align, Listing, Table, counted, print_json, print_line},
@@ -122,12 +121,7 @@ impl Inspect {
     ) -> Result<(), Failure> {
         let votes = votes::inspect(&*offline.disk, data)
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        let entries = |frame: &FrameInfo| {
-            let ops = frame.content.iter().flat_map(|content| &content.ops);
-            ops.filter(|op| matches!(op.what, OpKind::Append { .. }))
-                .count()
-        };
-        let entries: usize = journal.frames.iter().map(entries).sum();
+        let entries = entries_in(journal);
         let bytes: u64 = journal.frames.iter().map(|frame| frame.bytes).sum();
         let live = journal.files.iter().filter(|file| file.live).count();
         if self.output == Listing::Json {

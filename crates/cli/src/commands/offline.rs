@@ -14,6 +14,7 @@ use trilith_storage::{
     EntryKind, LOCK_FILE,
     frame::{FRAME_HEADER_BYTES, FrameHeader},
     inspect,
+    journal::{self, OpKind},
     manifest::MANIFEST,
     mirrored::{CopyState, MirroredFile, MirroredKind, read_copy},
     scan::{Body, Found},
@@ -139,6 +140,17 @@ impl std::fmt::Display for Owner {
             }
         }
     }
+}
+
+/// How many entries the frames of a journal have.
+pub(super) fn entries_in(journal: &journal::Inspection) -> usize {
+    let contents = journal
+        .frames
+        .iter()
+        .filter_map(|frame| frame.content.as_ref());
+    let ops = contents.flat_map(|content| &content.ops);
+    ops.filter(|op| matches!(op.what, OpKind::Append { .. }))
+        .count()
 }
 
 /// The cluster's own state by its log here. What is missing of it, or not understood, costs names.

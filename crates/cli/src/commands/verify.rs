@@ -15,7 +15,7 @@ use trilith_storage::{
 
 use super::{
     missing,
-    offline::{Offline, Owner},
+    offline::{Offline, Owner, entries_in},
 };
 use crate::{
     failure::Failure,
@@ -45,8 +45,10 @@ impl Verify {
         let offline = Offline::open(&self.dir)?;
         let _held = hold(&offline)?;
         let logs = offline.logs()?;
+        let unsynced = offline.unsynced_logs()?.len();
+        let (findings, journal_entries) = node_files(&offline)?;
         let mut all = Verified {
-            findings: node_files(&offline)?,
+            findings,
             ..Verified::default()
         };
         let progress = Progress::counting("checking entries", false);
@@ -60,7 +62,11 @@ impl Verify {
             }
         }
         progress.finish();
-        self.print(&offline, logs.len(), &all)?;
+        let unsynced = Unsynced {
+            logs: unsynced,
+            journal_entries,
+        };
+        self.print(&offline, logs.len(), &unsynced, &all)?;
         if all.findings.is_empty() {
             Ok(())
         } else {
@@ -68,7 +74,13 @@ impl Verify {
         }
     }
 
-    fn print(&self, offline: &Offline, logs: usize, all: &Verified) -> Result<(), Failure> {
+    fn print(
+        &self,
+        offline: &Offline,
+        logs: usize,
+        unsynced: &Unsynced,
+        all: &Verified,
+    ) -> Result<(), Failure> {
         if self.output == Listing::Json {
             let findings: Vec<_> = all
                 .findings
@@ -77,6 +89,8 @@ impl Verify {
                 .collect();
             return Ok(print_json(&json!({
                 "logs": logs,
+                "unsynced_logs": unsynced.logs,
+                "journal_entries": unsynced.journal_entries,
                 "segments": all.segments,
                 "entries": all.entries,
                 "records": all.records,
@@ -102,6 +116,19 @@ impl Verify {
             counted(all.records, "record"),
             ByteSize(all.bytes)
         );
+        if unsynced.logs > 0 {
+            print_line(&format!(
+                "{} not synced yet: what is in {} is in the journal as well, and was checked there",
+                counted(unsynced.logs as u64, "log"),
+                if unsynced.logs == 1 { "it" } else { "them" },
+            ))?;
+        }
+        if unsynced.journal_entries > 0 {
+            let entries = unsynced.journal_entries;
+            print_line(&format!(
+                "journal: {entries} batches and other entries checked"
+            ))?;
+        }
         let verdict = match (all.findings.len(), lost(all)) {
             (0, _) => "everything is as it was written".to_owned(),
             (findings, 0) => format!(
@@ -119,6 +146,14 @@ impl Verify {
     }
 }
 
+/// What the journal alone has on disk.
+struct Unsynced {
+    /// Logs without a manifest.
+    logs: usize,
+    /// Entries in the journal's frames.
+    journal_entries: usize,
+}
+
 /// Keeps a server from starting on the data directory meanwhile, and finds one that runs.
 fn hold(offline: &Offline) -> Result<Option<DataDir>, Failure> {
     let Some(data) = &offline.data_dir else {
@@ -130,13 +165,16 @@ fn hold(offline: &Offline) -> Result<Option<DataDir>, Failure> {
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// What is wrong with what a node keeps beside its logs: its identity, the votes, the journal.
-fn node_files(offline: &Offline) -> Result<Vec<Finding>, Failure> {
+/// What is wrong with what a node keeps beside its logs, its identity, the votes, the journal, and how
+/// many entries the journal has.
+fn node_files(offline: &Offline) -> Result<(Vec<Finding>, usize), Failure> {
     let mut findings = identity(offline)?;
+    let mut entries = 0;
     if let Some(data) = offline.whole() {
         findings.extend(votes(offline, data));
         match journal::inspect(&*offline.disk, data) {
             Ok(journal) => {
+                entries = entries_in(&journal);
                 findings.extend(journal_damage(&journal));
                 findings.extend(missing::of(offline, data, &journal));
             }
@@ -145,7 +183,7 @@ fn node_files(offline: &Offline) -> Result<Vec<Finding>, Failure> {
             }
         }
     }
-    Ok(findings)
+    Ok((findings, entries))
 }
 
 /// Without an identity the node is not let into its cluster any more.
