@@ -126,7 +126,23 @@ impl EntryMeta {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_what_they_encode_or_refused(bytes: [u8; ENTRY_META_BYTES], later: bool) {
+            let mut bytes = bytes;
+            if !later {
+                bytes[45..].fill(0);
+            }
+            match EntryMeta::decode(&bytes) {
+                Some(meta) => prop_assert_eq!(meta.encode(), bytes),
+                None => prop_assert!(bytes[45..].iter().any(|&byte| byte != 0)),
+            }
+        }
+    }
 
     fn meta() -> EntryMeta {
         EntryMeta {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// A progress line; draws nothing unless standard error is a terminal.
 pub(crate) struct Progress(ProgressBar);
@@ -15,7 +15,12 @@ impl Progress {
     /// terminal is used for the data itself.
     pub(crate) fn counting(what: &'static str, terminal_in_use: bool) -> Self {
         let bar = Self::bar(terminal_in_use);
-        bar.set_style(style("{spinner} {msg}  {human_pos}  {per_sec}"));
+        let template = "{spinner} {msg}  {human_pos}  {each_second}/s";
+        let each_second = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            // What cannot be drawn is not drawn.
+            let _ = write!(to, "{}", HumanCount(state.per_sec().round() as u64));
+        };
+        bar.set_style(style(template).with_key("each_second", each_second));
         bar.set_message(what);
         Self(bar)
     }

@@ -1,5 +1,6 @@
 //! What people type as flag values: sizes, durations, times, positions.
 
+mod address;
 mod bytes;
 mod duration;
 mod escape;
@@ -7,6 +8,7 @@ mod from;
 mod log_filter;
 mod time;
 
+pub(crate) use address::{listen_address, origin};
 pub(crate) use bytes::ByteSize;
 pub(crate) use duration::Span;
 pub(crate) use escape::{Delimiter, unescape};

@@ -282,6 +282,7 @@ where
 mod tests {
     use futures::{StreamExt, stream};
     use http_body_util::{BodyExt, StreamBody};
+    use proptest::{collection::vec, prelude::*};
     use tonic_types::StatusExt;
 
     use super::*;
@@ -353,6 +354,37 @@ mod tests {
             assert!(shares.take().is_none());
         }
         assert_eq!(rules.admission.in_flight(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_pass_as_whole_messages_or_end_the_request(
+            lengths in vec(0..200_usize, 0..4),
+            tail in vec(any::<u8>(), 0..12),
+            sizes in vec(1..50_usize, 1..6),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let whole: Vec<u8> = lengths.into_iter().flat_map(message).collect();
+            let all = [whole.clone(), tail.clone()].concat();
+            let mut pieces = Vec::new();
+            let mut rest = &all[..];
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                pieces.push(piece.to_vec());
+                rest = after;
+            }
+            let rules = rules(1 << 20);
+            let (body, shares) = request(pieces, true, &rules);
+            let (passed, error) = runtime.unwrap().block_on(read(body));
+            // Of what follows, only what is whole is passed on.
+            prop_assert!(passed.starts_with(&whole) && all.starts_with(&passed));
+            prop_assert_eq!(error.is_none(), passed.len() == all.len());
+            while shares.take().is_some() {}
+            prop_assert_eq!(rules.admission.in_flight(), 0);
+        }
     }
 
     #[tokio::test]

@@ -196,7 +196,60 @@ const fn extra(byte: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
     use super::*;
+
+    fn bytes() -> impl Strategy<Value = Option<Bytes>> {
+        let text = "[a-z\"\\\\\\x00-\\x1fé]{0,20}".prop_map(|text| Bytes::from(text.into_bytes()));
+        let any_bytes = vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+        option::of(prop_oneof![text, any_bytes])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again_as_the_same(
+            key in bytes(),
+            value in bytes(),
+            headers in vec(("[a-zé]{0,8}", bytes()), 0..3),
+            timestamp: i64,
+            wrong in option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let header = |(name, value): (String, _)| Header { name: name.into(), value };
+            let headers: Vec<Header> = headers.into_iter().map(header).collect();
+            let record = RecordOut {
+                place: Some(("t", PartitionId(3))),
+                offset: Offset(9),
+                timestamp: TimestampMs(timestamp),
+                key: key.as_deref(),
+                value: value.as_deref(),
+                headers: &headers,
+            };
+            let mut json = serde_json::to_vec(&record).unwrap();
+            let fields = RecordFields {
+                key: key.clone(),
+                value: value.clone(),
+                headers: headers.clone(),
+                timestamp: Some(TimestampMs(timestamp)),
+            };
+            prop_assert_eq!(RecordFields::parse(&json), Ok(fields));
+            // A slip makes another record of it, or an error that says something.
+            if let Some((at, byte)) = wrong {
+                let at = at.index(json.len());
+                json[at] = byte;
+            }
+            if let Err(error) = RecordFields::parse(&json) {
+                prop_assert!(!error.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(json in vec(any::<u8>(), 0..100)) {
+            if let Err(error) = RecordFields::parse(&json) {
+                prop_assert!(!error.is_empty());
+            }
+        }
+    }
 
     #[test]
     fn null_empty_text_and_bytes_are_kept_apart() {

@@ -9,13 +9,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use trilith_node::{Addresses, Member as Founder, Node, NodeConfig, OpenReport, Start};
 use trilith_server::{Limits, Member, Server, ServerConfig};
-use trilith_storage::SyncPolicy;
+use trilith_storage::{SyncPolicy, journal::DamagedPart};
 
 use crate::{
     failure::Failure,
     output::print_line,
     signals::Signals,
-    values::{ByteSize, LogFilter},
+    values::{ByteSize, LogFilter, listen_address, origin},
 };
 
 /// Run a server: gRPC and HTTP on one port
@@ -68,6 +68,7 @@ pub(crate) struct Serve {
         env = "TRILITH_LISTEN",
         hide_env_values = true,
         value_name = "ADDRESS:PORT",
+        value_parser = listen_address,
         default_value = "127.0.0.1:7400"
     )]
     listen: SocketAddr,
@@ -84,7 +85,8 @@ pub(crate) struct Serve {
         long,
         env = "TRILITH_PEER_LISTEN",
         hide_env_values = true,
-        value_name = "ADDRESS:PORT"
+        value_name = "ADDRESS:PORT",
+        value_parser = listen_address
     )]
     peer_listen: Option<SocketAddr>,
     /// The address that other nodes are told, when it is not the one listened on
@@ -149,7 +151,8 @@ pub(crate) struct Serve {
         env = "TRILITH_ALLOW_ORIGIN",
         hide_env_values = true,
         value_name = "ORIGIN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = origin
     )]
     allow_origin: Vec<String>,
     /// Answer requests addressed to this host name, beside loopback names and the address
@@ -353,10 +356,16 @@ fn log_report(node: &Node, report: &OpenReport) {
             tracing::warn!(?torn, "cut off an unfinished write of the journal");
         }
         for damage in &host.damage {
-            tracing::error!(
-                ?damage,
-                "damage in the journal: other nodes are asked for what it held"
-            );
+            match damage.what {
+                DamagedPart::FileHeader | DamagedPart::Nothing | DamagedPart::Descriptors => {
+                    tracing::warn!(%damage, "damage in the journal, and nothing is lost by it");
+                }
+                DamagedPart::Payloads(_) | DamagedPart::Frame => tracing::error!(
+                    %damage,
+                    "damage in the journal: what it held is looked for in segments, and other nodes \
+                     are asked for it"
+                ),
+            }
         }
         if host.votes_removed {
             tracing::error!(
