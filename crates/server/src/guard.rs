@@ -13,6 +13,9 @@ use crate::{
     error::{ApiError, Reason},
 };
 
+/// How a browser says whose page a request is for (Fetch Metadata Request Headers, W3C).
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
 /// Which hosts and origins are answered.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -52,7 +55,14 @@ impl Guard {
             return Err(foreign_host(host.as_str()));
         }
         let Some(origin) = headers.get(header::ORIGIN) else {
-            return Ok(Sender::Own);
+            // What a page loads without asking, as an image, has no origin; the browser says all the
+            // same that it is for another site.
+            return match headers.get(SEC_FETCH_SITE) {
+                Some(site) if site != "same-origin" && site != "none" => {
+                    Err(foreign_origin("another site"))
+                }
+                _ => Ok(Sender::Own),
+            };
         };
         let text = origin.to_str().unwrap_or("null").to_ascii_lowercase();
         if is_same_origin(&text, &host) {
@@ -61,14 +71,7 @@ impl Guard {
         if self.origins.contains(&text) {
             return Ok(Sender::Allowed(origin.clone()));
         }
-        Err(ApiError::new(
-            Reason::ForeignOrigin,
-            format!(
-                "pages of {text:?} may not use this server; \
-                 'trilith serve --allow-origin ORIGIN' lets the pages of one"
-            ),
-        )
-        .with("origin", text))
+        Err(foreign_origin(&text))
     }
 
     fn is_host_allowed(&self, host: &Authority) -> bool {
@@ -117,6 +120,17 @@ fn is_same_origin(origin: &str, host: &Authority) -> bool {
     })
 }
 
+fn foreign_origin(origin: &str) -> ApiError {
+    ApiError::new(
+        Reason::ForeignOrigin,
+        format!(
+            "pages of {origin:?} may not use this server; \
+             'trilith serve --allow-origin ORIGIN' lets the pages of one"
+        ),
+    )
+    .with("origin", origin)
+}
+
 fn foreign_host(host: &str) -> ApiError {
     ApiError::new(
         Reason::ForeignHost,
@@ -139,6 +153,26 @@ mod tests {
             ..ServerConfig::default()
         };
         Guard::new(&config, listen.parse().unwrap())
+    }
+
+    #[test]
+    fn what_a_page_of_another_site_loads_is_refused_without_an_origin_too() {
+        let guard = guard("127.0.0.1:7400");
+        for (site, is_allowed) in [
+            (None, true),
+            (Some("none"), true),
+            (Some("same-origin"), true),
+            (Some("same-site"), false),
+            (Some("cross-site"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:7400"));
+            if let Some(site) = site {
+                headers.insert(SEC_FETCH_SITE, HeaderValue::from_static(site));
+            }
+            let checked = guard.check(&Uri::from_static("/v1/topics"), &headers);
+            assert_eq!(checked.is_ok(), is_allowed, "{site:?}");
+        }
     }
 
     #[test]
