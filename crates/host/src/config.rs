@@ -57,6 +57,10 @@ pub struct HostConfig {
     pub disk_retry: Duration,
     /// How long a clean stop waits for leadership to be taken over.
     pub handover: Duration,
+    /// Bytes a second, over all shards, that are read in the background to find damage; 0: none.
+    pub scrub_bytes_per_second: u64,
+    /// How often everything is read through, at most.
+    pub scrub_every: Duration,
     /// What does the journal's sizes.
     pub journal: trilith_storage::journal::JournalConfig,
 }
@@ -102,6 +106,8 @@ impl HostConfig {
             park_after: Duration::from_secs(10),
             disk_retry: Duration::from_millis(200),
             handover: Duration::from_secs(1),
+            scrub_bytes_per_second: 4 << 20,
+            scrub_every: Duration::from_secs(24 * 60 * 60),
             journal: trilith_storage::journal::JournalConfig::default(),
         }
     }

@@ -43,7 +43,9 @@ mod pending;
 mod pulse;
 mod recent;
 mod replica;
+mod scrub;
 mod shard;
+mod shard_scrub;
 mod shell;
 mod waiters;
 

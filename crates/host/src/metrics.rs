@@ -106,6 +106,10 @@ pub struct Metrics {
     pub snapshot_bytes_received: Counter,
     /// Logs that could not be opened, and whose replicas are rebuilt from a peer's snapshot.
     pub lost_logs: Counter,
+    /// Bytes of logs that were read in the background to find damage.
+    pub scrubbed_bytes: Counter,
+    /// Times that a shard has read all of its logs through.
+    pub scrub_passes: Counter,
     /// Damaged entries that were found.
     pub damaged_entries: Counter,
     /// Damaged entries that were written again.

@@ -21,6 +21,7 @@ use crate::{
     handle::Shared,
     machine::Machine,
     replica::{Cx, Now, Replica},
+    scrub::Scrub,
 };
 
 /// A turn says that it is getting on after so many events or groups.
@@ -30,8 +31,9 @@ const STRIDE: usize = 64;
 pub struct Shard<M: Machine> {
     number: usize,
     shared: Arc<Shared<M>>,
-    cx: Cx<M>,
-    replicas: BTreeMap<GroupId, Box<Replica<M>>>,
+    pub(crate) cx: Cx<M>,
+    pub(crate) replicas: BTreeMap<GroupId, Box<Replica<M>>>,
+    pub(crate) scrub: Scrub,
     events: Vec<Event<M>>,
     /// Groups to look at in this turn.
     touched: Vec<GroupId>,
@@ -61,12 +63,16 @@ enum Closing {
 
 impl<M: Machine> Shard<M> {
     pub(crate) fn new(number: usize, shared: Arc<Shared<M>>, cx: Cx<M>) -> Self {
-        let next_tick = cx.env.clock.monotonic() + cx.config.tick;
+        let now = cx.env.clock.monotonic();
+        let next_tick = now + cx.config.tick;
+        let share = cx.config.scrub_bytes_per_second / cx.config.shards.max(1) as u64;
+        let scrub = Scrub::new(share, cx.config.scrub_every, now);
         Self {
             number,
             shared,
             cx,
             replicas: BTreeMap::new(),
+            scrub,
             events: Vec::new(),
             touched: Vec::new(),
             awake: BTreeSet::new(),
@@ -170,6 +176,7 @@ impl<M: Machine> Shard<M> {
             // The first shard lets the journal's time pass, and watches the disk for all.
             self.cx.journal.tick(now);
         }
+        self.scrub_if_due();
         for (place, group) in (1..).zip(&self.awake) {
             if let Some(replica) = self.replicas.get_mut(group) {
                 replica.tick(&mut self.cx);
@@ -343,6 +350,9 @@ impl<M: Machine> Shard<M> {
                 self.with(group, |replica, cx| replica.fetched(cx, send, result));
             }
             Event::Checked { group, checked } => {
+                if checked.is_of_scrub() {
+                    self.scrubbed(group, &checked);
+                }
                 self.with(group, |replica, cx| replica.checked(cx, &checked));
             }
             Event::RepairRead {

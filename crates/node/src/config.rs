@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub host: Option<HostConfig>,
     /// What the node says its program can do; below [`FEATURE_LEVEL`] it is as an earlier one.
     pub feature_level: u32,
+    /// Bytes a second that are read in the background to find damage while it can be mended; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// How often a leader with a retention setting looks for segments to remove.
     pub retention_interval: Duration,
 }
@@ -88,6 +90,7 @@ impl NodeConfig {
             journal: JournalConfig::default(),
             host: None,
             feature_level: FEATURE_LEVEL,
+            scrub_bytes_per_second: 4 << 20,
             retention_interval: Duration::from_secs(10),
         }
     }

@@ -226,6 +226,7 @@ impl Inner {
         };
         config.shards = self.config.shards;
         config.journal = self.config.journal;
+        config.scrub_bytes_per_second = self.config.scrub_bytes_per_second;
         // Among several, a node that forgets what it has acknowledged may cost the others' records.
         config.journal.sync = if identity.is_alone() {
             self.config.sync

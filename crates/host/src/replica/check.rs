@@ -22,6 +22,8 @@ const DAMAGED_BYTES: u64 = 4096;
 enum CheckFor {
     /// Somebody has asked for all of it.
     All,
+    /// The shard reads everything through, piece by piece at its own pace.
+    Scrub,
     /// Damage was met: more of it often lies beside it. It ends with the first piece that is whole.
     Neighbours,
 }
@@ -33,11 +35,17 @@ pub(crate) struct Checked {
     /// What cannot be read, ascending.
     damaged: Vec<(LogIndex, LogIndex)>,
     /// Where to go on; none when there is nothing more.
-    next: Option<LogIndex>,
+    pub(crate) next: Option<LogIndex>,
     /// Where it ends.
     last: LogIndex,
     /// How much was read.
-    bytes: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Checked {
+    pub(crate) fn is_of_scrub(&self) -> bool {
+        self.why == CheckFor::Scrub
+    }
 }
 
 /// Reads entries through, as many bytes as given and at least one entry.
@@ -83,6 +91,14 @@ fn check(
 }
 
 impl<M: Machine> Replica<M> {
+    /// Has a piece of the log read for the shard's scrub, from an entry or the log's start on. None
+    /// when there is nothing to read; else whether somebody reads it.
+    pub(crate) fn scrub_piece(&self, cx: &Cx<M>, from: LogIndex) -> Option<bool> {
+        let range = (from.max(self.log.start_index()), self.applied);
+        let is_there = range.0 <= range.1 && !self.is_deaf(cx);
+        is_there.then(|| self.check_piece(cx, range, CheckFor::Scrub))
+    }
+
     /// Reads the log through, one piece after the other.
     pub(crate) fn check_log(&self, cx: &Cx<M>) {
         let range = (self.log.start_index(), self.applied);
@@ -126,7 +142,7 @@ impl<M: Machine> Replica<M> {
             CheckFor::Neighbours if !checked.damaged.is_empty() => {
                 self.is_looking_around = self.check_piece(cx, range, checked.why);
             }
-            CheckFor::Neighbours => {}
+            CheckFor::Neighbours | CheckFor::Scrub => {}
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Bits that flip on one disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use trilith_env::{
     Disk, OpenMode,
@@ -79,6 +82,35 @@ fn a_damaged_segment_of_a_follower_is_mended_from_a_peer() {
     assert_eq!(cluster.read_log(hurt), stored);
     cluster.store(3, 100);
     assert_eq!(cluster.agree().len(), 103);
+}
+
+#[test]
+fn cold_damage_that_nobody_meets_is_found_and_mended() {
+    let mut cluster = Cluster::new(94, 3);
+    cluster.settings.scrub_bytes_per_second = 1 << 20;
+    cluster.settings.scrub_every = Duration::from_secs(5);
+    cluster.start_all();
+    cluster.await_leader();
+    let stored = cluster.store(40, 2_000);
+    cluster.agree();
+    let hurt = follower(&cluster);
+    let passes = |c: &Cluster| c.handle(hurt).metrics().scrub_passes.get();
+    cluster.until("everything was read through", |c| passes(c) > 0);
+    let store = stores(&cluster, hurt).remove(0);
+    let disk = cluster.nodes[&hurt].disk.clone();
+    for place in [9_000, 19_500] {
+        disk.flip_bit(&store, place, 3, FlipIn::Both).unwrap();
+    }
+    cluster.until("it is mended", |c| {
+        c.handle(hurt).metrics().repaired_entries.get() == 2
+            && c.status(hurt).core.first_damaged.is_none()
+    });
+    assert_eq!(cluster.read_log(hurt), stored);
+    // One pass of each shard in five seconds, whatever there is to read.
+    let before = passes(&cluster);
+    cluster.ticks(500);
+    let (more, shards) = (passes(&cluster) - before, cluster.settings.shards as u64);
+    assert!((1..=3).contains(&(more / shards)), "{more} passes in 10 seconds");
 }
 
 #[test]

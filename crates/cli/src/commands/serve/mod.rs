@@ -142,6 +142,16 @@ pub(crate) struct Serve {
         default_value = "64MiB"
     )]
     journal_file: ByteSize,
+    /// How much a second is read in the background, once a day at most, to find damage while other
+    /// nodes can still mend it; 0: nothing
+    #[arg(
+        long,
+        env = "TRILITH_SCRUB_RATE",
+        hide_env_values = true,
+        value_name = "SIZE",
+        default_value = "4MiB"
+    )]
+    scrub_rate: ByteSize,
     /// Allow listening beyond this machine although nothing is encrypted or authenticated
     #[arg(long, env = "TRILITH_INSECURE", hide_env_values = true)]
     insecure: bool,
@@ -256,6 +266,7 @@ impl Serve {
         config.sync = self.sync;
         config.log.reserve_bytes = self.reserve.0;
         config.journal.file_bytes = self.journal_file.0;
+        config.scrub_bytes_per_second = self.scrub_rate.0;
         Ok(config)
     }
 

@@ -228,6 +228,16 @@ fn group_counters(text: &mut Text, m: &HostMetrics) {
             &m.lost_logs,
         ),
         (
+            "scrubbed_bytes",
+            "Bytes of logs read in the background to find damage.",
+            &m.scrubbed_bytes,
+        ),
+        (
+            "scrub_passes",
+            "Times that a shard has read all of its logs through.",
+            &m.scrub_passes,
+        ),
+        (
             "damaged_entries",
             "Entries found damaged.",
             &m.damaged_entries,

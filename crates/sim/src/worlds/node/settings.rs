@@ -131,6 +131,10 @@ impl Settings {
                 park_after: millis(rng, 200, 5_000),
                 disk_retry: Duration::from_millis(50),
                 handover: millis(rng, 100, 1_000),
+                scrub_every: match rng.below(2) {
+                    0 => millis(rng, 200, 4_000),
+                    _ => base.scrub_every,
+                },
                 journal,
                 ..base
             },
