@@ -20,7 +20,8 @@ pub struct Message {
     pub from: NodeId,
     /// Who is to get it.
     pub to: NodeId,
-    /// The sender's term, always its current one: a higher one is news to the receiver.
+    /// The sender's term as of when it said this: a higher one is news to the receiver. A
+    /// [`RepairReply`] of one that has lost its vote is given in the asker's term.
     pub term: Term,
     /// The sender's incarnation. A higher one than the last resets what the receiver knows of it.
     pub incarnation: Incarnation,
@@ -276,7 +277,7 @@ pub enum Holding {
     Never,
     /// It has its identity; its bytes are damaged here too.
     Damaged,
-    /// It lies in a suffix that was lost: it may have been there.
+    /// It lies in a suffix that was lost, or the vote was: it may have been there.
     Unknown,
     /// The log starts later; a snapshot covers it.
     Compacted,

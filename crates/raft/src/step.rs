@@ -1,7 +1,7 @@
 //! Messages come in here. What does not fit is dropped with its reason; the rest goes to the
 //! file of its subject.
 
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::{Incarnation, NodeId, Term};
 
 use crate::{
     config::Moment,
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Sender {
     pub(crate) id: NodeId,
     pub(crate) life: Incarnation,
+    /// The term that it spoke in.
+    pub(crate) term: Term,
     /// Whether the sender knew that this is the receiver's present life.
     pub(crate) knows_us: bool,
 }
@@ -220,6 +222,7 @@ impl Core {
         let from = Sender {
             id: message.from,
             life,
+            term: message.term,
             knows_us,
         };
         match message.body {

@@ -26,6 +26,13 @@ fn unknown() -> Damage {
     }
 }
 
+fn lost_vote() -> Damage {
+    Damage {
+        lost_vote: true,
+        ..Damage::default()
+    }
+}
+
 fn start(cluster: &mut Cluster, node: u64, damage: Damage) {
     cluster.crash(node);
     cluster.restart(node, damage);
@@ -348,11 +355,7 @@ fn what_was_committed_and_is_gone_counts_as_an_unknown_suffix() {
 #[test]
 fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
-    let lost = Damage {
-        lost_vote: true,
-        ..Damage::default()
-    };
-    start(&mut cluster, 1, lost);
+    start(&mut cluster, 1, lost_vote());
     start(&mut cluster, 2, damaged(2, 2));
     start(&mut cluster, 3, damaged(2, 2));
     assert!(cluster.core(1).status().vote_lost && !cluster.core(1).campaign());
@@ -360,6 +363,37 @@ fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     assert_eq!(cluster.core(1).status().term, Term(2));
     assert_mended(&mut cluster, &[2, 3]);
     assert_eq!(cluster.host(2).state[1], "t1i2");
+}
+
+/// Its answers came in an earlier term and were dropped, so that the leader waited for ever.
+#[test]
+fn leader_damaged_one_never_one_with_a_lost_vote_the_entry_is_discarded() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 3, lost_vote());
+    cluster.elect(1);
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2]);
+    assert_eq!(cluster.core(1).log().term_at(i(3)), Some(Term(3)));
+    let lost = cluster.core(3).status();
+    assert_eq!((lost.term, lost.last), (Term(1), id(1, 2)));
+}
+
+#[test]
+fn a_lost_vote_does_not_say_never() {
+    // With node 4's answer three of five would have had it never, and node 5 may have it.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1], &[1, 1], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 4, lost_vote());
+    cluster.crash(5);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    cluster.restart(5, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3, 5]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
 }
 
 #[test]
