@@ -264,7 +264,7 @@ impl Core {
 
     /// Whether a leader is known to be alive, so that campaigns are not heeded (dissertation
     /// §4.2.3). A leader counts itself: it has its quorum, or would have stepped down.
-    fn leader_is_alive(&self) -> bool {
+    pub(crate) fn leader_is_alive(&self) -> bool {
         if self.is_leading() {
             return true;
         }

@@ -206,8 +206,13 @@ impl Core {
             Body::Vote(request) if self.must_ignore_campaign(request.transfer) => {
                 return Err(Dropped::LeaderAlive);
             }
-            // A removed server cannot depose anybody, and may not know that it is removed.
-            Body::NewerTerm if self.peers.get(message.from).is_none() => {
+            // A leader has won its election, in whatever configuration. The vote's rule is above.
+            Body::Vote(_) | Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotOffer(_) => {}
+            // A removed server cannot depose anybody, and may not know that it is removed. Who mends
+            // its log in a configuration that is not known here is heard after its first heartbeat.
+            body if self.peers.get(message.from).is_none()
+                && (matches!(body, Body::NewerTerm) || self.leader_is_alive()) =>
+            {
                 return Err(Dropped::UnknownPeer { from: message.from });
             }
             _ => {}
