@@ -10,6 +10,7 @@
 mod support;
 
 mod checklist;
+mod delays;
 mod fuzz;
 mod known;
 mod leases;
