@@ -69,8 +69,9 @@ pub enum Body {
         /// The position; `None` when the leader cannot give one.
         index: Option<LogIndex>,
     },
-    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10). It holds
-    /// until a later round of heartbeats says that the transfer was given up.
+    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10). It is void
+    /// for who has heard of a later round of heartbeats: a leader that gives the transfer up begins
+    /// one. Where a round that began for a read overtakes the order, the leader gives it again.
     TimeoutNow {
         /// The latest round that had gone out.
         round: Round,

@@ -373,6 +373,7 @@ impl Core {
         self.quiet.note_answer(reply.quiet);
         peer.has_state = !reply.needs_snapshot;
         peer.watch_for_losses(reply.sent_at, reply.received);
+        self.repeat_order(from, sent_at);
         self.confirm_reads();
         if let (Role::Leader, Some(ack)) = (self.role, reply.ack) {
             self.take_repeated_ack(from, ack)?;

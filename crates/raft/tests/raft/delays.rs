@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use trilith_raft::{Body, Role};
+use trilith_raft::{Body, ReadId, Role};
 use trilith_types::LogIndex;
 
 use crate::support::{Cluster, Packet, n};
@@ -112,4 +112,57 @@ fn a_lost_append_is_sent_again_after_two_heartbeats_and_their_answers() {
         delayed.run(2 * delay + 1);
         delayed.assert_whole();
     }
+}
+
+/// Gives node 2 the order to stand and takes it off the network.
+fn ordered(cluster: &mut Cluster) -> Packet {
+    cluster.core(1).transfer(n(2)).unwrap();
+    cluster.turn(1);
+    let order = cluster.network.pop_front().unwrap();
+    assert_eq!(order.show(), "1->2 t1 timeout now, round 0");
+    order
+}
+
+/// The round's heartbeats made the order void, and for an election timeout nothing was proposed.
+#[test]
+fn a_read_that_overtakes_the_order_to_stand_does_not_end_the_transfer() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.run(1);
+    let order = ordered(&mut cluster);
+    let now = cluster.now(1);
+    cluster.core(1).read(now, ReadId(1)).unwrap();
+    cluster.settle();
+    cluster.deliver_packet(order);
+    assert!(cluster.events.last().unwrap().contains("dropped"));
+    assert_eq!(cluster.role(1), Role::Leader);
+    cluster.run(1);
+    assert_eq!(cluster.leader(), Some(n(2)));
+}
+
+#[test]
+fn a_lost_order_to_stand_is_given_again_until_the_transfer_is_given_up() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.elect(1);
+    cluster.run(1);
+    let mut orders = vec![ordered(&mut cluster)];
+    for _ in 0..cluster.core(1).config().election_ticks + 2 {
+        cluster.tick(1);
+        while let Some(packet) = cluster.network.pop_front() {
+            if packet.show().contains("timeout now") {
+                orders.push(packet);
+            } else {
+                cluster.deliver_packet(packet);
+            }
+        }
+    }
+    assert_eq!(orders.len() as u32, cluster.core(1).config().election_ticks);
+    assert_eq!(cluster.core(1).status().transfer, None);
+    // All of them are void.
+    for order in orders {
+        cluster.deliver_packet(order);
+    }
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(1)));
+    assert_eq!(cluster.core(1).status().term.get(), 1);
 }
