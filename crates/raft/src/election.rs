@@ -445,6 +445,7 @@ impl Core {
         // The election has judged the own unknown suffix together with all others.
         self.end_doubt();
         self.role = Role::Repairing;
+        self.led_term = self.hard.term;
         self.leader = Some(self.id());
         self.votes.clear();
         self.heartbeat_elapsed = 0;

@@ -263,7 +263,8 @@ impl Core {
     }
 }
 
-/// Whether it answers, or acts on, what this node has said.
+/// Whether it answers, or acts on, what this node has said. A snapshot is offered for that, and by
+/// one that does not lead when this node asked for it to mend its log.
 fn is_answer(body: &Body) -> bool {
     matches!(
         body,
@@ -271,6 +272,7 @@ fn is_answer(body: &Body) -> bool {
             | Body::VoteReply(_)
             | Body::AppendReply(_)
             | Body::HeartbeatReply(_)
+            | Body::SnapshotOffer(_)
             | Body::SnapshotReply(_)
             | Body::ReadReply { .. }
             | Body::TimeoutNow { .. }

@@ -10,7 +10,7 @@ use trilith_raft::{
 };
 use trilith_types::{NodeId, Term};
 
-use crate::support::{Cluster, Damage, config, i, id, n, voters};
+use crate::support::{Cluster, Damage, Packet, config, i, id, n, voters};
 
 fn damaged(first: u64, last: u64) -> Damage {
     Damage {
@@ -208,6 +208,48 @@ fn leader_damaged_followers_have_compacted_a_follower_gives_a_snapshot() {
     cluster.heal();
     cluster.run(10);
     assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+/// Node 1 mends its log with a snapshot of node 2's. Gives node 2's offer, which is late.
+fn late_offer(cluster: &mut Cluster) -> Packet {
+    cluster.elect(2);
+    cluster.run(2);
+    for node in [2, 3] {
+        cluster.host(node).trim(i(4)).unwrap();
+    }
+    start(cluster, 1, damaged(2, 2));
+    cluster.isolate(3);
+    start(cluster, 2, Damage::default());
+    cluster.core(1).campaign();
+    cluster.turn(1);
+    loop {
+        let packet = cluster.network.pop_front().unwrap();
+        if packet.show().contains("snapshot offer") {
+            assert_eq!(cluster.role(1), Role::Repairing);
+            return packet;
+        }
+        cluster.deliver_packet(packet);
+    }
+}
+
+/// It was taken for a leader's, and clients were sent to a node that did not lead.
+#[test]
+fn a_followers_offer_that_comes_too_late_makes_it_no_leader() {
+    for restarts in [false, true] {
+        let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+        let offer = late_offer(&mut cluster);
+        let term = cluster.core(1).status().term;
+        if restarts {
+            start(&mut cluster, 1, damaged(2, 2));
+        }
+        while cluster.role(1) == Role::Repairing {
+            cluster.tick(1);
+        }
+        cluster.deliver_packet(offer);
+        let status = cluster.core(1).status();
+        assert_eq!((status.role, status.term), (Role::Follower, term));
+        assert_eq!(status.leader, None);
+    }
 }
 
 #[test]
