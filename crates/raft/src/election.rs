@@ -239,12 +239,10 @@ impl Core {
     }
 
     fn tally(&mut self) {
-        let outcome = self.votes.outcome(&self.quorum());
-        let outcome = if planted!(self, ElectionOnHalf) && outcome == Outcome::Open {
-            Outcome::Won
-        } else {
-            outcome
-        };
+        let mut outcome = self.votes.outcome(&self.quorum());
+        if planted!(self, ElectionOnHalf) && self.votes.are_half_of(&self.quorum()) {
+            outcome = Outcome::Won;
+        }
         match (outcome, self.role) {
             (Outcome::Open, _) => {}
             (Outcome::Won, Role::PreCandidate) => self.start_campaign(Campaign::Election),
