@@ -3,6 +3,43 @@
 //! beyond the paper (unknown suffixes, a power cut on all nodes at once).
 //!
 //! In the names, *intact*, *damaged* and *never* say what a node holds of the entry in question.
+//!
+//! The paper's cases, and the tests that show them. Long names are cut short; what is quoted is a
+//! transcript in `tests/scenarios`.
+//!
+//! | the leader's entry | the followers' | what comes of it | test |
+//! |---|---|---|---|
+//! | intact | damaged | the leader hands it out | `leader_intact_follower_damaged_…`, `leader_intact_both_followers_damaged_…`, "repair_by_the_leader" |
+//! | intact | never | the leader's log is replicated | "log_replication", "conflict_backtracks_by_term" |
+//! | intact | unknown | the leader's log is replicated | `one_unknown_suffix_the_others_elect_without_it` |
+//! | damaged, uncommitted | one intact | that one hands it out | `leader_damaged_follower_intact_…`, "repair_of_a_leader" |
+//! | | one damaged, one intact | the intact copy mends both | `leader_damaged_one_damaged_one_intact_…` |
+//! | | a majority never | discarded, with all after it | `leader_damaged_majority_never_…` |
+//! | | one never, one silent | waits | `leader_damaged_one_never_one_silent_…` |
+//! | | one damaged, one silent | waits | `leader_damaged_one_damaged_one_silent_…` |
+//! | | one damaged, one never | discarded once all have answered | `leader_damaged_nobody_intact_and_all_have_answered_…` |
+//! | | one unknown, one never | discarded once all have answered | `leader_damaged_one_never_one_unknown_…` |
+//! | | one unknown, some silent | waits: unknown is not never | `an_unknown_suffix_does_not_say_never` |
+//! | | one with a lost vote and no copy | as if unknown | `leader_damaged_one_never_one_with_a_lost_vote_…`, `a_lost_vote_does_not_say_never` |
+//! | | none but learners | waits for an operator | `an_only_voter_discards_nothing_by_itself` |
+//! | damaged, committed | intact on one | that one hands it out | `leader_damaged_follower_intact_…`, `damage_found_while_leading_…` |
+//! | | never, damaged | is kept and asked for | `leader_damaged_known_to_be_committed_is_never_discarded` |
+//! | | compacted | a follower's snapshot | `leader_damaged_followers_have_compacted_…` |
+//! | damaged, applied | nobody has it in a log | it goes with the next trim, and as a snapshot to who needs it | `what_a_leader_has_applied_and_nobody_else_…`, `what_the_leader_has_in_its_state_alone_…` |
+//! | never | damaged | the leader's log overwrites it | `leader_never_follower_damaged_…` |
+//! | never | intact | the leader's log overwrites it | "conflict_is_overwritten" |
+//! | never, committed | damaged on one | is not elected | `a_damaged_entry_counts_in_elections_by_its_identity` |
+//! | compacted | damaged | the leader's snapshot | `leader_compacted_follower_damaged_…`, `what_is_applied_and_only_in_snapshots_…` |
+//! | different ones damaged on each | | all are mended | `different_entries_damaged_on_every_node_…` |
+//!
+//! | lost besides | what comes of it | test |
+//! |---|---|---|
+//! | a follower's snapshot | a peer's replaces it | `a_lost_state_machine_is_replaced_…`, "repair_lost_state_machine" |
+//! | the leader's snapshot | it hands over, and a peer's replaces it | `a_leader_that_loses_its_state_machine_…`, "repair_caretaker_hands_over" |
+//! | the vote | the node promises nothing any more | `a_lost_vote_takes_no_part_…`, "repair_lost_vote" |
+//! | the vote is older than the log | that is a lost vote | `a_log_ahead_of_its_term_file_is_a_lost_vote` |
+//! | the end of the log | a vote with a condition | `an_unknown_suffix_helps_nobody_…`, `a_power_cut_on_…` |
+//! | committed entries at the end | they count as an unknown suffix | `what_was_committed_and_is_gone_…` |
 
 use trilith_raft::{
     Change, Configuration, Core, EntryId, HardState, Moment, Output, Restored, RestoredVote, Role,
@@ -407,6 +444,36 @@ fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     assert_eq!(cluster.host(2).state[1], "t1i2");
 }
 
+#[test]
+fn leader_damaged_one_never_one_unknown_the_entry_is_discarded() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 3, unknown());
+    cluster.elect(1);
+    cluster.run(4);
+    assert!(said(&cluster, "3->1 t3 repair answer 2.3 unknown") > 0);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.core(1).log().term_at(i(3)), Some(Term(3)));
+}
+
+#[test]
+fn an_unknown_suffix_does_not_say_never() {
+    // With node 4's answer three of five would have had it never, and node 5 may have it.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1], &[1, 1], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 4, unknown());
+    cluster.crash(5);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert!(said(&cluster, "4->1 t3 repair answer 2.3 unknown") > 0);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    cluster.restart(5, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3, 4, 5]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
+}
+
 /// Its answers came in an earlier term and were dropped, so that the leader waited for ever.
 #[test]
 fn leader_damaged_one_never_one_with_a_lost_vote_the_entry_is_discarded() {
@@ -430,6 +497,7 @@ fn a_lost_vote_does_not_say_never() {
     cluster.crash(5);
     cluster.campaign(1);
     cluster.run(40);
+    assert!(said(&cluster, "4->1 t3 repair answer 2.3 unknown") > 0);
     assert_eq!(cluster.leader(), None);
     assert_eq!(cluster.core(1).status().last, id(2, 3));
     cluster.restart(5, Damage::default());
