@@ -11,6 +11,7 @@ mod support;
 
 mod checklist;
 mod delays;
+mod fetching;
 mod fuzz;
 mod known;
 mod leases;
