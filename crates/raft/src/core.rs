@@ -321,7 +321,7 @@ impl Core {
     /// The state machine has applied everything up to `index`.
     ///
     /// # Errors
-    /// When it was not handed out, or has been reported before.
+    /// When it was not handed out, or more has been reported before.
     pub fn applied(&mut self, index: LogIndex) -> Result<(), HostError> {
         if index < self.log.applied || index > self.log.handed {
             return Err(HostError::Applied {

@@ -89,7 +89,7 @@ impl Core {
         if found < known.max(Incarnation(1)) {
             return Err(Dropped::StaleIncarnation { known, found });
         }
-        if found > known || known == Incarnation(1) {
+        if found > known {
             self.meet_life(message.from, found);
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::{
     status::Role,
 };
 
-/// A transfer under way. Until it ends nothing is proposed.
+/// A transfer under way. Until it ends no proposal is taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
