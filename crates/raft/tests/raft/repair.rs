@@ -507,6 +507,26 @@ fn a_lost_vote_does_not_say_never() {
 }
 
 #[test]
+fn a_lost_vote_is_no_sign_of_a_quorum() {
+    let terms = [1, 1, 1, 1];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    cluster.elect(1);
+    cluster.run(2);
+    let both = vec![(i(2), i(2)), (i(4), i(4))];
+    let lost = Damage {
+        ranges: both.clone(),
+        ..lost_vote()
+    };
+    start(&mut cluster, 3, lost);
+    cluster.crash(2);
+    // Node 3 answers that it has them no more either, again and again.
+    cluster.core(1).damaged(&both).unwrap();
+    cluster.run(20);
+    assert!(said(&cluster, "3->1 t3 repair answer") > 1);
+    assert_eq!(cluster.role(1), Role::Follower);
+}
+
+#[test]
 fn a_log_ahead_of_its_term_file_is_a_lost_vote() {
     let mut cluster = Cluster::with_logs(1, [&[1, 1, 2], &[1], &[1]]);
     assert!(cluster.core(1).status().vote_lost);
