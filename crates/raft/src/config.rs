@@ -73,7 +73,8 @@ pub struct Config {
     pub inflight_bytes_max: u64,
     /// Most payload bytes in one append; the host may go past it by one entry.
     pub send_bytes_max: u64,
-    /// Most proposed and uncommitted payload bytes of a leader; past it proposals are refused.
+    /// Most proposed and uncommitted bytes of a leader; past it proposals are refused. An entry
+    /// counts as its payload and 32 bytes more.
     pub uncommitted_bytes_max: u64,
     /// Most reads that wait for their confirmation; past it reads are refused.
     pub reads_pending_max: u32,

@@ -55,6 +55,8 @@ pub struct Core {
     /// Counts the campaigns of this life.
     pub(crate) campaigns: u32,
     pub(crate) votes: Votes,
+    /// The last term that this node was elected in, in this life.
+    pub(crate) led_term: Term,
 
     /// Leader: ticks since the last heartbeat.
     pub(crate) heartbeat_elapsed: u32,
@@ -134,6 +136,7 @@ impl Core {
             hurry: 0,
             campaigns: 0,
             votes: Votes::default(),
+            led_term: Term::ZERO,
             heartbeat_elapsed: 0,
             check_elapsed: 0,
             term_start: LogIndex::ZERO,
@@ -318,7 +321,7 @@ impl Core {
     /// The state machine has applied everything up to `index`.
     ///
     /// # Errors
-    /// When it was not handed out, or has been reported before.
+    /// When it was not handed out, or more has been reported before.
     pub fn applied(&mut self, index: LogIndex) -> Result<(), HostError> {
         if index < self.log.applied || index > self.log.handed {
             return Err(HostError::Applied {

@@ -239,12 +239,10 @@ impl Core {
     }
 
     fn tally(&mut self) {
-        let outcome = self.votes.outcome(&self.quorum());
-        let outcome = if planted!(self, ElectionOnHalf) && outcome == Outcome::Open {
-            Outcome::Won
-        } else {
-            outcome
-        };
+        let mut outcome = self.votes.outcome(&self.quorum());
+        if planted!(self, ElectionOnHalf) && self.votes.are_half_of(&self.quorum()) {
+            outcome = Outcome::Won;
+        }
         match (outcome, self.role) {
             (Outcome::Open, _) => {}
             (Outcome::Won, Role::PreCandidate) => self.start_campaign(Campaign::Election),
@@ -264,7 +262,7 @@ impl Core {
 
     /// Whether a leader is known to be alive, so that campaigns are not heeded (dissertation
     /// §4.2.3). A leader counts itself: it has its quorum, or would have stepped down.
-    fn leader_is_alive(&self) -> bool {
+    pub(crate) fn leader_is_alive(&self) -> bool {
         if self.is_leading() {
             return true;
         }
@@ -445,6 +443,7 @@ impl Core {
         // The election has judged the own unknown suffix together with all others.
         self.end_doubt();
         self.role = Role::Repairing;
+        self.led_term = self.hard.term;
         self.leader = Some(self.id());
         self.votes.clear();
         self.heartbeat_elapsed = 0;

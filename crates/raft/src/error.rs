@@ -99,8 +99,9 @@ pub enum Dropped {
     /// It repairs what is not damaged.
     #[error("no entry that it carries is damaged here")]
     NotDamaged,
-    /// A leadership transfer that the leader has given up since.
-    #[error("the leader has given that transfer up")]
+    /// An order to stand for election from before the latest round of heartbeats: the leader has
+    /// given the transfer up since, or gives the order again.
+    #[error("the leader has begun another round since it gave that order")]
     TransferOver,
 }
 

@@ -20,7 +20,8 @@ pub struct Message {
     pub from: NodeId,
     /// Who is to get it.
     pub to: NodeId,
-    /// The sender's term, always its current one: a higher one is news to the receiver.
+    /// The sender's term as of when it said this: a higher one is news to the receiver. A
+    /// [`RepairReply`] of one that has lost its vote is given in the asker's term.
     pub term: Term,
     /// The sender's incarnation. A higher one than the last resets what the receiver knows of it.
     pub incarnation: Incarnation,
@@ -68,8 +69,9 @@ pub enum Body {
         /// The position; `None` when the leader cannot give one.
         index: Option<LogIndex>,
     },
-    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10). It holds
-    /// until a later round of heartbeats says that the transfer was given up.
+    /// "Stand for election now": the end of a leadership transfer (dissertation §3.10). It is void
+    /// for who has heard of a later round of heartbeats: a leader that gives the transfer up begins
+    /// one. Where a round that began for a read overtakes the order, the leader gives it again.
     TimeoutNow {
         /// The latest round that had gone out.
         round: Round,
@@ -276,7 +278,7 @@ pub enum Holding {
     Never,
     /// It has its identity; its bytes are damaged here too.
     Damaged,
-    /// It lies in a suffix that was lost: it may have been there.
+    /// It lies in a suffix that was lost, or the vote was: it may have been there.
     Unknown,
     /// The log starts later; a snapshot covers it.
     Compacted,

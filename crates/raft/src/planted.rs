@@ -88,7 +88,7 @@ bugs! {
     VoteIgnoresLog,
     /// A follower commits what the leader has committed, matching or not.
     CommitBeyondMatched,
-    /// Half of the votes win an election.
+    /// Half of the voters are enough to win an election: of four, two may elect a leader each.
     ElectionOnHalf,
     /// A peer's new life keeps the progress of the old one.
     MatchSurvivesRestart,

@@ -9,6 +9,9 @@ use crate::{
     message::{Ack, Round},
 };
 
+/// A peer's heartbeat answers in a row, showing something lost, after which it is probed again.
+const LOSSES_MAX: u8 = 2;
+
 /// How a leader sends to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sending {
@@ -45,6 +48,8 @@ pub(crate) struct Progress {
     pub(crate) sending: Sending,
     /// In `Probe`: the message is out.
     pub(crate) paused: bool,
+    /// When the last probe went out.
+    pub(crate) probed_at: Moment,
     pub(crate) inflight: Inflight,
     /// The send that the host is working on.
     pub(crate) ticket: Option<u64>,
@@ -75,6 +80,7 @@ impl Progress {
             next,
             sending: Sending::Probe,
             paused: false,
+            probed_at: Moment(0),
             inflight: Inflight::default(),
             ticket: None,
             commit_sent: LogIndex::ZERO,
@@ -138,22 +144,52 @@ impl Progress {
         room && self.ticket.is_none()
     }
 
+    /// A probe has gone out.
+    pub(crate) fn probed(&mut self, now: Moment) {
+        self.paused = true;
+        self.probed_at = now;
+    }
+
     /// An append up to `last` has gone out.
-    pub(crate) fn sent(&mut self, last: LogIndex, bytes: u64) {
+    pub(crate) fn sent(&mut self, last: LogIndex, bytes: u64, now: Moment) {
         match self.sending {
             Sending::Probe => {
-                self.paused = true;
+                self.probed(now);
                 self.losses = 0;
                 // Only the latest probe counts: an earlier one that went further and was lost
                 // would fill the window for ever, since nothing that is sent later ends there.
                 self.inflight.clear();
-                self.inflight.add(last, bytes);
+                self.inflight.add(last, bytes, now);
             }
             Sending::Replicate => {
-                self.inflight.add(last, bytes);
+                self.inflight.add(last, bytes, now);
                 self.next = last.next();
             }
             Sending::Snapshot => {}
+        }
+    }
+
+    /// A heartbeat of `sent_at` is answered by a peer that had got everything up to `received`.
+    /// What went out before it and is missing, or a probe that is not answered, may be lost: twice
+    /// in a row it is, and is looked for again from where the peer is. What went out after the
+    /// heartbeat cannot have come yet.
+    pub(crate) fn watch_for_losses(&mut self, sent_at: Moment, received: LogIndex) {
+        let missing = match self.sending {
+            Sending::Probe => self.paused && self.probed_at < sent_at,
+            Sending::Replicate => self.inflight.last_before(sent_at) > Some(received),
+            Sending::Snapshot => false,
+        };
+        self.losses = if missing {
+            self.losses.saturating_add(1)
+        } else {
+            0
+        };
+        if self.losses >= LOSSES_MAX {
+            let next = match self.sending {
+                Sending::Probe => self.next,
+                _ => received.next(),
+            };
+            self.probe_from(next);
         }
     }
 
@@ -290,9 +326,9 @@ mod tests {
     #[test]
     fn a_late_answer_to_a_probe_moves_nothing_back() {
         let mut peer = peer();
-        peer.sent(LogIndex(12), 10);
+        peer.sent(LogIndex(12), 10, Moment(0));
         peer.accepted(ack(12), LogIndex(1));
-        peer.sent(LogIndex(15), 10);
+        peer.sent(LogIndex(15), 10, Moment(0));
         peer.accepted(ack(15), LogIndex(1));
         peer.probe_from(LogIndex(16));
         peer.accepted(ack(12), LogIndex(1));
@@ -303,7 +339,7 @@ mod tests {
     fn a_probe_sends_one_message_until_it_is_answered() {
         let mut peer = peer();
         assert!(peer.may_send(&config()));
-        peer.sent(LogIndex(15), 10);
+        peer.sent(LogIndex(15), 10, Moment(0));
         assert!(!peer.may_send(&config()) && peer.next == LogIndex(11));
         assert!(peer.accepted(ack(15), LogIndex(1)));
         assert_eq!(
@@ -319,7 +355,7 @@ mod tests {
         let mut peer = peer();
         for last in [15, 15, 13] {
             peer.paused = false;
-            peer.sent(LogIndex(last), 60);
+            peer.sent(LogIndex(last), 60, Moment(0));
         }
         assert!(peer.accepted(ack(13), LogIndex(1)));
         assert_eq!((peer.next, peer.inflight.messages()), (LogIndex(14), 0));
@@ -330,12 +366,12 @@ mod tests {
     fn the_window_closes_on_messages_and_on_bytes() {
         let mut peer = peer();
         peer.accepted(ack(10), LogIndex(1));
-        peer.sent(LogIndex(11), 1);
+        peer.sent(LogIndex(11), 1, Moment(0));
         assert!(peer.may_send(&config()));
-        peer.sent(LogIndex(12), 1);
+        peer.sent(LogIndex(12), 1, Moment(0));
         assert!(!peer.may_send(&config()));
         peer.accepted(ack(12), LogIndex(1));
-        peer.sent(LogIndex(13), 1000);
+        peer.sent(LogIndex(13), 1000, Moment(0));
         assert!(!peer.may_send(&config()));
     }
 
@@ -411,7 +447,7 @@ mod tests {
                 self.window.clear();
             }
             self.window.push((last, bytes));
-            self.progress.sent(LogIndex(last), bytes);
+            self.progress.sent(LogIndex(last), bytes, Moment(0));
             self.appends.push((next - 1, last));
         }
 

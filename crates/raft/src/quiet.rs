@@ -5,7 +5,9 @@
 //! so. The leader follows once every peer that is not suspected has said so, and they are a
 //! quorum. From then on the host's detector of failed nodes stands for the heartbeats:
 //!
-//! - Any message and any input wakes a core; [`Core::peer_suspect`] and [`Core::peer_alive`] do.
+//! - Whatever may bring work wakes a core: a message, but for "I am quiet" and a stranger's pre-vote;
+//!   a request of the host; damage; [`Core::peer_suspect`] and [`Core::peer_alive`]. Reports of what
+//!   is done, such as writes, applied entries and trims, do not.
 //! - A follower that wakes tells the leader, which wakes too: else it, and others that woke with
 //!   it, would hear nothing and depose a leader that is only asleep.
 //! - While it is quiet, the quorum counts as checked as long as nobody is suspected. Woken, a

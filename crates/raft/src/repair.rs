@@ -12,8 +12,9 @@
 //!   discards an entry, and all after it, only when a quorum says that it never had it, or when
 //!   every voter has answered and none holds it intact (safe because damage never reaches a
 //!   majority of the copies of one entry). The answers are given in the leader's term, so that no
-//!   older leader can still spread the entry afterwards. A voter that has no other to ask had the
-//!   only copy that counts: it discards nothing by itself.
+//!   older leader can still spread the entry afterwards. One that has lost its vote cannot promise
+//!   that it never had an entry; that it has no intact copy counts like anybody's. A voter that has
+//!   no other to ask had the only copy that counts: it discards nothing by itself.
 //! - A follower's damaged entry that is not committed may be overwritten by the leader's log like
 //!   any other (Raft §5.3).
 
@@ -358,7 +359,12 @@ impl Core {
             return;
         }
         let reply = Body::RepairReply(RepairReply { id, holding });
-        let message = self.message_to_life(from.id, from.life, reply);
+        let mut message = self.message_to_life(from.id, from.life, reply);
+        if self.vote_lost {
+            // It takes no part in the asker's term, and needs not: it takes entries from nobody
+            // in any term, so that what it has not got intact now, it never will have again.
+            message.term = message.term.max(from.term);
+        }
         self.send_when_safe(message);
     }
 
@@ -453,7 +459,7 @@ impl Core {
         from: NodeId,
         reply: RepairReply,
     ) -> Result<(), Dropped> {
-        self.hear(from);
+        // It is no sign of a quorum: who has lost its vote answers as well.
         if self.repairs.asked != Some(reply.id) || self.repairs.holding(from).is_some() {
             return Err(Dropped::Unsolicited);
         }

@@ -27,9 +27,6 @@ pub struct Proposed {
     pub last: LogIndex,
 }
 
-/// A peer's heartbeat answers in a row, showing something lost, after which it is probed again.
-const LOSSES_MAX: u8 = 2;
-
 impl Core {
     /// Appends `count` entries of `bytes` payload together to the leader's log. The host keeps
     /// the payloads under the term and the indices that are given back.
@@ -180,12 +177,14 @@ impl Core {
 
     /// An append without entries: a probe, or news of the commit index.
     fn send_empty(&mut self, at: usize, prev: EntryId, probe: bool) {
-        let commit = self.log.commit;
+        let (commit, now) = (self.log.commit, self.now);
         let Some(peer) = self.peers.at_mut(at) else {
             return;
         };
         peer.commit_sent = commit.min(prev.index);
-        peer.paused = probe;
+        if probe {
+            peer.probed(now);
+        }
         let to = peer.id;
         let (runs, configurations) = (EntryRuns::EMPTY, Vec::new());
         self.send(
@@ -222,7 +221,7 @@ impl Core {
         if self.role != Role::Leader || send.term != self.hard.term {
             return None;
         }
-        let commit = self.log.commit;
+        let (commit, now) = (self.log.commit, self.now);
         let peer = self.peers.get_mut(send.to)?;
         if peer.ticket != Some(send.ticket) {
             return None;
@@ -252,7 +251,7 @@ impl Core {
             return None;
         }
         let probe = peer.sending == Sending::Probe;
-        peer.sent(last, bytes);
+        peer.sent(last, bytes, now);
         peer.commit_sent = commit.min(last);
         let runs = self.log.runs.slice(send.first(), last);
         let configurations = self.log.history.among(send.first(), last);
@@ -373,7 +372,8 @@ impl Core {
         peer.quiet = reply.quiet;
         self.quiet.note_answer(reply.quiet);
         peer.has_state = !reply.needs_snapshot;
-        watch_for_losses(peer, reply.received);
+        peer.watch_for_losses(reply.sent_at, reply.received);
+        self.repeat_order(from, sent_at);
         self.confirm_reads();
         if let (Role::Leader, Some(ack)) = (self.role, reply.ack) {
             self.take_repeated_ack(from, ack)?;
@@ -436,27 +436,5 @@ impl Core {
             }
             self.after_configuration_commit(before);
         }
-    }
-}
-
-/// A follower that has not got what was sent, or not answered a probe, twice in a row has lost
-/// it: probes again from where it is.
-fn watch_for_losses(peer: &mut Progress, received: LogIndex) {
-    let missing = match peer.sending {
-        Sending::Probe => peer.paused,
-        Sending::Replicate => received < peer.next.prev(),
-        Sending::Snapshot => false,
-    };
-    peer.losses = if missing {
-        peer.losses.saturating_add(1)
-    } else {
-        0
-    };
-    if peer.losses >= LOSSES_MAX {
-        let next = match peer.sending {
-            Sending::Probe => peer.next,
-            _ => received.next(),
-        };
-        peer.probe_from(next);
     }
 }

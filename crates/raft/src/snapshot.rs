@@ -292,6 +292,10 @@ impl Core {
         }
         if self.role == Role::Repairing {
             self.hear(from.id);
+        } else if self.led_term == self.hard.term {
+            // It answers what this node asked for when it led and mended its log. Nobody else leads
+            // in that term.
+            return Err(Dropped::Unsolicited);
         } else {
             self.hear_leader(from.id)?;
         }

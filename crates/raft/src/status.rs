@@ -54,7 +54,8 @@ pub struct Status {
     pub quiet: bool,
     /// The target of a leadership transfer.
     pub transfer: Option<NodeId>,
-    /// Proposed and uncommitted payload bytes.
+    /// Proposed and uncommitted bytes, as [`Config::uncommitted_bytes_max`](crate::Config) counts
+    /// them.
     pub uncommitted_bytes: u64,
     /// Reads that wait.
     pub reads_pending: usize,

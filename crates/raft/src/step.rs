@@ -1,7 +1,7 @@
 //! Messages come in here. What does not fit is dropped with its reason; the rest goes to the
 //! file of its subject.
 
-use trilith_types::{Incarnation, NodeId};
+use trilith_types::{Incarnation, NodeId, Term};
 
 use crate::{
     config::Moment,
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Sender {
     pub(crate) id: NodeId,
     pub(crate) life: Incarnation,
+    /// The term that it spoke in.
+    pub(crate) term: Term,
     /// Whether the sender knew that this is the receiver's present life.
     pub(crate) knows_us: bool,
 }
@@ -87,7 +89,7 @@ impl Core {
         if found < known.max(Incarnation(1)) {
             return Err(Dropped::StaleIncarnation { known, found });
         }
-        if found > known || known == Incarnation(1) {
+        if found > known {
             self.meet_life(message.from, found);
         }
         Ok(())
@@ -204,8 +206,13 @@ impl Core {
             Body::Vote(request) if self.must_ignore_campaign(request.transfer) => {
                 return Err(Dropped::LeaderAlive);
             }
-            // A removed server cannot depose anybody, and may not know that it is removed.
-            Body::NewerTerm if self.peers.get(message.from).is_none() => {
+            // A leader has won its election, in whatever configuration. The vote's rule is above.
+            Body::Vote(_) | Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotOffer(_) => {}
+            // A removed server cannot depose anybody, and may not know that it is removed. Who mends
+            // its log in a configuration that is not known here is heard after its first heartbeat.
+            body if self.peers.get(message.from).is_none()
+                && (matches!(body, Body::NewerTerm) || self.leader_is_alive()) =>
+            {
                 return Err(Dropped::UnknownPeer { from: message.from });
             }
             _ => {}
@@ -220,6 +227,7 @@ impl Core {
         let from = Sender {
             id: message.from,
             life,
+            term: message.term,
             knows_us,
         };
         match message.body {
@@ -255,7 +263,8 @@ impl Core {
     }
 }
 
-/// Whether it answers, or acts on, what this node has said.
+/// Whether it answers, or acts on, what this node has said. A snapshot is offered for that, and by
+/// one that does not lead when this node asked for it to mend its log.
 fn is_answer(body: &Body) -> bool {
     matches!(
         body,
@@ -263,6 +272,7 @@ fn is_answer(body: &Body) -> bool {
             | Body::VoteReply(_)
             | Body::AppendReply(_)
             | Body::HeartbeatReply(_)
+            | Body::SnapshotOffer(_)
             | Body::SnapshotReply(_)
             | Body::ReadReply { .. }
             | Body::TimeoutNow { .. }

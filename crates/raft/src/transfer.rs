@@ -3,6 +3,7 @@
 use trilith_types::NodeId;
 
 use crate::{
+    config::Moment,
     core::Core,
     election::Campaign,
     error::{Dropped, TransferError},
@@ -10,12 +11,12 @@ use crate::{
     status::Role,
 };
 
-/// A transfer under way. Until it ends nothing is proposed.
+/// A transfer under way. Until it ends no proposal is taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
-    /// The target has been told to stand for election.
-    sent: bool,
+    /// When the target was told last to stand for election.
+    ordered_at: Option<Moment>,
     elapsed: u32,
 }
 
@@ -23,7 +24,7 @@ impl Transfer {
     pub(crate) fn to(to: NodeId) -> Self {
         Self {
             to,
-            sent: false,
+            ordered_at: None,
             elapsed: 0,
         }
     }
@@ -67,11 +68,31 @@ impl Core {
         };
         let to = transfer.to;
         let ready = self.peers.get(to).is_some_and(|peer| peer.matched == last);
-        if ready && !transfer.sent {
-            transfer.sent = true;
-            self.lease.hand_over();
-            let round = self.reads.round();
-            self.send(to, Body::TimeoutNow { round });
+        if ready && transfer.ordered_at.is_none() {
+            self.order_to_stand();
+        }
+    }
+
+    fn order_to_stand(&mut self) {
+        let (now, round) = (self.now, self.reads.round());
+        let Some(transfer) = self.transfer.as_mut() else {
+            return;
+        };
+        transfer.ordered_at = Some(now);
+        let to = transfer.to;
+        self.lease.hand_over();
+        self.send(to, Body::TimeoutNow { round });
+    }
+
+    /// The target follows this leader still, by its answer to a heartbeat that was sent after the
+    /// order to stand: that was lost, or a round that began for a read has overtaken it and made
+    /// it void. It is told again.
+    pub(crate) fn repeat_order(&mut self, from: NodeId, sent_at: Moment) {
+        let ignored = |transfer: &Transfer| {
+            transfer.to == from && transfer.ordered_at.is_some_and(|at| at < sent_at)
+        };
+        if self.transfer.as_ref().is_some_and(ignored) {
+            self.order_to_stand();
         }
     }
 
@@ -86,9 +107,9 @@ impl Core {
         let over = transfer.elapsed >= self.config.election_ticks;
         let gone = !self.log.history.active().is_voter(transfer.to);
         if over || gone {
-            let sent = transfer.sent;
+            let ordered = transfer.ordered_at.is_some();
             self.transfer = None;
-            if sent {
+            if ordered {
                 self.begin_round();
             }
         }

@@ -48,6 +48,13 @@ impl Votes {
             .map(|&(_, answer)| answer)
     }
 
+    /// Whether half of the voters have granted it, which is not enough.
+    pub(crate) fn are_half_of(&self, quorum: &Quorum) -> bool {
+        let granted = |id: &&NodeId| self.of(**id) == Some(VoteAnswer::Granted);
+        let half = |voters: &[NodeId]| 2 * voters.iter().filter(granted).count() >= voters.len();
+        half(quorum.incoming()) && half(quorum.outgoing())
+    }
+
     pub(crate) fn outcome(&self, quorum: &Quorum) -> Outcome {
         let granted = |id| self.of(id) == Some(VoteAnswer::Granted);
         let not_denied = |id| self.of(id) != Some(VoteAnswer::Denied);
@@ -94,6 +101,24 @@ mod tests {
             campaign(&[(1, Granted), (2, Denied), (3, Denied)]),
             Outcome::Lost
         );
+    }
+
+    #[test]
+    fn half_of_the_voters_are_no_majority() {
+        for (voters, votes, are_half) in [(2, 1, true), (3, 1, false), (4, 2, true), (5, 2, false)]
+        {
+            let quorum = Quorum::simple((1..=voters).map(NodeId));
+            let mut granted = Votes::default();
+            for id in 1..=votes {
+                granted.record(NodeId(id), Granted);
+            }
+            assert_eq!(
+                granted.are_half_of(&quorum),
+                are_half,
+                "{votes} of {voters}"
+            );
+            assert_eq!(granted.outcome(&quorum), Outcome::Open);
+        }
     }
 
     #[test]

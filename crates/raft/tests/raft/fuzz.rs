@@ -2,8 +2,9 @@
 //! it runs on stable and finds the same things every time.
 
 use trilith_raft::{
-    Body, Change, Configuration, Core, EntryId, EntryRuns, Message, Moment, Output, Random, ReadId,
-    Restored, SendOutcome, SnapshotOp, SplitMix64, TermRuns, Transition, UnknownSuffix, WriteSeq,
+    Body, Change, Configuration, Core, EntryId, EntryRuns, LeaseConfig, Message, Moment, Output,
+    Random, ReadId, Restored, RestoredVote, SendOutcome, SnapshotOp, SplitMix64, TermRuns,
+    Transition, UnknownSuffix, WriteSeq,
     message::{
         Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, Repair, RepairPiece,
         RepairRange, RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer,
@@ -223,13 +224,20 @@ fn some_core(source: &mut Source) -> Core {
             last_possible: EntryId::MAX,
         });
     }
-    restored.vote = trilith_raft::RestoredVote::Known(trilith_raft::HardState {
+    restored.vote = RestoredVote::Known(trilith_raft::HardState {
         term: log.last().term,
         vote: None,
     });
+    if source.0.below(20) == 0 {
+        restored.vote = RestoredVote::Lost;
+    }
     restored.log = log;
     let mut config = config(1);
     config.quiet_after_ticks = source.bool().then_some(3);
+    config.lease = (source.0.below(3) == 0).then_some(LeaseConfig {
+        duration_micros: 3,
+        promise_micros: 5,
+    });
     Core::new(
         config,
         restored,
@@ -265,11 +273,61 @@ fn local_input(core: &mut Core, source: &mut Source, staged: Option<EntryId>) {
         }
         _ => {
             if let Some(last) = staged {
-                let _ = core.accept_snapshot(last, 0);
+                let _ = core.accept_snapshot(last, source.small());
+                core.snapshot_arriving(last);
+                if source.0.below(4) == 0 {
+                    core.refuse_snapshot(last);
+                }
                 let _ = core.snapshot_staged(last);
             }
         }
     }
+}
+
+/// What a host finds on its disk, does to its log, and hears of its streams.
+fn host_input(core: &mut Core, source: &mut Source, whole: &mut TermRuns) {
+    let node = source.node();
+    match source.0.below(11) {
+        0 => {
+            let _ = core.damaged(&[(source.index(), source.index())]);
+        }
+        1 => core.state_machine_lost(),
+        2 => {
+            let _ = core.discard_doubtful();
+        }
+        3 => {
+            let before = core.log().clone();
+            if core.trimmed(source.index()).is_ok() {
+                *whole = before;
+            }
+        }
+        4 => {
+            let mut earlier = whole.clone();
+            earlier.truncate_from(core.log().first_index());
+            let members = Configuration::of_voters([1, 2, 3].map(NodeId));
+            let _ = core.prepended(&earlier, &[(earlier.base().index, members)]);
+        }
+        5 => core.unreachable(node),
+        6 => core.refuse_snapshot(source.id()),
+        7 => core.snapshot_failed(node),
+        8 => core.snapshot_progress(node),
+        9 => offer(core, node),
+        _ => core.set_priority(source.small() as u8),
+    }
+}
+
+/// Offers the state as it is, whoever has asked.
+fn offer(core: &mut Core, to: NodeId) {
+    let Some(last) = core.log().id_at(core.status().applied) else {
+        return;
+    };
+    let configuration = core.configuration().clone();
+    let offer = SnapshotOffer {
+        last,
+        configuration,
+        bytes: 1,
+    };
+    core.offer_snapshot(to, offer);
 }
 
 fn run(seed: u64) {
@@ -277,10 +335,13 @@ fn run(seed: u64) {
     let mut core = some_core(&mut source);
     let mut out = Output::default();
     let mut staged = None;
+    let mut whole = core.log().clone();
     let mut before = core.status();
     for _ in 0..200 {
         if source.0.below(3) == 0 {
             local_input(&mut core, &mut source, staged);
+        } else if source.0.below(8) == 0 {
+            host_input(&mut core, &mut source, &mut whole);
         } else {
             let mut message = source.message();
             // Half of the time it comes from the present term, to get past the first check.
@@ -299,9 +360,19 @@ fn run(seed: u64) {
             core.complete_send(&send, outcome);
         }
         for op in out.snapshots.drain(..) {
-            if let SnapshotOp::Receive { offer, .. } = op {
-                staged = Some(offer.last);
+            match op {
+                SnapshotOp::Receive { offer, .. } => staged = Some(offer.last),
+                SnapshotOp::Offer { to, .. } if source.bool() => offer(&mut core, to),
+                _ => {}
             }
+        }
+        for send in out.repairs.drain(..) {
+            let mut pieces: Vec<_> = send.ranges.iter().map(|r| (r.0.index, r.1)).collect();
+            if source.0.below(4) == 0 {
+                pieces.push((source.index(), source.index()));
+            }
+            let message = core.complete_repair(&send, &pieces);
+            assert!(message.is_none_or(|message| message.to == send.to));
         }
         if let Some(write) = out.write.filter(|_| source.bool()) {
             core.persisted(write.seq).unwrap();

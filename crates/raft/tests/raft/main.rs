@@ -10,6 +10,8 @@
 mod support;
 
 mod checklist;
+mod delays;
+mod fetching;
 mod fuzz;
 mod known;
 mod leases;

@@ -3,6 +3,43 @@
 //! beyond the paper (unknown suffixes, a power cut on all nodes at once).
 //!
 //! In the names, *intact*, *damaged* and *never* say what a node holds of the entry in question.
+//!
+//! The paper's cases, and the tests that show them. Long names are cut short; what is quoted is a
+//! transcript in `tests/scenarios`.
+//!
+//! | the leader's entry | the followers' | what comes of it | test |
+//! |---|---|---|---|
+//! | intact | damaged | the leader hands it out | `leader_intact_follower_damaged_…`, `leader_intact_both_followers_damaged_…`, "repair_by_the_leader" |
+//! | intact | never | the leader's log is replicated | "log_replication", "conflict_backtracks_by_term" |
+//! | intact | unknown | the leader's log is replicated | `one_unknown_suffix_the_others_elect_without_it` |
+//! | damaged, uncommitted | one intact | that one hands it out | `leader_damaged_follower_intact_…`, "repair_of_a_leader" |
+//! | | one damaged, one intact | the intact copy mends both | `leader_damaged_one_damaged_one_intact_…` |
+//! | | a majority never | discarded, with all after it | `leader_damaged_majority_never_…` |
+//! | | one never, one silent | waits | `leader_damaged_one_never_one_silent_…` |
+//! | | one damaged, one silent | waits | `leader_damaged_one_damaged_one_silent_…` |
+//! | | one damaged, one never | discarded once all have answered | `leader_damaged_nobody_intact_and_all_have_answered_…` |
+//! | | one unknown, one never | discarded once all have answered | `leader_damaged_one_never_one_unknown_…` |
+//! | | one unknown, some silent | waits: unknown is not never | `an_unknown_suffix_does_not_say_never` |
+//! | | one with a lost vote and no copy | as if unknown | `leader_damaged_one_never_one_with_a_lost_vote_…`, `a_lost_vote_does_not_say_never` |
+//! | | none but learners | waits for an operator | `an_only_voter_discards_nothing_by_itself` |
+//! | damaged, committed | intact on one | that one hands it out | `leader_damaged_follower_intact_…`, `damage_found_while_leading_…` |
+//! | | never, damaged | is kept and asked for | `leader_damaged_known_to_be_committed_is_never_discarded` |
+//! | | compacted | a follower's snapshot | `leader_damaged_followers_have_compacted_…` |
+//! | damaged, applied | nobody has it in a log | it goes with the next trim, and as a snapshot to who needs it | `what_a_leader_has_applied_and_nobody_else_…`, `what_the_leader_has_in_its_state_alone_…` |
+//! | never | damaged | the leader's log overwrites it | `leader_never_follower_damaged_…` |
+//! | never | intact | the leader's log overwrites it | "conflict_is_overwritten" |
+//! | never, committed | damaged on one | is not elected | `a_damaged_entry_counts_in_elections_by_its_identity` |
+//! | compacted | damaged | the leader's snapshot | `leader_compacted_follower_damaged_…`, `what_is_applied_and_only_in_snapshots_…` |
+//! | different ones damaged on each | | all are mended | `different_entries_damaged_on_every_node_…` |
+//!
+//! | lost besides | what comes of it | test |
+//! |---|---|---|
+//! | a follower's snapshot | a peer's replaces it | `a_lost_state_machine_is_replaced_…`, "repair_lost_state_machine" |
+//! | the leader's snapshot | it hands over, and a peer's replaces it | `a_leader_that_loses_its_state_machine_…`, "repair_caretaker_hands_over" |
+//! | the vote | the node promises nothing any more | `a_lost_vote_takes_no_part_…`, "repair_lost_vote" |
+//! | the vote is older than the log | that is a lost vote | `a_log_ahead_of_its_term_file_is_a_lost_vote` |
+//! | the end of the log | a vote with a condition | `an_unknown_suffix_helps_nobody_…`, `a_power_cut_on_…` |
+//! | committed entries at the end | they count as an unknown suffix | `what_was_committed_and_is_gone_…` |
 
 use trilith_raft::{
     Change, Configuration, Core, EntryId, HardState, Moment, Output, Restored, RestoredVote, Role,
@@ -10,9 +47,9 @@ use trilith_raft::{
 };
 use trilith_types::{NodeId, Term};
 
-use crate::support::{Cluster, Damage, config, i, id, n, voters};
+use crate::support::{Cluster, Damage, Packet, config, i, id, n, voters};
 
-fn damaged(first: u64, last: u64) -> Damage {
+pub fn damaged(first: u64, last: u64) -> Damage {
     Damage {
         ranges: vec![(i(first), i(last))],
         ..Damage::default()
@@ -26,13 +63,20 @@ fn unknown() -> Damage {
     }
 }
 
-fn start(cluster: &mut Cluster, node: u64, damage: Damage) {
+fn lost_vote() -> Damage {
+    Damage {
+        lost_vote: true,
+        ..Damage::default()
+    }
+}
+
+pub fn start(cluster: &mut Cluster, node: u64, damage: Damage) {
     cluster.crash(node);
     cluster.restart(node, damage);
 }
 
 /// Every log holds the same entries, all intact and applied.
-fn assert_mended(cluster: &mut Cluster, nodes: &[u64]) {
+pub fn assert_mended(cluster: &mut Cluster, nodes: &[u64]) {
     let all: Vec<_> = nodes
         .iter()
         .map(|&id| {
@@ -203,6 +247,48 @@ fn leader_damaged_followers_have_compacted_a_follower_gives_a_snapshot() {
     assert_mended(&mut cluster, &[1, 2, 3]);
 }
 
+/// Node 1 mends its log with a snapshot of node 2's. Gives node 2's offer, which is late.
+fn late_offer(cluster: &mut Cluster) -> Packet {
+    cluster.elect(2);
+    cluster.run(2);
+    for node in [2, 3] {
+        cluster.host(node).trim(i(4)).unwrap();
+    }
+    start(cluster, 1, damaged(2, 2));
+    cluster.isolate(3);
+    start(cluster, 2, Damage::default());
+    cluster.core(1).campaign();
+    cluster.turn(1);
+    loop {
+        let packet = cluster.network.pop_front().unwrap();
+        if packet.show().contains("snapshot offer") {
+            assert_eq!(cluster.role(1), Role::Repairing);
+            return packet;
+        }
+        cluster.deliver_packet(packet);
+    }
+}
+
+/// It was taken for a leader's, and clients were sent to a node that did not lead.
+#[test]
+fn a_followers_offer_that_comes_too_late_makes_it_no_leader() {
+    for restarts in [false, true] {
+        let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+        let offer = late_offer(&mut cluster);
+        let term = cluster.core(1).status().term;
+        if restarts {
+            start(&mut cluster, 1, damaged(2, 2));
+        }
+        while cluster.role(1) == Role::Repairing {
+            cluster.tick(1);
+        }
+        cluster.deliver_packet(offer);
+        let status = cluster.core(1).status();
+        assert_eq!((status.role, status.term), (Role::Follower, term));
+        assert_eq!(status.leader, None);
+    }
+}
+
 #[test]
 fn different_entries_damaged_on_every_node_all_are_mended() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
@@ -348,11 +434,7 @@ fn what_was_committed_and_is_gone_counts_as_an_unknown_suffix() {
 #[test]
 fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
-    let lost = Damage {
-        lost_vote: true,
-        ..Damage::default()
-    };
-    start(&mut cluster, 1, lost);
+    start(&mut cluster, 1, lost_vote());
     start(&mut cluster, 2, damaged(2, 2));
     start(&mut cluster, 3, damaged(2, 2));
     assert!(cluster.core(1).status().vote_lost && !cluster.core(1).campaign());
@@ -360,6 +442,88 @@ fn a_lost_vote_takes_no_part_and_still_hands_out_entries() {
     assert_eq!(cluster.core(1).status().term, Term(2));
     assert_mended(&mut cluster, &[2, 3]);
     assert_eq!(cluster.host(2).state[1], "t1i2");
+}
+
+#[test]
+fn leader_damaged_one_never_one_unknown_the_entry_is_discarded() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 3, unknown());
+    cluster.elect(1);
+    cluster.run(4);
+    assert!(said(&cluster, "3->1 t3 repair answer 2.3 unknown") > 0);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+    assert_eq!(cluster.core(1).log().term_at(i(3)), Some(Term(3)));
+}
+
+#[test]
+fn an_unknown_suffix_does_not_say_never() {
+    // With node 4's answer three of five would have had it never, and node 5 may have it.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1], &[1, 1], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 4, unknown());
+    cluster.crash(5);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert!(said(&cluster, "4->1 t3 repair answer 2.3 unknown") > 0);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    cluster.restart(5, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3, 4, 5]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
+}
+
+/// Its answers came in an earlier term and were dropped, so that the leader waited for ever.
+#[test]
+fn leader_damaged_one_never_one_with_a_lost_vote_the_entry_is_discarded() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 3, lost_vote());
+    cluster.elect(1);
+    cluster.run(4);
+    assert_mended(&mut cluster, &[1, 2]);
+    assert_eq!(cluster.core(1).log().term_at(i(3)), Some(Term(3)));
+    let lost = cluster.core(3).status();
+    assert_eq!((lost.term, lost.last), (Term(1), id(1, 2)));
+}
+
+#[test]
+fn a_lost_vote_does_not_say_never() {
+    // With node 4's answer three of five would have had it never, and node 5 may have it.
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1], &[1, 1], &[1, 1], &[1, 1, 2]]);
+    start(&mut cluster, 1, damaged(3, 3));
+    start(&mut cluster, 4, lost_vote());
+    cluster.crash(5);
+    cluster.campaign(1);
+    cluster.run(40);
+    assert!(said(&cluster, "4->1 t3 repair answer 2.3 unknown") > 0);
+    assert_eq!(cluster.leader(), None);
+    assert_eq!(cluster.core(1).status().last, id(2, 3));
+    cluster.restart(5, Damage::default());
+    cluster.run(60);
+    assert_mended(&mut cluster, &[1, 2, 3, 5]);
+    assert_eq!(cluster.host(1).state[2], "t2i3");
+}
+
+#[test]
+fn a_lost_vote_is_no_sign_of_a_quorum() {
+    let terms = [1, 1, 1, 1];
+    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
+    cluster.elect(1);
+    cluster.run(2);
+    let both = vec![(i(2), i(2)), (i(4), i(4))];
+    let lost = Damage {
+        ranges: both.clone(),
+        ..lost_vote()
+    };
+    start(&mut cluster, 3, lost);
+    cluster.crash(2);
+    // Node 3 answers that it has them no more either, again and again.
+    cluster.core(1).damaged(&both).unwrap();
+    cluster.run(20);
+    assert!(said(&cluster, "3->1 t3 repair answer") > 1);
+    assert_eq!(cluster.role(1), Role::Follower);
 }
 
 #[test]
@@ -546,130 +710,9 @@ fn what_the_leader_has_in_its_state_alone_goes_as_a_snapshot() {
 }
 
 /// How many of the messages so far begin with this.
-fn said(cluster: &Cluster, what: &str) -> usize {
+pub fn said(cluster: &Cluster, what: &str) -> usize {
     let events = cluster.events.iter();
     events.filter(|event| event.contains(what)).count()
-}
-
-#[test]
-fn many_damaged_entries_are_fetched_with_few_messages() {
-    // It was one request, one answer and one wait for the clock an entry.
-    let terms = [1; 1300];
-    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
-    let damage = Damage {
-        ranges: (1..=605).map(|k| (i(2 * k), i(2 * k))).collect(),
-        ..Damage::default()
-    };
-    cluster.elect(1);
-    start(&mut cluster, 2, damage);
-    cluster.events.clear();
-    // The first heartbeat says who leads; no clock is needed after it.
-    for _ in 0..3 {
-        cluster.tick(1);
-    }
-    cluster.settle();
-    assert_mended(&mut cluster, &[1, 2, 3]);
-    assert_eq!(said(&cluster, "repair request"), 605_usize.div_ceil(128));
-    assert_eq!(said(&cluster, "repair from"), 605_usize.div_ceil(128));
-}
-
-#[test]
-fn an_answer_that_is_short_of_room_brings_the_next_request() {
-    let terms = [1; 90];
-    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
-    cluster.host(1).entries_per_repair = 10;
-    let damage = Damage {
-        ranges: vec![(i(1), i(4)), (i(11), i(50)), (i(61), i(61))],
-        ..Damage::default()
-    };
-    cluster.elect(1);
-    start(&mut cluster, 2, damage);
-    cluster.events.clear();
-    for _ in 0..3 {
-        cluster.tick(1);
-    }
-    cluster.settle();
-    assert_mended(&mut cluster, &[1, 2, 3]);
-    assert_eq!(said(&cluster, "repair from"), 5);
-}
-
-#[test]
-fn what_the_leader_lacks_does_not_keep_the_rest_from_being_mended() {
-    let terms = [1; 20];
-    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
-    cluster.elect(1);
-    cluster.isolate(3);
-    cluster.core(1).damaged(&[(i(2), i(2))]).unwrap();
-    let damage = Damage {
-        ranges: vec![(i(2), i(2)), (i(5), i(5)), (i(9), i(12))],
-        ..Damage::default()
-    };
-    start(&mut cluster, 2, damage);
-    for _ in 0..3 {
-        cluster.tick(1);
-    }
-    cluster.settle();
-    // The leader has entry 2 in its state alone and offers that, after what it has in its log.
-    assert_eq!(said(&cluster, "repair from 5 [1x1], 9 [1x4]"), 1);
-    assert_eq!(cluster.core(2).status().first_damaged, None);
-    cluster.heal();
-    cluster.run(20);
-    assert_mended(&mut cluster, &[1, 2, 3]);
-}
-
-#[test]
-fn what_the_disk_has_not_written_again_yet_bounds_what_is_asked_for() {
-    let terms = [1; 2100];
-    let mut cluster = Cluster::with_logs(2, [&terms, &terms, &terms]);
-    cluster.elect(1);
-    let damage = Damage {
-        ranges: (1..=1030).map(|k| (i(2 * k), i(2 * k))).collect(),
-        ..Damage::default()
-    };
-    start(&mut cluster, 2, damage);
-    cluster.host(2).syncs = false;
-    cluster.events.clear();
-    for _ in 0..3 {
-        cluster.tick(1);
-    }
-    cluster.settle();
-    // 1024 ranges at a time are being written again, 128 of them an answer.
-    assert_eq!(said(&cluster, "repair from"), 8);
-    assert_eq!(cluster.core(2).status().first_damaged, Some(id(1, 2)));
-    // The disk has done them, and that brings the rest: no clock is needed.
-    cluster.host(2).syncs = true;
-    while cluster.host(2).sync_one() {}
-    cluster.settle();
-    assert_eq!(said(&cluster, "repair from"), 9);
-    assert_mended(&mut cluster, &[1, 2, 3]);
-}
-
-#[test]
-fn who_lacks_the_first_damaged_entry_is_asked_again_for_the_others() {
-    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2, 2], &[1, 1, 2, 2], &[1, 1, 2, 2]]);
-    let damage = Damage {
-        ranges: vec![(i(2), i(2)), (i(4), i(4))],
-        ..Damage::default()
-    };
-    start(&mut cluster, 1, damage);
-    start(&mut cluster, 2, damaged(2, 2));
-    cluster.crash(3);
-    cluster.core(1).campaign();
-    cluster.turn(1);
-    // What node 2 has of the two is lost on the way; that it has not got entry 2 is not.
-    while let Some(packet) = cluster.network.pop_front() {
-        if !packet.show().contains("repair from") {
-            cluster.deliver_packet(packet);
-        }
-    }
-    assert_eq!(cluster.role(1), Role::Repairing);
-    assert!(cluster.core(1).is_damaged(i(4), i(4)));
-    cluster.events.clear();
-    cluster.run(8);
-    assert_eq!(said(&cluster, "1->2 t3 repair request 2.4 to 2.4"), 1);
-    assert_eq!(said(&cluster, "1->2 t3 repair request 1.2"), 0);
-    assert!(!cluster.core(1).is_damaged(i(4), i(4)));
-    assert!(cluster.core(1).is_damaged(i(2), i(2)), "node 3 may have it");
 }
 
 #[test]

@@ -87,6 +87,7 @@ scenarios! {
     repair_power_cut_on_all,
     repair_unknown_suffix_helps_nobody_behind_it,
     snapshot_for_a_lagging_follower,
+    snapshot_is_resumed,
     snapshot_of_no_use,
     snapshot_offer_is_lost,
     snapshot_receiver_gives_up,

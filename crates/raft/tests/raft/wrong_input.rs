@@ -5,8 +5,9 @@ use trilith_raft::{
     ProposeError, ReadId, RestoreError, Restored, Role, SendOutcome, SplitMix64, TermRuns,
     Transition, WriteSeq,
     message::{
-        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Repair, RepairPiece, RepairRange,
-        RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer, VoteReply, VoteRequest,
+        Ack, Append, AppendReply, Heartbeat, HeartbeatReply, Holding, Repair, RepairPiece,
+        RepairRange, RepairReply, RepairRequest, Round, SnapshotOffer, SnapshotReply, VoteAnswer,
+        VoteReply, VoteRequest,
     },
 };
 use trilith_types::{GroupId, Incarnation, NodeId, Term};
@@ -147,9 +148,69 @@ fn a_stranger_is_no_peer() {
     let ack = Body::AppendReply(AppendReply::Accepted(Ack::default()));
     let why = dropped(&mut cluster, message(9, 1, 7, ack));
     assert_eq!(why, Dropped::UnknownPeer { from: n(9) });
-    let why = dropped(&mut cluster, message(9, 1, 7, Body::NewerTerm));
-    assert_eq!(why, Dropped::UnknownPeer { from: n(9) });
+    // One word of a removed server in a later term deposed a leader and unsettled its followers.
+    for to in [1, 2] {
+        for body in [
+            Body::NewerTerm,
+            Body::TimeoutNow { round: Round(0) },
+            Body::SnapshotRequest,
+            Body::ReadReply {
+                counter: 1,
+                index: None,
+            },
+            repair_request(1),
+            Body::RepairReply(RepairReply {
+                id: id(1, 1),
+                holding: Holding::Never,
+            }),
+            Body::Repair(Repair {
+                pieces: Vec::new(),
+                configurations: Vec::new(),
+            }),
+        ] {
+            let why = dropped(&mut cluster, message(9, to, 7, body));
+            assert_eq!(why, Dropped::UnknownPeer { from: n(9) });
+            assert_eq!(cluster.core(to).status().term, Term(1));
+        }
+    }
     assert_eq!(cluster.role(1), Role::Leader);
+    assert_eq!(cluster.core(2).status().leader, Some(n(1)));
+}
+
+/// A voter that does not know the newest configuration yet may be the one whose answer a leader
+/// of that configuration needs to mend its log.
+#[test]
+fn a_leader_of_a_configuration_not_known_here_is_answered() {
+    let mut cluster = led();
+    let why = dropped(&mut cluster, message(9, 2, 7, repair_request(9)));
+    assert_eq!(why, Dropped::UnknownPeer { from: n(9) });
+    for body in [heartbeat(0), repair_request(9)] {
+        let core = cluster.core(2);
+        core.step(Moment(0), message(9, 2, 7, body)).unwrap();
+        cluster.turn(2);
+    }
+    let said: Vec<_> = cluster.network.iter().map(|p| p.show()).collect();
+    let expected = [
+        "2->9 t7 heartbeat answer received 2 round 0",
+        "2->9 t7 repair answer 1.9 never",
+    ];
+    assert_eq!(said, expected);
+    // Nobody is known to lead: there is no reason to doubt a later term.
+    let mut cluster = Cluster::of([1, 2, 3]);
+    let core = cluster.core(2);
+    core.step(Moment(0), message(9, 2, 7, repair_request(9)))
+        .unwrap();
+    assert_eq!(core.status().term, Term(7));
+}
+
+fn repair_request(index: u64) -> Body {
+    let range = RepairRange {
+        id: id(1, index),
+        through: id(1, index),
+    };
+    Body::RepairRequest(RepairRequest {
+        ranges: vec![range],
+    })
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub enum Packet {
         from: NodeId,
         to: NodeId,
         last: EntryId,
+        /// How many of the state's lines the receiver has already: a line counts as a byte here.
+        from_byte: u64,
         state: Vec<String>,
         configuration: Configuration,
     },

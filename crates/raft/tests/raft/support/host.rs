@@ -69,6 +69,8 @@ pub struct Host {
     /// Proposed and received payloads that are not in the log yet.
     staging: BTreeMap<EntryId, Data>,
     staged: Option<(EntryId, Vec<String>, Configuration)>,
+    /// What came of a snapshot whose stream broke off.
+    partial: Option<(EntryId, Vec<String>)>,
     offered: BTreeMap<EntryId, Configuration>,
     pub state: Vec<String>,
     pub reads: Vec<ReadDone>,
@@ -99,6 +101,7 @@ impl Host {
             syncs: true,
             staging: BTreeMap::new(),
             staged: None,
+            partial: None,
             offered: BTreeMap::new(),
             state: Vec::new(),
             reads: Vec::new(),
@@ -129,6 +132,7 @@ impl Host {
         self.pending.clear();
         self.staging.clear();
         self.staged = None;
+        self.partial = None;
         self.view = self.disk.clone();
     }
 
@@ -189,16 +193,35 @@ impl Host {
             }
             Packet::Bytes {
                 last,
+                from_byte,
                 state,
                 configuration,
                 ..
             } => {
-                self.staged = Some((last, state, configuration));
+                let mut whole = self.part_of(last);
+                assert_eq!(whole.len() as u64, from_byte, "it is sent what it lacks");
+                whole.extend(state);
+                self.staged = Some((last, whole, configuration));
                 self.core_mut()
                     .snapshot_staged(last)
                     .map_err(|e| e.to_string())
             }
         }
+    }
+
+    /// Takes the first half of a snapshot, whose stream then breaks off.
+    pub fn receive_half(&mut self, last: EntryId, mut state: Vec<String>) {
+        state.truncate(state.len() / 2);
+        let mut part = self.part_of(last);
+        part.extend(state);
+        self.partial = Some((last, part));
+        self.core_mut().refuse_snapshot(last);
+    }
+
+    /// What has come of exactly this snapshot.
+    fn part_of(&self, last: EntryId) -> Vec<String> {
+        let part = self.partial.as_ref().filter(|part| part.0 == last);
+        part.map(|part| part.1.clone()).unwrap_or_default()
     }
 
     /// Puts the oldest write on disk; says whether there was one.
@@ -426,12 +449,14 @@ impl Host {
                 ));
                 // A state machine that has gone on hands out the same prefix of its list.
                 let count = last.index.get() as usize;
-                let state = self.state.iter().take(count).cloned().collect();
+                let lines = self.state.iter().take(count);
+                let state = lines.skip(from_byte as usize).cloned().collect();
                 let configuration = self.offered[&last].clone();
                 turn.packets.push(Packet::Bytes {
                     from: me,
                     to,
                     last,
+                    from_byte,
                     state,
                     configuration,
                 });
@@ -442,7 +467,8 @@ impl Host {
             SnapshotOp::Receive { offer, .. } => {
                 turn.events
                     .push(format!("{me}: receive snapshot {}", offer.last));
-                self.core_mut().accept_snapshot(offer.last, 0).unwrap();
+                let have = self.part_of(offer.last).len() as u64;
+                self.core_mut().accept_snapshot(offer.last, have).unwrap();
             }
         }
     }

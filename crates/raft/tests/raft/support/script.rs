@@ -46,6 +46,7 @@ impl Script {
             "deliver" => self.deliver(rest),
             "lose" => self.lose(rest),
             "hold" => self.hold(rest),
+            "break" => self.break_stream(rest),
             "release" => self.cluster.network.extend(self.held.drain(..)),
             "settle" => self.cluster.settle(),
             "cut" => self.link(rest, true),
@@ -217,6 +218,21 @@ impl Script {
         for packet in self.take(words) {
             self.cluster.events.push(format!("held {}", packet.show()));
             self.held.push(packet);
+        }
+    }
+
+    /// `break [FROM [TO]]`: half of each snapshot on its way arrives, and its stream is at its end.
+    fn break_stream(&mut self, words: &[&str]) {
+        for packet in self.take(words) {
+            self.cluster
+                .events
+                .push(format!("broken {}", packet.show()));
+            if let super::Packet::Bytes {
+                to, last, state, ..
+            } = packet
+            {
+                self.cluster.host(to.get()).receive_half(last, state);
+            }
         }
     }
 
