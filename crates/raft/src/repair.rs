@@ -76,9 +76,10 @@ impl Repairs {
 
 impl Core {
     /// The host has found entries damaged: those of these ranges, first and last, have their
-    /// identity and not their bytes. They are fetched from peers; what is applied and nobody has any more but in a
-    /// snapshot stays damaged until the host trims its log past it. A leader whose uncommitted entries are hit steps down,
-    /// since only a new term may decide about them.
+    /// identity and not their bytes. They are fetched from peers; what is applied and nobody has any
+    /// more but in a snapshot stays damaged until the host trims its log past it. A rewriting of them
+    /// that is under way counts as having failed. A leader whose uncommitted entries are hit steps
+    /// down, since only a new term may decide about them.
     ///
     /// # Errors
     /// When they do not lie in the log; nothing is noted then.
@@ -101,6 +102,7 @@ impl Core {
         self.wake();
         for &(first, last) in ranges {
             self.log.damage.insert(first, last);
+            self.writes.rewrites_nothing(first, last);
         }
         if self.is_leading() && last > self.log.commit {
             self.become_follower(self.hard.term, None);

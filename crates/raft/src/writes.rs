@@ -105,6 +105,32 @@ impl Writes {
         self.rewriting.insert(first, last);
     }
 
+    /// What is being rewritten among `first..=last` is not mended by it.
+    pub(crate) fn rewrites_nothing(&mut self, first: LogIndex, last: LogIndex) {
+        if self.rewrites.is_empty() {
+            return;
+        }
+        let outside = |rewrite: Rewrite| {
+            let before = Rewrite {
+                last: rewrite.last.min(first.prev()),
+                ..rewrite
+            };
+            let after = Rewrite {
+                first: rewrite.first.max(last.next()),
+                ..rewrite
+            };
+            [before, after].into_iter().filter(|r| r.first <= r.last)
+        };
+        let touched = |r: &mut Rewrite| r.first <= last && first <= r.last;
+        let cut: Vec<Rewrite> = self
+            .rewrites
+            .extract_if(.., touched)
+            .flat_map(outside)
+            .collect();
+        self.rewrites.extend(cut);
+        self.rewriting.remove(first, last);
+    }
+
     /// What is being rewritten.
     pub(crate) const fn rewriting(&self) -> &Damage {
         &self.rewriting

@@ -119,12 +119,43 @@ impl Log {
             other => other.map(Option::unwrap_or_default),
         };
         let found = found.map_err(|source| RewriteError::Io { path, source })?;
-        if let Some(damage) = found {
-            self.manifest.damage.push(damage);
-            self.sort_damage(&segment);
-            self.list_changes().map_err(|e| self.poison_sync(&e))?;
-        }
-        Ok(found)
+        let Some(found) = found else { return Ok(None) };
+        let damage = self.joined(found);
+        self.manifest.damage.push(damage);
+        self.sort_damage(&segment);
+        self.list_changes().map_err(|e| self.poison_sync(&e))?;
+        Ok(Some(damage))
+    }
+
+    /// A piece of damage together with those that were known of the same bytes, which are taken out:
+    /// a hole may have grown over an entry that was damaged before.
+    fn joined(&mut self, found: Damage) -> Damage {
+        let overlaps = |known: &mut Damage| {
+            known.segment == found.segment
+                && known.first_index < found.next_index
+                && found.first_index < known.next_index
+        };
+        let known = self.manifest.damage.extract_if(.., overlaps);
+        known.fold(found, |joined, known| {
+            let (front, back) = (
+                if known.first_index < joined.first_index {
+                    known
+                } else {
+                    joined
+                },
+                if known.next_index > joined.next_index {
+                    known
+                } else {
+                    joined
+                },
+            );
+            Damage {
+                position: front.position,
+                first_index: front.first_index,
+                first_offset: front.first_offset,
+                ..back
+            }
+        })
     }
 
     /// Puts a damaged entry back. Of several neighbours the first comes first: the entry must be

@@ -11,7 +11,9 @@ use trilith_env::{
     Disk, OpenMode,
     sim::{FlipIn, Op, SimDisk},
 };
-use trilith_storage::{FileCache, Log, MarkPart, OpenError, Opened, ReadError, inspect};
+use trilith_storage::{
+    FileCache, Log, MarkPart, OpenError, Opened, ReadError, RewriteError, inspect,
+};
 use trilith_types::{LogIndex, Offset};
 
 fn open(disk: &SimDisk, mark: Option<&MarkPart>) -> (Log, Opened) {
@@ -163,6 +165,48 @@ fn entries_that_are_gone_with_the_end_of_a_store_are_put_back() {
     }
     let all = entries(&log.reader(), LogIndex(1), LogIndex(30));
     assert_eq!(all.len(), 30);
+}
+
+/// Where nothing says any more what lies in it, a hole grows over what was damaged before.
+#[test]
+fn damage_that_grows_over_other_damage_is_one_and_is_put_back_from_its_start() {
+    let disk = SimDisk::new(1);
+    let mut log = filled(&disk, 10);
+    log.sync().unwrap();
+    log.publish(log.end_offset());
+    let store = inspect::store_path(Path::new(DIR), &log.segments()[0]);
+    disk.flip_bit(&store, 64 + 4 * 280 + 100, 3, FlipIn::Both)
+        .unwrap();
+    let known = log.note_damage(LogIndex(5)).unwrap().unwrap();
+    assert_eq!(
+        (known.first_index, known.next_index),
+        (LogIndex(5), LogIndex(6))
+    );
+    log.close().unwrap();
+    let (log, _) = open(&disk, None);
+    flip_headers(&disk, &log, 3..=7);
+    drop(log);
+    disk.crash_process();
+    remove_indexes(&disk);
+    let (mut log, _) = open(&disk, None);
+    let grown = log.note_damage(LogIndex(6)).unwrap().unwrap();
+    assert_eq!(
+        (grown.first_index, grown.next_index),
+        (LogIndex(3), LogIndex(8))
+    );
+    assert_eq!(log.damage(), [grown]);
+    let (meta, payload) = original(5);
+    let refused = log.rewrite(&meta, &[&payload]).unwrap_err();
+    assert!(
+        matches!(refused, RewriteError::NotDamaged { .. }),
+        "{refused}"
+    );
+    for index in 3..=7 {
+        let (meta, payload) = original(index);
+        assert_eq!(log.rewrite(&meta, &[&payload]).unwrap(), index == 7);
+    }
+    assert_eq!(log.damage(), []);
+    assert_eq!(entries(&log.reader(), LogIndex(1), LogIndex(10)).len(), 10);
 }
 
 #[test]

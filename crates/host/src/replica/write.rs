@@ -631,12 +631,18 @@ impl<M: Machine> Replica<M> {
     }
 
     fn rewrite(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, EntryPayload)]) -> Step {
+        let mut unmended: Vec<(LogIndex, LogIndex)> = Vec::new();
         for (meta, payload) in entries {
             if self.write.limbo.fill(meta, payload) {
                 continue;
             }
             match self.log.rewrite(meta, &payload.parts()) {
-                Ok(_) | Err(RewriteError::NotDamaged { .. }) => {}
+                Ok(_) => {}
+                // It lies within damage that begins before it: where is known once that is mended.
+                Err(RewriteError::NotDamaged { index }) if self.is_hurt(index) => {
+                    unmended.push((index, index));
+                }
+                Err(RewriteError::NotDamaged { .. }) => {}
                 Err(error) if self.log.poisoned().is_some() => {
                     cx.fail(error.to_string());
                     return Step::Stopped;
@@ -656,18 +662,30 @@ impl<M: Machine> Replica<M> {
             Step::Done => {}
             other => return other,
         }
-        if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
-            cx.metrics.repaired_entries.add(entries.len() as u64);
+        let mended = (entries.len() - unmended.len()) as u64;
+        if let (Some((first, _)), Some((last, _)), 1..) = (entries.first(), entries.last(), mended)
+        {
+            cx.metrics.repaired_entries.add(mended);
             let alarm = Alarm::Repaired {
                 first: first.index,
                 last: last.index,
-                entries: entries.len() as u64,
+                entries: mended,
             };
             cx.observer.alarm(self.group, &alarm);
+        }
+        if let Err(error) = self.core.damaged(&unmended) {
+            self.stop(cx, error.to_string());
+            return Step::Stopped;
         }
         let number = self.segments.sync_for_mending();
         self.write.mending.push_back((WriteSeq(u64::MAX), number));
         Step::Done
+    }
+
+    /// Whether an entry lies within damage that the log knows of.
+    fn is_hurt(&self, index: LogIndex) -> bool {
+        let mut damage = self.log.damage().iter();
+        damage.any(|d| d.first_index <= index && index < d.next_index && !d.is_harmless())
     }
 
     fn install(&mut self, cx: &mut Cx<M>, last: trilith_raft::EntryId, keep_suffix: bool) -> Step {

@@ -110,7 +110,10 @@ fn cold_damage_that_nobody_meets_is_found_and_mended() {
     let before = passes(&cluster);
     cluster.ticks(500);
     let (more, shards) = (passes(&cluster) - before, cluster.settings.shards as u64);
-    assert!((1..=3).contains(&(more / shards)), "{more} passes in 10 seconds");
+    assert!(
+        (1..=3).contains(&(more / shards)),
+        "{more} passes in 10 seconds"
+    );
 }
 
 #[test]

@@ -583,6 +583,26 @@ fn damage_found_while_following_is_mended() {
 }
 
 #[test]
+fn what_a_rewriting_did_not_mend_is_asked_for_again() {
+    let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
+    cluster.elect(1);
+    cluster.run(2);
+    cluster.core(2).damaged(&[(i(1), i(3))]).unwrap();
+    // All three are written again, and while that is on its way to the disk the middle one turns out
+    // to be damaged still.
+    cluster.host(2).syncs = false;
+    cluster.settle();
+    assert!(cluster.core(2).is_damaged(i(1), i(3)));
+    cluster.core(2).damaged(&[(i(2), i(2))]).unwrap();
+    while cluster.host(2).sync_one() {}
+    cluster.host(2).syncs = true;
+    assert!(cluster.core(2).is_damaged(i(2), i(2)));
+    assert!(!cluster.core(2).is_damaged(i(1), i(1)) && !cluster.core(2).is_damaged(i(3), i(3)));
+    cluster.run(20);
+    assert_mended(&mut cluster, &[1, 2, 3]);
+}
+
+#[test]
 fn entries_that_a_snapshot_came_with_can_be_mended_once_they_are_known() {
     let mut cluster = Cluster::with_logs(2, [&[1, 1, 2], &[1, 1, 2], &[1, 1, 2]]);
     cluster.elect(1);
