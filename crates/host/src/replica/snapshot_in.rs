@@ -324,8 +324,11 @@ impl<M: Machine> Replica<M> {
         }
         ops.extend(suffix.journal_ops(last.term));
         self.write.keep_waiting(suffix.entries);
-        // The core may not have known of it.
+        // The core may not have known of it, or counts on a rewriting in the log that is gone.
         self.found_damaged(cx, &suffix.lost);
+        self.core
+            .damaged(&suffix.lost)
+            .map_err(|error| error.to_string())?;
         Ok(ops)
     }
 

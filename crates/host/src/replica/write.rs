@@ -648,11 +648,13 @@ impl<M: Machine> Replica<M> {
                     return Step::Stopped;
                 }
                 Err(error) => {
-                    // Its frame is not what was there: the whole log is fetched anew.
+                    // Its frame is not what was there: the whole log is fetched anew, and none of
+                    // these counts as mended before that.
                     tracing::warn!(group = %self.group, %error, "damage cannot be mended");
                     self.step_aside(cx);
                     self.core.state_machine_lost();
-                    return Step::Done;
+                    let all = entries.iter().map(|(meta, _)| (meta.index, meta.index));
+                    return self.report_unmended(cx, &all.collect::<Vec<_>>());
                 }
             }
         }
@@ -673,13 +675,29 @@ impl<M: Machine> Replica<M> {
             };
             cx.observer.alarm(self.group, &alarm);
         }
-        if let Err(error) = self.core.damaged(&unmended) {
-            self.stop(cx, error.to_string());
+        if let Step::Stopped = self.report_unmended(cx, &unmended) {
             return Step::Stopped;
         }
         let number = self.segments.sync_for_mending();
         self.write.mending.push_back((WriteSeq(u64::MAX), number));
         Step::Done
+    }
+
+    /// Entries are damaged still, although they were to be written again.
+    fn report_unmended(&mut self, cx: &mut Cx<M>, ranges: &[(LogIndex, LogIndex)]) -> Step {
+        let log = self.core.log();
+        let in_log = ranges.iter().map(|&(first, last)| {
+            let first = first.max(log.first_index());
+            (first, last.min(log.last_index()))
+        });
+        let in_log: Vec<_> = in_log.filter(|(first, last)| first <= last).collect();
+        match self.core.damaged(&in_log) {
+            Ok(()) => Step::Done,
+            Err(error) => {
+                self.stop(cx, error.to_string());
+                Step::Stopped
+            }
+        }
     }
 
     /// Whether an entry lies within damage that the log knows of.
