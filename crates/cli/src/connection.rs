@@ -23,6 +23,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// The node that is named, for what is done to one node alone.
+    pub(crate) fn only_node(&self) -> Result<&str, Failure> {
+        match self.endpoints.as_slice() {
+            [node] => Ok(node.trim()),
+            _ => Err(Failure::Usage(format!(
+                "this is done to one node alone: name it with --endpoints HOST:PORT, not {self}"
+            ))),
+        }
+    }
+
     /// Connects.
     pub(crate) async fn open(&self) -> Result<Client, Failure> {
         Ok(Client::connect(self.endpoints.iter().map(|text| text.trim())).await?)

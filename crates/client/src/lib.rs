@@ -39,6 +39,7 @@ mod client;
 mod cluster;
 mod connection;
 mod consumer;
+mod discard;
 mod error;
 mod producer;
 mod record;
@@ -47,6 +48,7 @@ mod topic;
 pub use client::Client;
 pub use cluster::{ClusterNode, NodeAnswer, NodeReport, NodeStatus};
 pub use consumer::{ConsumeOptions, Consumer, Interruption, Position};
+pub use discard::{Discard, ReplicaRole};
 pub use error::{DeliveryError, Error, Fate, SendError, ServerError};
 pub use producer::{
     Delivered, Delivery, Durability, PartitionReport, Producer, ProducerConfig, Report,
@@ -58,4 +60,4 @@ pub use topic::{PartitionDescription, PartitionOffsets, Topic, TopicDescription,
 pub use bytes::Bytes;
 pub use tonic::Code;
 pub use trilith_batch::{Compression, Header, Text};
-pub use trilith_types::{NodeId, Offset, PartitionId, TimestampMs, TopicId, limits};
+pub use trilith_types::{LogIndex, NodeId, Offset, PartitionId, TimestampMs, TopicId, limits};

@@ -3,7 +3,7 @@
 use std::io;
 
 use trilith_raft::{ChangeError, ReadError, RestoreError, TransferError};
-use trilith_types::{GroupId, LogIndex};
+use trilith_types::{GroupId, LogIndex, NodeId};
 
 use crate::{configuration_codec::ConfigurationCodecError, machine::StateError};
 
@@ -104,6 +104,26 @@ pub enum TransferRefused {
     /// The group is not hosted here.
     #[error("the group is not hosted here")]
     UnknownGroup,
+    /// The replica or the node has stopped, or is being shut down.
+    #[error("the replica has stopped")]
+    Stopped,
+}
+
+/// Why nothing doubtful is listed or dropped. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscardRefused {
+    /// The group is not hosted here.
+    #[error("the group is not hosted here")]
+    UnknownGroup,
+    /// It has a leader, which counts on what this replica has acknowledged.
+    #[error(
+        "node {leader} leads the group, or is about to: what is doubtful here is mended by it, or \
+         can be discarded there"
+    )]
+    Led {
+        /// Who leads.
+        leader: NodeId,
+    },
     /// The replica or the node has stopped, or is being shut down.
     #[error("the replica has stopped")]
     Stopped,

@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use trilith_peer::PeerEvent;
 use trilith_peer::{GroupMessage, SnapshotAck, SnapshotChunk};
 use trilith_raft::{
-    Change, Configuration, PRIORITY_MAX, PeerStatus, SendEntries, SendRepair, Status, Transition,
+    Change, Configuration, Doubtful, PRIORITY_MAX, PeerStatus, Role, SendEntries, SendRepair,
+    Status, Transition,
 };
 use trilith_storage::{
     Log, LogConfig, ReadError, StoredEntry, SyncOutcome, journal::JournalFailed, votes::VotesFailed,
@@ -13,8 +14,8 @@ use trilith_storage::{
 use trilith_types::{EntryMeta, EntryPayload, GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
-    ChangeRefused, Group, OpenGroupError, ReadRefused, TransferRefused, machine::Machine,
-    replica::Checked,
+    ChangeRefused, DiscardRefused, Group, OpenGroupError, ReadRefused, TransferRefused,
+    machine::Machine, replica::Checked,
 };
 
 /// A group to host.
@@ -85,10 +86,23 @@ pub struct GroupStatus {
     pub stopped: Option<Arc<str>>,
 }
 
+/// What [`HostHandle::discard_doubtful`](crate::HostHandle::discard_doubtful) found, and whether it
+/// is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// What the replica is in its group, afterwards.
+    pub role: Role,
+    /// What is, or was, doubtful in its log.
+    pub doubtful: Doubtful,
+    /// Whether it is dropped now. It was not without a confirmation, or when nothing was doubtful.
+    pub is_done: bool,
+}
+
 pub(crate) type OpenDone = Box<dyn FnOnce(Result<Arc<Group>, OpenGroupError>) + Send>;
 pub(crate) type ReadReply = Box<dyn FnOnce(Result<LogIndex, ReadRefused>) + Send>;
 pub(crate) type TransferReply = Box<dyn FnOnce(Result<(), TransferRefused>) + Send>;
 pub(crate) type ChangeReply = Box<dyn FnOnce(Result<LogIndex, ChangeRefused>) + Send>;
+pub(crate) type DiscardReply = Box<dyn FnOnce(Result<Discard, DiscardRefused>) + Send>;
 pub(crate) type StatusReply = Box<dyn FnOnce(Option<GroupStatus>) + Send>;
 pub(crate) type StatusesReply = Box<dyn FnOnce(Vec<(GroupId, GroupStatus)>) + Send>;
 pub(crate) type Instruction<M> = Box<dyn FnOnce(&mut M, &Log) + Send>;
@@ -117,6 +131,12 @@ pub(crate) enum Event<M: Machine> {
         changes: Vec<Change>,
         transition: Transition,
         reply: ChangeReply,
+    },
+    /// What is doubtful in a log is asked for, and is to be dropped if that is confirmed.
+    Discard {
+        group: GroupId,
+        confirmed: bool,
+        reply: DiscardReply,
     },
     /// A reader met damage that ends before an offset.
     Damaged { group: GroupId, next: Offset },

@@ -16,7 +16,8 @@ use trilith_storage::{
 use trilith_types::{GroupId, LogIndex, NodeId, Offset};
 
 use crate::{
-    ChangeRefused, Group, Metrics, OpenGroupError, ReadRefused, Refusal, TransferRefused,
+    ChangeRefused, Discard, DiscardRefused, Group, Metrics, OpenGroupError, ReadRefused, Refusal,
+    TransferRefused,
     desk::Desk,
     event::{Event, GroupSpec, GroupStatus, OnDrop, PeerEvent},
     inbox::{Inbox, Rejected, Weight},
@@ -171,6 +172,26 @@ impl<M: Machine> HostHandle<M> {
         };
         if let Err(Event::Change { reply, .. }) = self.shared.tell(group, event) {
             reply(Err(ChangeRefused::Unknown));
+        }
+    }
+
+    /// What is doubtful in a group's log here: an operator's last resort when a voter is gone for good
+    /// and the group cannot decide ([`trilith_raft::Core::discard_doubtful`]). It is dropped if that is
+    /// `confirmed`, and else only told. What was acknowledged may be lost by it.
+    pub fn discard_doubtful(
+        &self,
+        group: GroupId,
+        confirmed: bool,
+        reply: impl FnOnce(Result<Discard, DiscardRefused>) + Send + 'static,
+    ) {
+        let reply = Box::new(reply);
+        let event = Event::Discard {
+            group,
+            confirmed,
+            reply,
+        };
+        if let Err(Event::Discard { reply, .. }) = self.shared.tell(group, event) {
+            reply(Err(DiscardRefused::Stopped));
         }
     }
 

@@ -53,8 +53,8 @@ pub use config::{ConfigError, HostConfig};
 pub use configuration_codec::{
     CONFIGURATION_BYTES_MAX, ConfigurationCodecError, decode_configuration, encode_configuration,
 };
-pub use error::{ChangeRefused, OpenGroupError, ReadRefused, TransferRefused};
-pub use event::{GroupSpec, GroupStatus, PeerEvent};
+pub use error::{ChangeRefused, DiscardRefused, OpenGroupError, ReadRefused, TransferRefused};
+pub use event::{Discard, GroupSpec, GroupStatus, PeerEvent};
 pub use fuzz::fuzz_host;
 pub use group::{Group, GroupView};
 pub use handle::HostHandle;

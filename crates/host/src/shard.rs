@@ -16,7 +16,8 @@ use trilith_storage::journal::{JournalOp, Submission};
 use trilith_types::{GroupId, NodeId};
 
 use crate::{
-    ChangeRefused, Group, GroupSpec, OpenGroupError, ReadRefused, Refusal, TransferRefused,
+    ChangeRefused, DiscardRefused, Group, GroupSpec, OpenGroupError, ReadRefused, Refusal,
+    TransferRefused,
     event::{Event, OnDrop, OpenDone},
     handle::Shared,
     machine::Machine,
@@ -403,6 +404,17 @@ impl<M: Machine> Shard<M> {
                 }
                 None => reply(Err(ChangeRefused::UnknownGroup)),
             },
+            Event::Discard {
+                group,
+                confirmed,
+                reply,
+            } => match self.replicas.get_mut(&group) {
+                Some(replica) => {
+                    replica.discard_doubtful(&self.cx, confirmed, reply);
+                    self.touched.push(group);
+                }
+                None => reply(Err(DiscardRefused::UnknownGroup)),
+            },
             Event::Damaged { group, next } => {
                 self.with(group, |replica, cx| replica.reader_met_damage(cx, next));
             }
@@ -661,6 +673,7 @@ impl<M: Machine> Shard<M> {
                 Event::Read { reply, .. } => reply(Err(ReadRefused::Stopped)),
                 Event::Transfer { reply, .. } => reply(Err(TransferRefused::Stopped)),
                 Event::Change { reply, .. } => reply(Err(ChangeRefused::Unknown)),
+                Event::Discard { reply, .. } => reply(Err(DiscardRefused::Stopped)),
                 Event::Open { done, .. } => done(Err(OpenGroupError::ShuttingDown)),
                 Event::Forget { done, .. } => done(),
                 Event::Status { reply, .. } => reply(None),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use trilith_batch::BatchError;
+use trilith_host::DiscardRefused;
 use trilith_storage::{DataDirError, ReadError as LogError};
 use trilith_topics::partition::ProduceRefusal;
 use trilith_types::{NodeId, Offset, PartitionId};
@@ -293,6 +294,28 @@ pub enum ReadError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
+}
+
+/// Why nothing doubtful is listed or dropped. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscardError {
+    /// There is no such partition, or no cluster.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Other nodes keep it, or it could not be opened here.
+    #[error("this node has no replica of {replica} in service: ask a node that keeps one")]
+    NoReplica {
+        /// Of what, for people.
+        replica: String,
+    },
+    /// The replica here refuses.
+    #[error("{replica}: {refused}")]
+    Refused {
+        /// Of what, for people.
+        replica: String,
+        /// Why.
+        refused: DiscardRefused,
+    },
 }
 
 /// Why the cluster's own state was not changed, or not looked up.

@@ -8,7 +8,8 @@
 //! - the keeper, which hosts what the cluster's state places here, registers the node, and gives
 //!   leadership back to where it belongs;
 //! - what clients ask: [`Node::produce`], [`Node::reader`], topics, [`Node::metadata`],
-//!   [`Node::status`].
+//!   [`Node::status`];
+//! - what an operator orders: [`Node::replace_node`], [`Node::discard_doubtful`].
 //!
 //! Nothing here blocks but opening, founding and [`Node::shutdown`]; answers come through
 //! functions that are called once. There is no async runtime here.
@@ -49,6 +50,7 @@ mod book;
 mod config;
 mod controller_replica;
 mod directory;
+mod discard;
 mod error;
 mod founding;
 mod identity;
@@ -78,8 +80,8 @@ pub use admission::{ADMISSION_WAITERS_MAX, Admission, NoRoom, Permit, REQUEST_BY
 pub use book::NodeInfo;
 pub use config::{Addresses, NodeConfig};
 pub use error::{
-    ControlError, Leader, NotFounded, NotMember, OpenError, PartitionError, ProduceError,
-    ReadError, Removed,
+    ControlError, DiscardError, Leader, NotFounded, NotMember, OpenError, PartitionError,
+    ProduceError, ReadError, Removed,
 };
 pub use founding::{FoundError, Member, Start, check, found_of_list};
 pub use identity::{
@@ -96,8 +98,9 @@ pub use reader::{Batches, PartitionCursor, PartitionReader, StoredBatch};
 pub use ready::NotReady;
 pub use status::{Metadata, NodeStatus, PartitionMetadata, TopicMetadata};
 pub use topics::{PartitionDescription, PartitionStats, TopicDescription};
-pub use trilith_host::{TooManyWaiters, Wait};
+pub use trilith_host::{Discard, DiscardRefused, TooManyWaiters, Wait};
 pub use trilith_peer::{Found, Founder};
+pub use trilith_raft::{Doubtful, Role};
 pub use trilith_storage::{Durability, SyncPolicy};
 pub use trilith_topics::controller::Topic;
 pub use trilith_topics::{SettingError, TopicError, TopicSettings, TopicSettingsPatch};

@@ -156,6 +156,7 @@ pub use output::{
 };
 pub use progress::Sending;
 pub use quorum::{Quorum, VOTERS_MAX};
+pub use repair::Doubtful;
 pub use replication::Proposed;
 pub use restored::{Restored, RestoredVote, UnknownSuffix};
 pub use status::{PeerStatus, Role, Status};

@@ -74,6 +74,24 @@ impl Repairs {
     }
 }
 
+/// What a group that lacks a voter cannot decide about in one replica's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubtful {
+    /// Entries past the commit index, from the first damaged one to the end of the log, first and
+    /// last.
+    pub entries: Option<(LogIndex, LogIndex)>,
+    /// Whether more may have been behind the end of the log ([`crate::UnknownSuffix`]).
+    pub unknown_suffix: bool,
+}
+
+impl Doubtful {
+    /// Whether everything is certain.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Core {
     /// The host has found entries damaged: those of these ranges, first and last, have their
     /// identity and not their bytes. They are fetched from peers; what is applied and nobody has any
@@ -118,15 +136,25 @@ impl Core {
         found.is_some_and(|(start, end)| start == first && end >= last)
     }
 
+    /// What [`Core::discard_doubtful`] would drop now.
+    #[must_use]
+    pub fn doubtful(&self) -> Doubtful {
+        let damaged = self.log.damage.range_from(self.log.commit.next());
+        Doubtful {
+            entries: damaged.map(|(first, _)| (first, self.log.last_index())),
+            unknown_suffix: self.log.unknown.is_some(),
+        }
+    }
+
     /// An operator's last resort, when a voter is gone for good and the group cannot decide:
     /// doubtful entries past the commit index, and the doubt about an unknown suffix, are
     /// dropped. Gives what goes, first and last. What was acknowledged may be lost by it.
     pub fn discard_doubtful(&mut self) -> Option<(LogIndex, LogIndex)> {
         self.touched = true;
         self.wake();
+        let doubtful = self.doubtful();
         self.end_doubt();
-        let (first, _) = self.log.damage.range_from(self.log.commit.next())?;
-        let last = self.log.last_index();
+        let (first, last) = doubtful.entries?;
         self.truncate_log(first);
         if self.role == Role::Repairing {
             self.repair_or_lead();

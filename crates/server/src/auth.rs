@@ -34,6 +34,8 @@ pub enum Action {
     DescribeCluster,
     /// Make a cluster of nodes that are in none.
     FoundCluster,
+    /// Drop what a group cannot decide about.
+    DiscardDoubtful,
 }
 
 /// What it is asked of.

@@ -1,8 +1,8 @@
 //! The cluster, for both protocols: the check of the caller, then the node.
 
 use trilith_proto::v1::{
-    ClusterNode, InitProducerResponse, InitResponse, MetadataResponse, ReplaceRequest,
-    ReplaceResponse, StatusResponse,
+    ClusterNode, DiscardRequest, DiscardResponse, InitProducerResponse, InitResponse,
+    MetadataResponse, ReplaceRequest, ReplaceResponse, StatusResponse,
 };
 
 use crate::{
@@ -33,6 +33,20 @@ pub(crate) async fn replace(
     let replacing = app.engine.replace(call, replace);
     call.within("a node was being replaced, which goes on", replacing)
         .await
+}
+
+pub(crate) async fn discard(
+    app: &App,
+    call: &Call,
+    discard: &DiscardRequest,
+) -> Result<DiscardResponse, ApiError> {
+    let resource = match discard.topic.as_str() {
+        "" => Resource::Server,
+        topic => Resource::Topic(topic),
+    };
+    call.authorize(Action::DiscardDoubtful, resource)?;
+    let asked = app.engine.discard(discard);
+    call.within("a replica was being asked", asked).await
 }
 
 pub(crate) async fn status(app: &App, call: &Call) -> Result<StatusResponse, ApiError> {

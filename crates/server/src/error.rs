@@ -110,6 +110,10 @@ reasons! {
     CannotFound = "CANNOT_FOUND", FailedPrecondition, CONFLICT;
     /// The node that was to be replaced cannot be.
     CannotReplace = "CANNOT_REPLACE", FailedPrecondition, CONFLICT;
+    /// The asked node has no replica in service of what it was asked about.
+    NoReplica = "NO_REPLICA", FailedPrecondition, CONFLICT;
+    /// What is doubtful in a replica is not to be dropped. Nothing was.
+    CannotDiscard = "CANNOT_DISCARD", FailedPrecondition, CONFLICT;
     /// The cluster has fewer nodes than replicas were asked for.
     NotEnoughNodes = "NOT_ENOUGH_NODES", FailedPrecondition, CONFLICT;
     /// The producer's batches before this one are missing.

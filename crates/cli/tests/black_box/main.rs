@@ -7,6 +7,7 @@ mod support;
 mod benches;
 mod cluster;
 mod crash;
+mod discard;
 mod flips;
 mod formats;
 mod malformed;

@@ -311,6 +311,13 @@ impl Cluster for Service {
         Err(Status::unimplemented("no test replaces a node"))
     }
 
+    async fn discard(
+        &self,
+        _: Request<v1::DiscardRequest>,
+    ) -> Result<Response<v1::DiscardResponse>, Status> {
+        Err(Status::unimplemented("no test drops anything"))
+    }
+
     async fn status(
         &self,
         _: Request<v1::StatusRequest>,

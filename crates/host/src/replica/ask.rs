@@ -6,8 +6,8 @@ use trilith_types::NodeId;
 
 use super::{Cx, Replica};
 use crate::{
-    ChangeRefused, GroupStatus, ReadRefused, TransferRefused,
-    event::{ChangeReply, ReadReply, TransferReply},
+    ChangeRefused, Discard, DiscardRefused, GroupStatus, ReadRefused, TransferRefused,
+    event::{ChangeReply, DiscardReply, ReadReply, TransferReply},
     machine::Machine,
 };
 
@@ -76,6 +76,38 @@ impl<M: Machine> Replica<M> {
             }
             Err(error) => reply(Err(error.into())),
         }
+    }
+
+    /// What is doubtful in the log is told, and dropped if that is confirmed. A leader counts on what
+    /// this replica has acknowledged to it, so that none may be there.
+    pub(crate) fn discard_doubtful(&mut self, cx: &Cx<M>, confirmed: bool, reply: DiscardReply) {
+        if self.is_deaf(cx) {
+            reply(Err(DiscardRefused::Stopped));
+            return;
+        }
+        let doubtful = self.core.doubtful();
+        let is_done = confirmed && !doubtful.is_nothing();
+        if is_done {
+            if let Some(leader) = self.followed(cx) {
+                reply(Err(DiscardRefused::Led { leader }));
+                return;
+            }
+            tracing::warn!(group = %self.group, ?doubtful, "an operator has doubtful entries dropped");
+            self.core.discard_doubtful();
+        }
+        let role = self.core.status().role;
+        reply(Ok(Discard {
+            role,
+            doubtful,
+            is_done,
+        }));
+    }
+
+    /// Another node that leads, as far as is known, and is heard of.
+    fn followed(&self, cx: &Cx<M>) -> Option<NodeId> {
+        let leader = self.core.status().leader.filter(|&id| id != cx.node())?;
+        let is_suspected = self.core.peer(leader).is_some_and(|peer| peer.suspected);
+        (!is_suspected).then_some(leader)
     }
 
     pub(crate) fn campaign(&mut self, cx: &Cx<M>) {

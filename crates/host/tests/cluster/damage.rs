@@ -336,7 +336,7 @@ fn one_damaged_journal_and_no_power_anywhere_loses_nothing() {
 }
 
 /// Removes both copies of the manifest of the group's log on a node's disk, or spoils them.
-fn lose_manifests(cluster: &Cluster, id: NodeId, flip: bool) {
+pub(crate) fn lose_manifests(cluster: &Cluster, id: NodeId, flip: bool) {
     let disk = cluster.nodes[&id].disk.clone();
     let dir = stores(cluster, id).remove(0).parent().unwrap().to_owned();
     for copy in ["manifest.a", "manifest.b"] {

@@ -11,6 +11,7 @@
 mod basics;
 mod chaos;
 mod damage;
+mod discard;
 mod disk_full;
 mod machine;
 mod many;

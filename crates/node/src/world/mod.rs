@@ -2,6 +2,7 @@
 //! clock that stands still until a test lets time pass.
 
 mod consuming;
+mod discarding;
 mod failover;
 mod founding;
 mod replacing;

@@ -1,11 +1,11 @@
 //! The cluster as this node knows it, its founding, and producers' numbers.
 
 use tokio::time::Instant;
-use trilith_node::{Member as Founder, NodeInfo, NodeStatus, NotReady};
+use trilith_node::{Discard, Member as Founder, NodeInfo, NodeStatus, NotReady, Role};
 use trilith_peer::{Features, Introduction, Registry, Versions};
 use trilith_proto::v1;
 use trilith_transport::{WhoIsThere, who_is_at};
-use trilith_types::{ClusterId, NodeId};
+use trilith_types::{ClusterId, NodeId, PartitionId};
 
 use super::{Engine, leaders::Seek, told};
 use crate::{
@@ -120,6 +120,23 @@ impl Engine {
         };
         let message = format!("{why}. Nothing was changed");
         Err(ApiError::new(Reason::CannotReplace, message))
+    }
+
+    /// Lists or drops what is doubtful in this node's own replica of a group.
+    pub(crate) async fn discard(
+        &self,
+        discard: &v1::DiscardRequest,
+    ) -> Result<v1::DiscardResponse, ApiError> {
+        let topic = Some(discard.topic.as_str()).filter(|topic| !topic.is_empty());
+        let partition = topic.map(|topic| (topic, PartitionId(discard.partition)));
+        let asked = told(
+            |tell| {
+                self.node()
+                    .discard_doubtful(partition, discard.confirmed, tell);
+            },
+            Instant::now() + STATUS_WAIT,
+        );
+        Ok(discard_to_proto(&asked.await??))
     }
 
     /// Whether requests that need the cluster can be expected to succeed here.
@@ -257,6 +274,23 @@ impl Engine {
                 .map(tonic::Response::into_inner)
         };
         self.lead(Seek::new(call), here, there).await
+    }
+}
+
+fn discard_to_proto(discard: &Discard) -> v1::DiscardResponse {
+    let role = match discard.role {
+        Role::Follower => v1::ReplicaRole::Follower,
+        Role::PreCandidate | Role::Candidate => v1::ReplicaRole::Candidate,
+        Role::Repairing => v1::ReplicaRole::Repairing,
+        Role::Leader => v1::ReplicaRole::Leader,
+    };
+    let (first, last) = discard.doubtful.entries.unwrap_or_default();
+    v1::DiscardResponse {
+        role: role.into(),
+        first_index: first.get(),
+        last_index: last.get(),
+        unknown_suffix: discard.doubtful.unknown_suffix,
+        done: discard.is_done,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The one place where the node's errors become what clients are told.
 
 use trilith_node::{
-    ControlError, Leader, NotMember, PartitionError, ProduceError, ReadError, SettingError,
-    TopicError,
+    ControlError, DiscardError, DiscardRefused, Leader, NotMember, PartitionError, ProduceError,
+    ReadError, SettingError, TopicError,
 };
 use trilith_storage::ReadError as LogError;
 use trilith_topics::{controller::ControllerError, partition::ProduceRefusal};
@@ -61,6 +61,23 @@ impl From<PartitionError> for ApiError {
             } => Self::new(Reason::PartitionUnavailable, message)
                 .with("topic", topic)
                 .with("partition", partition),
+        }
+    }
+}
+
+impl From<DiscardError> for ApiError {
+    fn from(error: DiscardError) -> Self {
+        let message = error.to_string();
+        match error {
+            DiscardError::Partition(error) => error.into(),
+            DiscardError::NoReplica { .. } => Self::new(Reason::NoReplica, message),
+            DiscardError::Refused { refused, .. } => match refused {
+                DiscardRefused::UnknownGroup => Self::new(Reason::NoReplica, message),
+                DiscardRefused::Led { leader } => {
+                    Self::new(Reason::CannotDiscard, message).with("leader", leader)
+                }
+                DiscardRefused::Stopped => Self::new(Reason::PartitionUnavailable, message),
+            },
         }
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use trilith_proto::v1::{
-    InitProducerRequest, InitProducerResponse, InitRequest, InitResponse, MetadataRequest,
-    MetadataResponse, ReplaceRequest, ReplaceResponse, StatusRequest, StatusResponse,
-    cluster_server::Cluster,
+    DiscardRequest, DiscardResponse, InitProducerRequest, InitProducerResponse, InitRequest,
+    InitResponse, MetadataRequest, MetadataResponse, ReplaceRequest, ReplaceResponse,
+    StatusRequest, StatusResponse, cluster_server::Cluster,
 };
 
 use super::call_of;
@@ -41,6 +41,15 @@ impl Cluster for ClusterService {
         let call = call_of(&request)?;
         let replace = request.into_inner();
         self.answer(cluster::replace(&self.app, &call, replace).await)
+    }
+
+    async fn discard(
+        &self,
+        request: Request<DiscardRequest>,
+    ) -> Result<Response<DiscardResponse>, Status> {
+        let call = call_of(&request)?;
+        let discard = request.into_inner();
+        self.answer(cluster::discard(&self.app, &call, &discard).await)
     }
 
     async fn status(

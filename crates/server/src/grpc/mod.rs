@@ -23,7 +23,7 @@ pub(crate) use self::framing::{Framed, Rules, Shares};
 use crate::{app::App, call::Call, error::ApiError};
 
 /// Every method that is served; what metrics tell apart by name.
-pub(crate) const METHODS: [&str; 18] = [
+pub(crate) const METHODS: [&str; 19] = [
     "/trilith.v1.Log/Produce",
     "/trilith.v1.Log/ProduceStream",
     "/trilith.v1.Log/Consume",
@@ -35,6 +35,7 @@ pub(crate) const METHODS: [&str; 18] = [
     "/trilith.v1.Topics/DeleteTopic",
     "/trilith.v1.Cluster/Init",
     "/trilith.v1.Cluster/Replace",
+    "/trilith.v1.Cluster/Discard",
     "/trilith.v1.Cluster/Status",
     "/trilith.v1.Cluster/Metadata",
     "/trilith.v1.Cluster/InitProducer",

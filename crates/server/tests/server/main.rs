@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod consume;
+mod discard;
 mod errors;
 mod fixture;
 mod guard;

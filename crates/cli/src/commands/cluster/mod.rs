@@ -1,5 +1,6 @@
 //! `trilith cluster`.
 
+mod discard;
 pub(crate) mod init;
 mod replace;
 mod status;
@@ -12,13 +13,14 @@ use crate::{
     output::Listing,
 };
 
-/// Found a cluster, see how its nodes are, and replace one that is gone
+/// Found a cluster, see how its nodes are, replace one that is gone, and go on without one
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trilith cluster status
   trilith cluster init --endpoints a:7400,b:7400,c:7400
-  trilith cluster replace n3 --with n4=d:7401")]
+  trilith cluster replace n3 --with n4=d:7401
+  trilith cluster discard --topic orders --partition 0 --endpoints a:7400")]
 pub(crate) struct Cluster {
     #[command(subcommand)]
     action: Action,
@@ -62,6 +64,9 @@ that. It is refused when a partition would have no majority without the old node
         #[command(flatten)]
         connection: Patient,
     },
+    /// Let a group go on that cannot decide about the end of its log without a node that is gone for good
+    #[command(after_help = discard::AFTER_HELP)]
+    Discard(discard::Discard),
     /// Show the nodes: health, leaders, lag, disk, damage
     #[command(after_help = "\
 Examples:
@@ -91,6 +96,7 @@ impl Cluster {
                     with,
                     connection,
                 } => replace::run(&connection, &old, &with).await,
+                Action::Discard(discard) => discard.run().await,
                 Action::Status { output, connection } => status::run(&connection, output).await,
             }
         })
