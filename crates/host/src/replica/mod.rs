@@ -14,6 +14,7 @@ mod chunk;
 mod context;
 mod lead;
 mod limbo;
+mod mend;
 mod open;
 mod rebuild;
 mod replay;

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use trilith_raft::{HardState, LogOp, Output, Payload, WriteSeq};
 use trilith_storage::{
-    AppendError, Entry, RewriteError,
+    AppendError, Entry,
     journal::{JournalFailed, JournalOp, Submission},
     votes::{CONFIGURATION_BYTES_MAX, VoteRecord, VotesFailed},
 };
@@ -127,6 +127,17 @@ impl Writing {
         &self.limbo
     }
 
+    /// Puts bytes back that were lost before they came into the log. Whether the entry waits here.
+    pub(super) fn fill(&mut self, meta: &EntryMeta, payload: &EntryPayload) -> bool {
+        self.limbo.fill(meta, payload)
+    }
+
+    /// The write that is being carried out mends the log: it counts once this sync of segments is
+    /// done as well.
+    pub(super) fn mends(&mut self, sync: u64) {
+        self.mending.push_back((WriteSeq(u64::MAX), sync));
+    }
+
     /// The log is another one: these entries come next in it.
     pub(super) fn keep_waiting(&mut self, entries: Limbo) {
         self.limbo = entries;
@@ -188,7 +199,7 @@ impl Writing {
 }
 
 /// How far carrying out came.
-enum Step {
+pub(super) enum Step {
     Done,
     NoRoom(Shortage),
     Stopped,
@@ -550,7 +561,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Appends to the log what waits for bytes that are there now.
-    fn restore(&mut self, cx: &mut Cx<M>) -> Step {
+    pub(super) fn restore(&mut self, cx: &mut Cx<M>) -> Step {
         let ready = self.write.limbo.take_ready();
         if ready.is_empty() {
             return Step::Done;
@@ -628,82 +639,6 @@ impl<M: Machine> Replica<M> {
                 }
             },
         }
-    }
-
-    fn rewrite(&mut self, cx: &mut Cx<M>, entries: &[(EntryMeta, EntryPayload)]) -> Step {
-        let mut unmended: Vec<(LogIndex, LogIndex)> = Vec::new();
-        for (meta, payload) in entries {
-            if self.write.limbo.fill(meta, payload) {
-                continue;
-            }
-            match self.log.rewrite(meta, &payload.parts()) {
-                Ok(_) => {}
-                // It lies within damage that begins before it: where is known once that is mended.
-                Err(RewriteError::NotDamaged { index }) if self.is_hurt(index) => {
-                    unmended.push((index, index));
-                }
-                Err(RewriteError::NotDamaged { .. }) => {}
-                Err(error) if self.log.poisoned().is_some() => {
-                    cx.fail(error.to_string());
-                    return Step::Stopped;
-                }
-                Err(error) => {
-                    // Its frame is not what was there: the whole log is fetched anew, and none of
-                    // these counts as mended before that.
-                    tracing::warn!(group = %self.group, %error, "damage cannot be mended");
-                    self.step_aside(cx);
-                    self.core.state_machine_lost();
-                    let all = entries.iter().map(|(meta, _)| (meta.index, meta.index));
-                    return self.report_unmended(cx, &all.collect::<Vec<_>>());
-                }
-            }
-        }
-        self.apply_blocked = false;
-        // What finds no room is in memory alone: nothing is mended until it is in the log.
-        match self.restore(cx) {
-            Step::Done => {}
-            other => return other,
-        }
-        let mended = (entries.len() - unmended.len()) as u64;
-        if let (Some((first, _)), Some((last, _)), 1..) = (entries.first(), entries.last(), mended)
-        {
-            cx.metrics.repaired_entries.add(mended);
-            let alarm = Alarm::Repaired {
-                first: first.index,
-                last: last.index,
-                entries: mended,
-            };
-            cx.observer.alarm(self.group, &alarm);
-        }
-        if let Step::Stopped = self.report_unmended(cx, &unmended) {
-            return Step::Stopped;
-        }
-        let number = self.segments.sync_for_mending();
-        self.write.mending.push_back((WriteSeq(u64::MAX), number));
-        Step::Done
-    }
-
-    /// Entries are damaged still, although they were to be written again.
-    fn report_unmended(&mut self, cx: &mut Cx<M>, ranges: &[(LogIndex, LogIndex)]) -> Step {
-        let log = self.core.log();
-        let in_log = ranges.iter().map(|&(first, last)| {
-            let first = first.max(log.first_index());
-            (first, last.min(log.last_index()))
-        });
-        let in_log: Vec<_> = in_log.filter(|(first, last)| first <= last).collect();
-        match self.core.damaged(&in_log) {
-            Ok(()) => Step::Done,
-            Err(error) => {
-                self.stop(cx, error.to_string());
-                Step::Stopped
-            }
-        }
-    }
-
-    /// Whether an entry lies within damage that the log knows of.
-    fn is_hurt(&self, index: LogIndex) -> bool {
-        let mut damage = self.log.damage().iter();
-        damage.any(|d| d.first_index <= index && index < d.next_index && !d.is_harmless())
     }
 
     fn install(&mut self, cx: &mut Cx<M>, last: trilith_raft::EntryId, keep_suffix: bool) -> Step {
