@@ -11,6 +11,7 @@ mod support;
 
 mod checklist;
 mod delays;
+mod doubt;
 mod fetching;
 mod fuzz;
 mod known;
