@@ -38,6 +38,8 @@ pub(super) struct Group {
     reset: Option<(ReplayReset, u64)>,
     truncated: Option<(LogIndex, u64)>,
     entries: VecDeque<FoundEntry>,
+    /// Entries after a gap, dense and ascending, until a mark shows that the gap is in segments.
+    beyond: VecDeque<Beyond>,
     commit: LogIndex,
     /// A frame is lost that may have had something of it, and nothing since shows what.
     doubt: bool,
@@ -58,6 +60,13 @@ struct FoundEntry {
     entry: ReplayEntry,
     /// None when it was made up from its neighbours.
     frame: Option<u64>,
+}
+
+/// An entry that does not follow the last one.
+#[derive(Clone, Debug)]
+struct Beyond {
+    found: FoundEntry,
+    prev_term: Term,
 }
 
 impl Groups {
@@ -192,8 +201,10 @@ impl Group {
         let implied = index > last.next() && term == Some(prev_term) && last > LogIndex::ZERO;
         if !follows && !implied {
             self.broken = self.broken.or(Some(index));
+            self.append_beyond(entry, prev_term, frame);
             return;
         }
+        self.beyond.clear();
         for missing in last.next().0..index.0 {
             let entry = unknown(LogIndex(missing), prev_term, &entry);
             self.entries.push_back(FoundEntry { entry, frame: None });
@@ -204,7 +215,46 @@ impl Group {
         self.entries.push_back(FoundEntry { entry, frame });
     }
 
+    /// An entry after a gap. The file with those between may have been written again, since a mark
+    /// that comes later in the journal covers them: then it is part of the log.
+    fn append_beyond(&mut self, entry: ReplayEntry, prev_term: Term, frame: u64) {
+        let index = entry.meta.index;
+        self.beyond
+            .retain(|beyond| beyond.found.entry.meta.index < index);
+        let follows = self.beyond.back().is_some_and(|last| {
+            let last = &last.found.entry.meta;
+            last.index.next() == index && last.term == prev_term
+        });
+        if !follows {
+            self.beyond.clear();
+        }
+        let frame = Some(frame);
+        let found = FoundEntry { entry, frame };
+        self.beyond.push_back(Beyond { found, prev_term });
+    }
+
+    /// A mark may have closed the gap before some entries.
+    fn join_beyond(&mut self, marked: LogIndex, last_term: Term) {
+        while self
+            .beyond
+            .front()
+            .is_some_and(|beyond| beyond.found.entry.meta.index <= marked)
+        {
+            self.beyond.pop_front();
+        }
+        let joins = self.beyond.front().is_some_and(|first| {
+            first.found.entry.meta.index == marked.next() && first.prev_term == last_term
+        });
+        if joins && self.entries.is_empty() {
+            self.broken = None;
+            let joined = self.beyond.drain(..).map(|beyond| beyond.found);
+            self.entries.extend(joined);
+        }
+    }
+
     fn truncate(&mut self, from: LogIndex, frame: u64) {
+        self.beyond
+            .retain(|beyond| beyond.found.entry.meta.index < from);
         while self
             .entries
             .back()
@@ -231,6 +281,7 @@ impl Group {
             return false;
         }
         let (index, origin) = (found.mark.index, found.origin);
+        let last_term = found.mark.last_term;
         while self
             .entries
             .front()
@@ -243,6 +294,10 @@ impl Group {
             .filter(|(_, frame)| carried && *frame > origin);
         self.reset = self.reset.filter(|(_, frame)| carried && *frame > origin);
         self.broken = self.broken.filter(|broken| *broken > index);
+        self.join_beyond(index, last_term);
+        if let Some(first) = self.beyond.front() {
+            self.broken = self.broken.or(Some(first.found.entry.meta.index));
+        }
         self.commit = self.commit.max(found.mark.commit);
         self.mark = Some(found);
         if let Some(front) = self.entries.front()

@@ -87,6 +87,61 @@ fn marks_outlive_the_files_they_were_written_in() {
     assert!(replayed.damage.is_empty() && replayed.torn.is_empty());
 }
 
+/// A file begins with the marks of its time, and entries that follow on one that is gone with the file
+/// before are no less needed: a later mark covers what lies between.
+#[test]
+fn entries_whose_predecessors_went_with_a_file_are_kept_behind_a_later_mark() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk);
+    let mut filled = 0;
+    let mut fill = |journal: &Journal| {
+        filled += 1;
+        let entry = append(B, filled, 1, u64::from(filled > 1), 14_000);
+        write(journal, B, vec![entry, JournalOp::Mark(mark(filled, 1))]);
+    };
+    write(
+        &journal,
+        A,
+        vec![append(A, 1, 1, 0, 10), JournalOp::Mark(mark(1, 1))],
+    );
+    write(
+        &journal,
+        A,
+        vec![append(A, 2, 1, 1, 10), append(A, 3, 2, 1, 10)],
+    );
+    let file = || look(&disk).files.iter().map(|file| file.number).max();
+    let first = file();
+    while file() == first {
+        fill(&journal);
+    }
+    // A term of its own, so that nothing says of which terms those before it were.
+    let later = vec![
+        append(A, 4, 3, 2, 10),
+        append(A, 5, 3, 3, 10),
+        append(A, 6, 3, 3, 10),
+    ];
+    write(&journal, A, later);
+    write(&journal, A, vec![JournalOp::Mark(mark(4, 3))]);
+    // Until the first file was written again; the second one is held by what is behind the mark.
+    let oldest = || {
+        look(&disk)
+            .files
+            .iter()
+            .filter(|f| f.live)
+            .map(|f| f.number)
+            .min()
+    };
+    for _ in 0..30 {
+        fill(&journal);
+    }
+    assert!(oldest() > first, "the first file was written again");
+    cut(&disk);
+    let (journal, replayed) = open(&disk);
+    assert_eq!(replayed.groups[&A].mark, Some(mark(4, 3)));
+    assert_eq!(entries(&journal, &replayed, A), ["5@3", "6@3"]);
+    assert!(!replayed.groups[&A].unknown_suffix);
+}
+
 #[test]
 fn a_deleted_group_holds_no_file_and_leaves_no_mark() {
     let disk = SimDisk::new(1);
