@@ -220,3 +220,21 @@ fn the_largest_records_go_through_json_and_back() {
     let length = server.ok(&["consume", "b", "--from", "-1", "--output", "%S"]);
     assert_eq!(length, "16777216");
 }
+
+#[test]
+fn a_record_that_is_refused_is_named() {
+    let (dir, data) = data_dir();
+    let server = Server::start(&data);
+    server.ok(&["topic", "create", "t", "--record-bytes-max", "1000"]);
+    let [small, large] = ["small", "large"].map(|name| dir.path().join(name));
+    std::fs::write(&small, [b'x'; 10]).unwrap();
+    std::fs::write(&large, [b'x'; 2_000]).unwrap();
+    let (small, large) = (small.to_str().unwrap(), large.to_str().unwrap());
+    let told = server.fails(&["produce", "t", "--input", "files", small, large]);
+    assert!(told.contains(&format!("{large}: the record has")), "{told}");
+    let told = server.fails(&["produce", "t", small, small, large]);
+    assert!(
+        told.contains("record 3 of the input: the record has"),
+        "{told}"
+    );
+}

@@ -66,7 +66,11 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Entries are damaged still, although they were to be written again.
-    fn report_unmended(&mut self, cx: &mut Cx<M>, ranges: &[(LogIndex, LogIndex)]) -> Step {
+    pub(super) fn report_unmended(
+        &mut self,
+        cx: &mut Cx<M>,
+        ranges: &[(LogIndex, LogIndex)],
+    ) -> Step {
         let log = self.core.log();
         let in_log = ranges.iter().map(|&(first, last)| {
             let first = first.max(log.first_index());

@@ -326,9 +326,7 @@ impl<M: Machine> Replica<M> {
         self.write.keep_waiting(suffix.entries);
         // The core may not have known of it, or counts on a rewriting in the log that is gone.
         self.found_damaged(cx, &suffix.lost);
-        self.core
-            .damaged(&suffix.lost)
-            .map_err(|error| error.to_string())?;
+        self.report_unmended(cx, &suffix.lost);
         Ok(ops)
     }
 

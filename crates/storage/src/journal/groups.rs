@@ -219,18 +219,34 @@ impl Group {
     /// that comes later in the journal covers them: then it is part of the log.
     fn append_beyond(&mut self, entry: ReplayEntry, prev_term: Term, frame: u64) {
         let index = entry.meta.index;
-        self.beyond
-            .retain(|beyond| beyond.found.entry.meta.index < index);
-        let follows = self.beyond.back().is_some_and(|last| {
-            let last = &last.found.entry.meta;
-            last.index.next() == index && last.term == prev_term
-        });
-        if !follows {
-            self.beyond.clear();
+        self.truncate_beyond(index);
+        let last = self.beyond.back().map(|beyond| beyond.found.entry.meta);
+        // As in the log: what is missing between two entries of one term is of that term.
+        let from = match last {
+            Some(last) if last.term == prev_term => last.index.next(),
+            _ => {
+                self.beyond.clear();
+                index
+            }
+        };
+        for missing in from.0..index.0 {
+            let entry = unknown(LogIndex(missing), prev_term, &entry);
+            let found = FoundEntry { entry, frame: None };
+            self.beyond.push_back(Beyond { found, prev_term });
         }
         let frame = Some(frame);
         let found = FoundEntry { entry, frame };
         self.beyond.push_back(Beyond { found, prev_term });
+    }
+
+    fn truncate_beyond(&mut self, from: LogIndex) {
+        while self
+            .beyond
+            .back()
+            .is_some_and(|beyond| beyond.found.entry.meta.index >= from)
+        {
+            self.beyond.pop_back();
+        }
     }
 
     /// A mark may have closed the gap before some entries.
@@ -245,7 +261,8 @@ impl Group {
         let joins = self.beyond.front().is_some_and(|first| {
             first.found.entry.meta.index == marked.next() && first.prev_term == last_term
         });
-        if joins && self.entries.is_empty() {
+        let is_cut = self.truncated.is_some() || self.reset.is_some();
+        if joins && self.entries.is_empty() && !is_cut {
             self.broken = None;
             let joined = self.beyond.drain(..).map(|beyond| beyond.found);
             self.entries.extend(joined);
@@ -253,8 +270,7 @@ impl Group {
     }
 
     fn truncate(&mut self, from: LogIndex, frame: u64) {
-        self.beyond
-            .retain(|beyond| beyond.found.entry.meta.index < from);
+        self.truncate_beyond(from);
         while self
             .entries
             .back()

@@ -301,39 +301,38 @@ fn group_gauges(text: &mut Text, m: &HostMetrics) {
 }
 
 fn group_histograms(text: &mut Text, m: &HostMetrics) {
-    let number = |n: u64| n as f64;
-    let persist = m.persist_micros.snapshot();
-    histogram(
-        text,
-        "journal_persist_seconds",
-        "Time from a submission to the journal until it is on disk.",
-        (persist.cumulative, persist.count, persist.sum),
-        seconds,
-    );
-    let sync = m.segment_sync_micros.snapshot();
-    histogram(
-        text,
-        "segment_sync_seconds",
-        "Time from the order to sync a log's segments until they are on disk.",
-        (sync.cumulative, sync.count, sync.sum),
-        seconds,
-    );
-    let entries = m.entries_per_submission.snapshot();
-    histogram(
-        text,
-        "journal_entries_per_submission",
-        "Entries of one group in one submission to the journal.",
-        (entries.cumulative, entries.count, entries.sum),
-        number,
-    );
-    let events = m.events_per_turn.snapshot();
-    histogram(
-        text,
-        "shard_events_per_turn",
-        "Events that one turn of a shard took.",
-        (events.cumulative, events.count, events.sum),
-        number,
-    );
+    type Unit = fn(u64) -> f64;
+    let number: Unit = |n| n as f64;
+    let all = [
+        (
+            "segment_sync_seconds",
+            "Time from the order to sync a log's segments until they are on disk.",
+            &m.segment_sync_micros,
+            seconds as Unit,
+        ),
+        (
+            "journal_persist_seconds",
+            "Time from a submission to the journal until it is on disk.",
+            &m.persist_micros,
+            seconds,
+        ),
+        (
+            "journal_entries_per_submission",
+            "Entries of one group in one submission to the journal.",
+            &m.entries_per_submission,
+            number,
+        ),
+        (
+            "shard_events_per_turn",
+            "Events that one turn of a shard took.",
+            &m.events_per_turn,
+            number,
+        ),
+    ];
+    for (name, help, of, unit) in all {
+        let of = of.snapshot();
+        histogram(text, name, help, (of.cumulative, of.count, of.sum), unit);
+    }
 }
 
 fn histogram(
